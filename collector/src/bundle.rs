@@ -1,0 +1,223 @@
+//! What a container runtime wrote about a container: the annotations of its OCI bundle.
+//!
+//! The runtime writes the bundle's `config.json` before it starts the container, so pod, container name and image are
+//! known at the container's first program, without a question to the API server.
+//!
+//! Invariant: a path is made only of the places below and an id of 64 hex digits; it never leaves the host's root.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::container;
+
+/// Where runtimes keep bundles, below the host's root; `{id}` is the container's.
+const PLACES: &[&str] = &[
+    "run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/config.json",
+    "run/containers/storage/overlay-containers/{id}/userdata/config.json",
+    "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/config.json",
+    "run/containerd/io.containerd.runtime.v2.task/moby/{id}/config.json",
+    "run/containerd/io.containerd.runtime.v2.task/default/{id}/config.json",
+    "var/lib/containers/storage/overlay-containers/{id}/userdata/config.json",
+];
+
+/// A larger file is no bundle of a runtime; bytes.
+const LARGEST: u64 = 4 << 20;
+
+/// What the bundle of one container says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bundle {
+    /// Name of the container in its pod; `None` for the pause container.
+    pub container_name: Option<String>,
+    /// Image reference.
+    pub image: Option<String>,
+    /// Digest of the image.
+    pub image_digest: Option<String>,
+    /// Whether it has every capability.
+    pub privileged: Option<bool>,
+    /// Uid of its pod.
+    pub pod_uid: Option<String>,
+    /// Name of its pod.
+    pub pod_name: Option<String>,
+    /// Kubernetes namespace of its pod.
+    pub namespace: Option<String>,
+}
+
+/// A bundle that is there and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no OCI runtime configuration; perhaps it is still being written.
+    #[error("{} is no OCI runtime configuration", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Reads the bundle of container `id` below `host_root`; `None` when no runtime has one (yet).
+///
+/// Errors: a file is there, but cannot be read or understood.
+pub fn read(host_root: &Path, id: &str) -> Result<Option<Bundle>, BundleError> {
+    if !container::is_id(id) {
+        return Ok(None);
+    }
+    for place in PLACES {
+        let path = host_root.join(place.replace("{id}", id));
+        match read_file(&path) {
+            Ok(text) => {
+                return parse(&text).map(Some).map_err(|source| BundleError::Parse { path, source });
+            }
+            Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(BundleError::Read { path, source }),
+        }
+    }
+    Ok(None)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {LARGEST} bytes")));
+    }
+    Ok(text)
+}
+
+#[derive(Deserialize)]
+struct OciConfig {
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+    process: Option<OciProcess>,
+}
+
+#[derive(Deserialize)]
+struct OciProcess {
+    capabilities: Option<OciCapabilities>,
+}
+
+#[derive(Deserialize)]
+struct OciCapabilities {
+    #[serde(default)]
+    bounding: Vec<String>,
+}
+
+/// Reads the text of a bundle's `config.json`.
+pub fn parse(text: &[u8]) -> Result<Bundle, serde_json::Error> {
+    let config: OciConfig = serde_json::from_slice(text)?;
+    let notes = Annotations(config.annotations);
+    let pause = notes.is("io.kubernetes.cri.container-type", "sandbox")
+        || notes.is("io.kubernetes.cri-o.ContainerType", "sandbox");
+    let reference = notes.first(&["io.kubernetes.cri-o.ImageRef"]);
+    Ok(Bundle {
+        container_name: if pause {
+            None
+        } else {
+            notes.first(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.podman.annotations.container-name"])
+        },
+        image: notes.first(&[
+            "io.kubernetes.cri.image-name",
+            "io.kubernetes.cri-o.ImageName",
+            "io.kubernetes.cri-o.Image",
+            "org.opencontainers.image.ref.name",
+        ]),
+        image_digest: reference.as_deref().and_then(digest_of),
+        privileged: config.process.map(|process| process.capabilities.is_some_and(|held| has_every(&held.bounding))),
+        pod_uid: notes.first(&["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"]),
+        pod_name: notes.first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
+        namespace: notes.first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
+    })
+}
+
+struct Annotations(HashMap<String, String>);
+
+impl Annotations {
+    fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().filter_map(|name| self.0.get(*name)).find(|value| !value.is_empty()).cloned()
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.0.get(name).is_some_and(|found| found == value)
+    }
+}
+
+/// The digest in an image reference, such as `docker.io/library/nginx@sha256:...`.
+pub(crate) fn digest_of(reference: &str) -> Option<String> {
+    let at = reference.find("sha256:")?;
+    Some(reference[at..].to_owned())
+}
+
+/// The capabilities every kernel since 3.16 has; a privileged container has them all and those that came later.
+const EVERY: &[&str] = &[
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
+];
+
+fn has_every(held: &[String]) -> bool {
+    let held: Vec<&str> = held.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name)).collect();
+    EVERY.iter().all(|name| held.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_capabilities(names: impl Iterator<Item = String>) -> Vec<u8> {
+        let bounding: Vec<String> = names.collect();
+        serde_json::to_vec(&serde_json::json!({"process": {"capabilities": {"bounding": bounding}}})).unwrap()
+    }
+
+    #[test]
+    fn privileged_means_every_capability() {
+        let all = || EVERY.iter().map(|name| format!("CAP_{name}"));
+        let later = ["CAP_PERFMON".to_owned(), "CAP_BPF".to_owned(), "CAP_CHECKPOINT_RESTORE".to_owned()];
+        let cases = [
+            ("all", with_capabilities(all()), Some(true)),
+            ("all and later ones", with_capabilities(all().chain(later)), Some(true)),
+            ("all but one", with_capabilities(all().filter(|name| name != "CAP_SYS_ADMIN")), Some(false)),
+            ("none", with_capabilities(std::iter::empty()), Some(false)),
+            ("not given", br#"{"process": {}}"#.to_vec(), Some(false)),
+            ("no process", b"{}".to_vec(), None),
+        ];
+        for (name, text, expected) in cases {
+            assert_eq!(parse(&text).unwrap().privileged, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_id_cannot_lead_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io")).unwrap();
+        std::fs::write(root.path().join("run/containerd/config.json"), "{}").unwrap();
+        assert_eq!(read(root.path(), "../..").unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_bundle_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let id = "a".repeat(64);
+        let folder = root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);
+        std::fs::create_dir_all(&folder).unwrap();
+        assert_eq!(read(root.path(), &id).unwrap(), None);
+        std::fs::write(folder.join("config.json"), "{\"annotations\": {").unwrap();
+        let error = read(root.path(), &id).unwrap_err();
+        assert!(matches!(&error, BundleError::Parse { .. }) && error.to_string().contains(&id), "{error}");
+    }
+}

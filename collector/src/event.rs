@@ -1,0 +1,220 @@
+//! A kernel event in Rust's own types: what [`crate::decode`] makes of a record and the process table takes.
+
+use std::net::IpAddr;
+
+/// One event as the kernel side saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelEvent {
+    /// Processor that numbered it.
+    pub cpu: u32,
+    /// Its number on that processor, from 0 since the programs were loaded; also taken by events that were lost.
+    pub seq: u64,
+    /// CLOCK_BOOTTIME, ns.
+    pub boot_ns: u64,
+    /// What of it could not be read or was cut: bits of `kerntrail_ebpf::records::flags`; 0 when it is whole.
+    pub flags: u32,
+    /// The process that acted; for a fork, the child.
+    pub task: Task,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// A process as it was at the event; ids are those of the root namespaces.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Task {
+    /// Which process.
+    pub process: ProcessRef,
+    /// `real_parent` (for a fork: the process that forked).
+    pub parent: ProcessRef,
+    /// Leader of the session.
+    pub session_leader: ProcessRef,
+    /// Leader of the process group.
+    pub group_leader: ProcessRef,
+    /// How many programs the process has run so far, from the kernel: `self_exec_id - parent_exec_id` of the group
+    /// leader (fork sets both to the forker's `self_exec_id`, exec raises the first), so it is the same live, from
+    /// the iterator and after a restart. `None` where it was not read: the process table then counts from 0.
+    pub exec_seq: Option<u32>,
+    /// Name of the thread, at most 15 bytes.
+    pub comm: String,
+    /// Credentials and namespaces.
+    pub state: PrivilegeState,
+    /// Real user and group id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Audit login uid; `u32::MAX` when unset.
+    pub login_uid: u32,
+    /// Controlling terminal, such as `pts0`; empty when there is none.
+    pub tty: String,
+}
+
+/// Names a process of this boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ProcessRef {
+    /// Thread group id in the root pid namespace; 0 when there is no such process.
+    pub tgid: u32,
+    /// `start_boottime` of the group leader, ns.
+    pub start_boottime: u64,
+}
+
+/// What a privileged call can change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrivilegeState {
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective capabilities, a bit each.
+    pub cap_effective: u64,
+    /// Inode numbers of the namespaces.
+    pub mnt_ns: u32,
+    /// Pid namespace of new children (`pid_ns_for_children`).
+    pub pid_ns: u32,
+    /// Network namespace.
+    pub net_ns: u32,
+    /// User namespace.
+    pub user_ns: u32,
+    /// Cgroup id: of the v2 hierarchy, or where that holds only the root, of the `pids` controller (v1).
+    pub cgroup_id: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A process (not a thread) was created.
+    Fork,
+    /// A program was run.
+    Exec(Box<Program>),
+    /// It already ran when the collector started (task iterator).
+    Existing(Box<Program>),
+    /// The last thread of a process ended.
+    Exit {
+        /// Exit status.
+        code: u8,
+        /// Signal that ended it; 0 for none.
+        signal: u8,
+    },
+    /// A call that changes privilege or namespaces.
+    Privilege(Box<PrivilegeCall>),
+    /// A TCP connection changed.
+    Network(Box<Connection>),
+}
+
+/// The program that a process runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// File, as seen from the process's root; `memfd:name` for one in memory only. Empty for a kernel thread.
+    pub path: String,
+    /// argv, one item each; bytes that are no UTF-8 are replaced.
+    pub args: Vec<String>,
+    /// Whether arguments were cut.
+    pub args_truncated: bool,
+    /// Working directory, as seen from the process's root.
+    pub cwd: String,
+    /// Inode of the file.
+    pub inode: u64,
+    /// Device of the file (kernel encoding).
+    pub dev: u32,
+    /// Whether the file lives in memory only.
+    pub memfd: bool,
+    /// What descriptor 0 is.
+    pub stdin: FdKind,
+    /// What descriptor 1 is.
+    pub stdout: FdKind,
+    /// Last components of the cgroup path from the top down, joined by `/`; empty at the root.
+    pub cgroup_path: String,
+}
+
+/// What a descriptor refers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FdKind {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// Regular file or directory.
+    File,
+    /// Terminal.
+    Tty,
+    /// Pipe or fifo.
+    Pipe,
+    /// Socket.
+    Socket,
+    /// Another device or an anonymous inode.
+    Other,
+    /// Not open.
+    Closed,
+}
+
+/// Which call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivilegeOp {
+    /// setns(2)
+    Setns,
+    /// unshare(2)
+    Unshare,
+    /// mount(2) and move_mount(2)
+    Mount,
+    /// pivot_root(2)
+    PivotRoot,
+    /// chroot(2)
+    Chroot,
+}
+
+/// A call that changes privilege or namespaces, with the state on both sides of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrivilegeCall {
+    /// Which call.
+    pub op: PrivilegeOp,
+    /// Result: 0 or more, or minus the errno.
+    pub ret: i64,
+    /// Flags of the call; for setns the CLONE_NEW* bits that it names, from the descriptor where `nstype` is 0.
+    pub flags: u64,
+    /// Source of a mount, new root of pivot_root; empty otherwise.
+    pub source: String,
+    /// Target of a mount, new root of chroot, put_old of pivot_root; empty otherwise.
+    pub target: String,
+    /// File system type of a mount; empty otherwise.
+    pub fs_type: String,
+    /// Device of the file system on which the process's root (chroot, pivot_root) or the target lies after the call; 0 unknown.
+    pub target_dev: u32,
+    /// Before the call.
+    pub before: PrivilegeState,
+    /// After the call.
+    pub after: PrivilegeState,
+    /// Process whose namespaces setns entered, when called with a pidfd; tgid 0 otherwise.
+    pub target_process: ProcessRef,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkOp {
+    /// This side opened it (SYN_SENT reached, or the attempt ended).
+    Connect,
+    /// The other side opened it.
+    Accept,
+    /// A socket listens.
+    Listen,
+    /// It ended.
+    Close,
+}
+
+/// A TCP connection at an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// What happened.
+    pub op: NetworkOp,
+    /// Whether this side opened it.
+    pub outbound: bool,
+    /// This side.
+    pub local: (IpAddr, u16),
+    /// The other side; port 0 for a listener.
+    pub remote: (IpAddr, u16),
+    /// Payload bytes this side sent, retransmissions not counted; at close.
+    pub bytes_sent: u64,
+    /// Payload bytes this side received; at close.
+    pub bytes_received: u64,
+    /// When it was opened (CLOCK_BOOTTIME ns); 0 when before the collector.
+    pub opened_boot_ns: u64,
+    /// TCP state after the event (include/net/tcp_states.h).
+    pub tcp_state: u8,
+    /// For a connect that failed: minus the errno; else 0.
+    pub ret: i32,
+}

@@ -1,0 +1,68 @@
+//! Which column a Sigma field means.
+//!
+//! A rule may name any column of its table; fields of Sigma's Linux taxonomy map to columns, and a few are computed.
+//! Source: Sigma specification, appendix "Taxonomy", categories process_creation, network_connection, file_event.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::functions_nested::expr_fn::{array_element, array_to_string};
+use datafusion::prelude::{Expr, col, lit};
+use kerntrail_schemas::Table;
+
+use super::functions::written_file;
+
+/// A field as an expression, with the type that decides how it is matched.
+pub(super) struct Field {
+    pub(super) expr: Expr,
+    pub(super) data_type: DataType,
+}
+
+impl Field {
+    fn text(expr: Expr) -> Self {
+        Self { expr, data_type: DataType::Utf8 }
+    }
+}
+
+/// Sigma field -> column.
+const TAXONOMY: &[(&str, &str)] = &[
+    ("Image", "process_path"),
+    ("CommandLine", "cmd_line"),
+    ("CurrentDirectory", "cwd"),
+    ("ProcessId", "pid"),
+    ("ProcessGuid", "process_uid"),
+    ("ParentImage", "parent_path"),
+    ("ParentProcessId", "parent_pid"),
+    ("ParentProcessGuid", "parent_process_uid"),
+    ("TargetFilename", "path"),
+    ("SourceIp", "src_ip"),
+    ("SourcePort", "src_port"),
+    ("DestinationIp", "dst_ip"),
+    ("DestinationPort", "dst_port"),
+    ("Protocol", "protocol"),
+];
+
+/// The field `name` of `table`; none when the table has no such thing.
+pub(super) fn field(table: Table, name: &str) -> Option<Field> {
+    let column = TAXONOMY.iter().find(|(sigma, _)| *sigma == name).map_or(name, |(_, column)| *column);
+    if let Some(column) = table.columns().into_iter().find(|have| have.name == column) {
+        return Some(Field { expr: col(column.name), data_type: column.data_type });
+    }
+    if !table.has_actor() {
+        return None;
+    }
+    match name {
+        "argv0" => Some(Field::text(array_element(col("args"), lit(1i64)))),
+        "ParentCommandLine" => Some(Field::text(array_to_string(col("parent_args"), lit(" ")))),
+        "written_file" => Some(Field::text(written_file(col("args"), col("cwd")))),
+        "Initiated" if table == Table::NetworkFlows => {
+            Some(Field { expr: col("direction").eq(lit("outbound")), data_type: DataType::Boolean })
+        }
+        _ => None,
+    }
+}
+
+/// Every name that [`field`] knows for `table`, for the message about one it does not know.
+pub(super) fn names(table: Table) -> Vec<&'static str> {
+    let computed = ["argv0", "ParentCommandLine", "written_file"];
+    let columns = table.columns().into_iter().map(|column| column.name);
+    columns.chain(TAXONOMY.iter().map(|(sigma, _)| *sigma)).chain(computed).collect()
+}

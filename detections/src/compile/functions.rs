@@ -1,0 +1,218 @@
+//! Functions that DataFusion lacks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::prelude::Expr;
+use kerntrail_schemas::cell::Cell;
+use regex::Regex;
+
+/// Whether any item of the text list `list` matches `pattern`; NULL lists match nothing.
+pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
+    let function = move |args: &[ColumnarValue]| {
+        let lists = single_array(args)?;
+        let lists = lists.as_list_opt::<i32>().ok_or_else(|| not_a("list"))?;
+        let found: BooleanArray = lists
+            .iter()
+            .map(|items| Some(items.is_some_and(|items| texts(&items).any(|item| pattern.is_match(item)))))
+            .collect();
+        Ok(ColumnarValue::Array(Arc::new(found) as ArrayRef))
+    };
+    let input = vec![<Vec<String> as Cell>::data_type()];
+    create_udf("any_item_matches", input, DataType::Boolean, Volatility::Volatile, Arc::new(function)).call(vec![list])
+}
+
+/// Whether the address in `text` lies in `network`.
+pub(super) fn in_network(text: Expr, network: Network) -> Expr {
+    let function = move |args: &[ColumnarValue]| {
+        let addresses = single_array(args)?;
+        let inside: BooleanArray =
+            text_iter(&addresses)?.map(|text| Some(text.is_some_and(|text| network.holds(text)))).collect();
+        Ok(ColumnarValue::Array(Arc::new(inside) as ArrayRef))
+    };
+    create_udf("in_network", vec![DataType::Utf8], DataType::Boolean, Volatility::Volatile, Arc::new(function)).call(vec![text])
+}
+
+/// The file that a download or copy command writes, as an absolute path; NULL for any other command.
+pub(super) fn written_file(args: Expr, cwd: Expr) -> Expr {
+    let function = |values: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(values)?;
+        let [commands, folders] = arrays.as_slice() else { return exec_err!("written_file takes two arguments") };
+        let commands = commands.as_list_opt::<i32>().ok_or_else(|| not_a("list"))?;
+        let files: StringArray = commands
+            .iter()
+            .zip(text_iter(folders)?)
+            .map(|(items, cwd)| {
+                let items: Vec<String> = items.map(|items| texts(&items).map(str::to_owned).collect()).unwrap_or_default();
+                written_path(&items).map(|path| absolute(&path, cwd.unwrap_or("/")))
+            })
+            .collect();
+        Ok(ColumnarValue::Array(Arc::new(files) as ArrayRef))
+    };
+    let input = vec![<Vec<String> as Cell>::data_type(), DataType::Utf8];
+    let function: ScalarUDF = create_udf("written_file", input, DataType::Utf8, Volatility::Immutable, Arc::new(function));
+    function.call(vec![args, cwd])
+}
+
+fn single_array(args: &[ColumnarValue]) -> Result<ArrayRef> {
+    ColumnarValue::values_to_arrays(args)?.into_iter().next().ok_or_else(|| not_a("argument"))
+}
+
+fn not_a(what: &str) -> DataFusionError {
+    DataFusionError::Execution(format!("a {what} was expected"))
+}
+
+fn texts(items: &ArrayRef) -> impl Iterator<Item = &str> {
+    items.as_string_opt::<i32>().into_iter().flat_map(|items| items.iter().flatten())
+}
+
+fn text_iter(array: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<&str>> + '_>> {
+    if let Some(array) = array.as_string_opt::<i32>() {
+        return Ok(Box::new(array.iter()));
+    }
+    match array.as_string_view_opt() {
+        Some(array) => Ok(Box::new(array.iter())),
+        None => Err(not_a("text")),
+    }
+}
+
+/// A network such as `10.0.0.0/8`.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    /// Reads `address/bits`; none when it is no network.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.parse().ok().filter(|bits| *bits <= most)?;
+        Some(Self { address, bits })
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        match (self.address, text.parse()) {
+            (IpAddr::V4(network), Ok(IpAddr::V4(address))) => {
+                let shift = 32 - self.bits;
+                (network.to_bits() ^ address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), Ok(IpAddr::V6(address))) => {
+                let shift = 128 - self.bits;
+                (network.to_bits() ^ address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What `curl -o F`, `curl -O URL`, `wget -O F`, `wget URL`, `kubectl cp A B` write.
+fn written_path(args: &[String]) -> Option<String> {
+    let program = args.first()?.rsplit('/').next()?;
+    let rest = &args[1..];
+    match program {
+        "curl" => after_option(rest, &["-o", "--output"]).or_else(|| {
+            let keeps_name = rest.iter().any(|arg| arg == "--remote-name" || (is_short(arg) && arg.contains('O')));
+            keeps_name.then(|| url_file(rest)).flatten()
+        }),
+        "wget" => after_option(rest, &["-O", "--output-document"]).or_else(|| url_file(rest)),
+        "kubectl" | "oc" if rest.iter().any(|arg| arg == "cp") => rest.last().cloned(),
+        _ => None,
+    }
+}
+
+/// The value of an option: behind it (`-o F`, `-sSo F`), glued to it (`-oF`) or after `=`.
+fn after_option(args: &[String], [short, long]: &[&str; 2]) -> Option<String> {
+    let letter = short.trim_start_matches('-');
+    for (place, arg) in args.iter().enumerate() {
+        let next = || args.get(place + 1).cloned();
+        if arg == long || (is_short(arg) && arg.ends_with(letter)) {
+            return next();
+        }
+        if let Some(value) = arg.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
+            return Some(value.to_owned());
+        }
+        if let Some(value) = arg.strip_prefix(short).filter(|value| !value.is_empty()) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+fn is_short(arg: &str) -> bool {
+    arg.starts_with('-') && !arg.starts_with("--")
+}
+
+/// Last part of the first URL's path.
+fn url_file(args: &[String]) -> Option<String> {
+    let url = args.iter().find(|arg| arg.contains("://"))?;
+    let path = url.split("://").nth(1)?.split(['?', '#']).next()?;
+    let (_, file) = path.rsplit_once('/')?;
+    (!file.is_empty()).then(|| file.to_owned())
+}
+
+fn absolute(path: &str, cwd: &str) -> String {
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_written_by_commands() {
+        let cases = [
+            ("curl -sSLo /tmp/x http://h/x.sh", Some("/tmp/x")),
+            ("/usr/bin/curl http://h/a --output=./b", Some("/w/b")),
+            ("curl -o../b http://h/a", Some("/b")),
+            ("curl -fsSO https://h/p/tool?x=1", Some("/w/tool")),
+            ("curl http://h/a", None),
+            ("wget https://h/p/tool", Some("/w/tool")),
+            ("wget -qO /tmp/y https://h/p", Some("/tmp/y")),
+            ("kubectl -n a cp pod:/x /tmp/z", Some("/tmp/z")),
+            ("kubectl get pods", None),
+            ("sh -c x", None),
+            ("", None),
+        ];
+        for (command, file) in cases {
+            let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(written_path(&args).map(|path| absolute(&path, "/w")).as_deref(), file, "{command}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let cases = [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("192.0.2.7/32", "192.0.2.7", true),
+            ("192.0.2.7/32", "192.0.2.6", false),
+            ("fd00::/8", "fdab::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("10.0.0.0/8", "fd00::1", false),
+            ("10.0.0.0/8", "no address", false),
+        ];
+        for (network, address, inside) in cases {
+            assert_eq!(Network::parse(network).unwrap().holds(address), inside, "{network} {address}");
+        }
+        for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "fd00::/129"] {
+            assert!(Network::parse(text).is_none(), "{text}");
+        }
+    }
+}

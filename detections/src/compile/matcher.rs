@@ -1,0 +1,187 @@
+//! One comparison of a field.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::{BinaryExpr, Like, Operator};
+use datafusion::prelude::{Expr, cast, coalesce, lit};
+use kerntrail_schemas::Table;
+use regex::{Regex, RegexBuilder};
+use rsigma_ir::{IrMatcher, IrNumber, IrPattern, IrPatternPart, IrStrOp};
+
+use super::fields::Field;
+use super::functions::{Network, any_item_matches, in_network};
+use super::{CompileError, all, any, known_field};
+
+/// The predicate that `field`, named `name` in the rule, matches; never NULL.
+pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatcher) -> Result<Expr, CompileError> {
+    let inner = |matcher: &IrMatcher| compile(table, name, field, matcher);
+    let several = |matchers: &[IrMatcher]| matchers.iter().map(inner).collect::<Result<Vec<_>, _>>();
+    let expr = match matcher {
+        IrMatcher::AnyOf(matchers) => return Ok(any(several(matchers)?)),
+        IrMatcher::AllOf(matchers) => return Ok(all(several(matchers)?)),
+        IrMatcher::Not(matcher) => return Ok(Expr::Not(Box::new(inner(matcher)?))),
+        IrMatcher::Exists(true) => return Ok(field.expr.clone().is_not_null()),
+        IrMatcher::Exists(false) | IrMatcher::Null => return Ok(field.expr.clone().is_null()),
+        IrMatcher::Str { op, pattern, case_insensitive } => string(name, field, *op, pattern, *case_insensitive)?,
+        IrMatcher::Regex { pattern, case_insensitive, multiline, dotall, .. } => {
+            let regex = RegexBuilder::new(pattern)
+                .case_insensitive(*case_insensitive)
+                .multi_line(*multiline)
+                .dot_matches_new_line(*dotall)
+                .build();
+            let regex = regex.map_err(|error| wrong(name, format!("`{pattern}` is no regular expression: {error}")))?;
+            matches_regex(name, field, regex)?
+        }
+        IrMatcher::Cidr { network } => {
+            let network = Network::parse(network).ok_or_else(|| wrong(name, format!("`{network}` is no network")))?;
+            in_network(text(name, field)?, network)
+        }
+        IrMatcher::NumericEq(number) => return number_equals(name, field, literal(name, number)?),
+        IrMatcher::NumericGt(number) => numeric(name, field)?.gt(lit(literal(name, number)?)),
+        IrMatcher::NumericGte(number) => numeric(name, field)?.gt_eq(lit(literal(name, number)?)),
+        IrMatcher::NumericLt(number) => numeric(name, field)?.lt(lit(literal(name, number)?)),
+        IrMatcher::NumericLte(number) => numeric(name, field)?.lt_eq(lit(literal(name, number)?)),
+        IrMatcher::BoolEq(value) => match field.data_type {
+            DataType::Boolean => field.expr.clone().eq(lit(*value)),
+            _ => return Err(wrong(name, "is compared to true or false but holds something else".into())),
+        },
+        IrMatcher::FieldRef { field: other, op: IrStrOp::Exact, case_insensitive: false } => {
+            text(name, field)?.eq(text(other, &known_field(table, other)?)?)
+        }
+        IrMatcher::FieldRef { field: other, .. } => {
+            return Err(unsupported(name, &format!("fieldref to `{other}` with another modifier than `cased`")));
+        }
+        IrMatcher::Encoded { .. } => return Err(unsupported(name, "an encoding modifier (base64, wide, utf16, windash)")),
+        IrMatcher::Expand { .. } => return Err(unsupported(name, "the modifier `expand`")),
+        IrMatcher::TimestampPart { .. } => return Err(unsupported(name, "a part of a time")),
+    };
+    Ok(coalesce(vec![expr, lit(false)]))
+}
+
+/// A keyword is looked for anywhere in the text.
+pub(super) fn as_keyword(matcher: &IrMatcher) -> IrMatcher {
+    let several = |matchers: &[IrMatcher]| matchers.iter().map(as_keyword).collect();
+    match matcher {
+        IrMatcher::Str { op: IrStrOp::Exact, pattern, case_insensitive } => {
+            IrMatcher::Str { op: IrStrOp::Contains, pattern: pattern.clone(), case_insensitive: *case_insensitive }
+        }
+        IrMatcher::AnyOf(matchers) => IrMatcher::AnyOf(several(matchers)),
+        IrMatcher::AllOf(matchers) => IrMatcher::AllOf(several(matchers)),
+        other => other.clone(),
+    }
+}
+
+fn wrong(field: &str, reason: String) -> CompileError {
+    CompileError::Value { field: field.to_owned(), reason }
+}
+
+fn unsupported(field: &str, what: &str) -> CompileError {
+    CompileError::Unsupported(format!("field `{field}`: {what}"))
+}
+
+fn string(name: &str, field: &Field, op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> Result<Expr, CompileError> {
+    if is_list(field) {
+        return matches_regex(name, field, pattern_regex(name, op, pattern, case_insensitive)?);
+    }
+    if let (DataType::Boolean, Some(word)) = (&field.data_type, pattern.as_plain()) {
+        let value = word.parse::<bool>().map_err(|_| wrong(name, format!("holds true or false, not `{word}`")))?;
+        return Ok(field.expr.clone().eq(lit(value)));
+    }
+    let text = text(name, field)?;
+    if let (IrStrOp::Exact, false, Some(plain)) = (op, case_insensitive, pattern.as_plain()) {
+        return Ok(text.eq(lit(plain)));
+    }
+    Ok(Expr::Like(Like::new(false, Box::new(text), Box::new(lit(like_pattern(op, pattern))), Some('\\'), case_insensitive)))
+}
+
+fn like_pattern(op: IrStrOp, pattern: &IrPattern) -> String {
+    let mut like = String::new();
+    if matches!(op, IrStrOp::Contains | IrStrOp::EndsWith) {
+        like.push('%');
+    }
+    for part in &pattern.parts {
+        match part {
+            IrPatternPart::WildcardMulti => like.push('%'),
+            IrPatternPart::WildcardSingle => like.push('_'),
+            IrPatternPart::Literal(text) => text.chars().for_each(|character| {
+                if matches!(character, '%' | '_' | '\\') {
+                    like.push('\\');
+                }
+                like.push(character);
+            }),
+        }
+    }
+    if matches!(op, IrStrOp::Contains | IrStrOp::StartsWith) {
+        like.push('%');
+    }
+    like
+}
+
+fn pattern_regex(name: &str, op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> Result<Regex, CompileError> {
+    let mut source = String::new();
+    if matches!(op, IrStrOp::Exact | IrStrOp::StartsWith) {
+        source.push('^');
+    }
+    for part in &pattern.parts {
+        match part {
+            IrPatternPart::WildcardMulti => source.push_str(".*"),
+            IrPatternPart::WildcardSingle => source.push('.'),
+            IrPatternPart::Literal(text) => source.push_str(&regex::escape(text)),
+        }
+    }
+    if matches!(op, IrStrOp::Exact | IrStrOp::EndsWith) {
+        source.push('$');
+    }
+    let regex = RegexBuilder::new(&source).case_insensitive(case_insensitive).dot_matches_new_line(true).build();
+    regex.map_err(|error| wrong(name, error.to_string()))
+}
+
+fn is_list(field: &Field) -> bool {
+    matches!(field.data_type, DataType::List(_))
+}
+
+fn matches_regex(name: &str, field: &Field, regex: Regex) -> Result<Expr, CompileError> {
+    if is_list(field) {
+        return Ok(any_item_matches(field.expr.clone(), regex));
+    }
+    // SQL's own operators take no flags apart: a list of one keeps those of the compiled expression.
+    Ok(any_item_matches(datafusion::functions_nested::expr_fn::make_array(vec![text(name, field)?]), regex))
+}
+
+/// The field as text.
+fn text(name: &str, field: &Field) -> Result<Expr, CompileError> {
+    match &field.data_type {
+        DataType::Utf8 => Ok(field.expr.clone()),
+        DataType::Int32 | DataType::Int64 | DataType::Boolean => Ok(cast(field.expr.clone(), DataType::Utf8)),
+        _ => Err(wrong(name, "cannot be compared to text".into())),
+    }
+}
+
+fn numeric(name: &str, field: &Field) -> Result<Expr, CompileError> {
+    match &field.data_type {
+        DataType::Int32 | DataType::Int64 => Ok(cast(field.expr.clone(), DataType::Float64)),
+        _ => Err(wrong(name, "holds no number".into())),
+    }
+}
+
+fn number_equals(name: &str, field: &Field, number: f64) -> Result<Expr, CompileError> {
+    let expr = match &field.data_type {
+        DataType::Int32 | DataType::Int64 => {
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(numeric(name, field)?), Operator::Eq, Box::new(lit(number))))
+        }
+        // Arguments are text, also where they look like numbers.
+        DataType::Utf8 => field.expr.clone().eq(lit(number.to_string())),
+        DataType::List(_) => {
+            let source = format!("^{}$", regex::escape(&number.to_string()));
+            any_item_matches(field.expr.clone(), Regex::new(&source).map_err(|error| wrong(name, error.to_string()))?)
+        }
+        _ => return Err(wrong(name, "cannot be compared to a number".into())),
+    };
+    Ok(coalesce(vec![expr, lit(false)]))
+}
+
+fn literal(name: &str, number: &IrNumber) -> Result<f64, CompileError> {
+    match number {
+        IrNumber::Literal(number) => Ok(*number),
+        IrNumber::DynamicSourceRef { source_id, .. } => Err(unsupported(name, &format!("the dynamic source `{source_id}`"))),
+    }
+}

@@ -1,0 +1,212 @@
+//! A Sigma rule's detections and condition as one DataFusion predicate over a table.
+//!
+//! A missing field is no match, and negation applies after that: every comparison is made `false` where it is NULL.
+//! Source: Sigma specification 2.0, "Detection" and "Modifiers".
+
+mod fields;
+mod functions;
+mod matcher;
+
+use std::collections::HashMap;
+
+use datafusion::prelude::{Expr, col, lit};
+use kerntrail_schemas::Table;
+use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
+use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
+
+use fields::Field;
+
+/// What a rule asks for that cannot be expressed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// No table holds what the log source names.
+    #[error("logsource {0} is no table here; use a category such as process_creation, network_connection, file_event, or a table's name")]
+    LogSource(String),
+    /// The table has no such field.
+    #[error("{table} has no field `{field}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
+    Field {
+        /// The table.
+        table: Table,
+        /// The name in the rule.
+        field: String,
+        /// The most similar name that it has.
+        nearest: Option<String>,
+    },
+    /// A part of Sigma that is not expressed here.
+    #[error("{0} cannot be expressed")]
+    Unsupported(String),
+    /// A value that does not fit its field.
+    #[error("field `{field}`: {reason}")]
+    Value {
+        /// The field.
+        field: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// The table that a log source means, with the predicate that narrows it to the source's events.
+pub fn log_source(source: &LogSource) -> Result<(Table, Expr), CompileError> {
+    let unknown = || CompileError::LogSource(describe(source));
+    if let Some(product) = source.product.as_deref().filter(|product| !["linux", "kerntrail"].contains(product)) {
+        return Err(CompileError::LogSource(format!("product `{product}`")));
+    }
+    if let Some(service) = &source.service {
+        return Err(CompileError::LogSource(format!("service `{service}`")));
+    }
+    let category = source.category.as_deref().ok_or_else(unknown)?;
+    if let Ok(table) = category.parse::<Table>() {
+        return Ok((table, lit(true)));
+    }
+    let (table, activities): (Table, &[&str]) = match category {
+        "process_creation" => (Table::ProcessEvents, &["exec"]),
+        "process_termination" => (Table::ProcessEvents, &["exit"]),
+        "network_connection" => (Table::NetworkFlows, &["connect", "accept"]),
+        "file_event" => (Table::FileEvents, &["write", "rename", "link", "symlink", "truncate"]),
+        "file_access" => (Table::FileEvents, &["open", "read"]),
+        "file_delete" => (Table::FileEvents, &["unlink"]),
+        _ => return Err(unknown()),
+    };
+    let activities = activities.iter().map(|activity| lit(*activity)).collect();
+    Ok((table, col("activity").in_list(activities, false)))
+}
+
+fn describe(source: &LogSource) -> String {
+    let parts = [("product", &source.product), ("category", &source.category), ("service", &source.service)];
+    let named = parts.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name} `{value}`")));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// Compiles the rule; several conditions are alternatives.
+pub fn rule(rule: &IrRule) -> Result<(Table, Expr), CompileError> {
+    let (table, source) = log_source(&rule.logsource)?;
+    let scope = Scope { table, detections: &rule.detections };
+    let mut any = None;
+    for condition in &rule.conditions {
+        any = Some(or(any, scope.condition(condition)?));
+    }
+    let condition = any.ok_or_else(|| CompileError::Unsupported("a rule without a condition".into()))?;
+    Ok((table, source.and(condition)))
+}
+
+/// The column that a rule groups by, as text.
+pub(crate) fn group_column(table: Table, name: &str) -> Result<Expr, CompileError> {
+    Ok(datafusion::prelude::cast(known_field(table, name)?.expr, arrow::datatypes::DataType::Utf8))
+}
+
+fn known_field(table: Table, name: &str) -> Result<Field, CompileError> {
+    fields::field(table, name).ok_or_else(|| CompileError::Field {
+        table,
+        field: name.to_owned(),
+        nearest: nearest(name, &fields::names(table)),
+    })
+}
+
+fn nearest(name: &str, names: &[&'static str]) -> Option<String> {
+    let likeness = |candidate: &str| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
+    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.75).then(|| (*best).to_owned())
+}
+
+fn or(left: Option<Expr>, right: Expr) -> Expr {
+    match left {
+        Some(left) => left.or(right),
+        None => right,
+    }
+}
+
+fn all(parts: Vec<Expr>) -> Expr {
+    parts.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(true))
+}
+
+fn any(parts: Vec<Expr>) -> Expr {
+    parts.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false))
+}
+
+/// The detections that a condition may name.
+struct Scope<'a> {
+    table: Table,
+    detections: &'a HashMap<String, IrDetection>,
+}
+
+impl Scope<'_> {
+    fn condition(&self, condition: &IrCondition) -> Result<Expr, CompileError> {
+        match condition {
+            IrCondition::Detection(name) => match self.detections.get(name) {
+                Some(detection) => self.detection(detection),
+                None => Err(CompileError::Unsupported(format!("condition on `{name}`, which the rule does not define,"))),
+            },
+            IrCondition::And(parts) => Ok(all(self.conditions(parts)?)),
+            IrCondition::Or(parts) => Ok(any(self.conditions(parts)?)),
+            IrCondition::Not(inner) => Ok(Expr::Not(Box::new(self.condition(inner)?))),
+            IrCondition::Selector { quantifier, pattern } => self.selector(quantifier, pattern),
+        }
+    }
+
+    fn conditions(&self, parts: &[IrCondition]) -> Result<Vec<Expr>, CompileError> {
+        parts.iter().map(|part| self.condition(part)).collect()
+    }
+
+    /// `1 of selection_*`, `all of them`, `2 of filter*`.
+    fn selector(&self, quantifier: &Quantifier, pattern: &SelectorPattern) -> Result<Expr, CompileError> {
+        let mut names: Vec<&String> = self.detections.keys().filter(|name| pattern.matches_detection_name(name)).collect();
+        names.sort();
+        let parts = names
+            .iter()
+            .filter_map(|name| self.detections.get(*name))
+            .map(|detection| self.detection(detection))
+            .collect::<Result<Vec<_>, _>>()?;
+        match quantifier {
+            Quantifier::Any => Ok(any(parts)),
+            Quantifier::All => Ok(all(parts)),
+            Quantifier::Count(least) => Ok(at_least(*least as i64, parts)),
+        }
+    }
+
+    fn detection(&self, detection: &IrDetection) -> Result<Expr, CompileError> {
+        match detection {
+            IrDetection::AllOf(items) => {
+                Ok(all(items.iter().map(|item| self.item(item)).collect::<Result<Vec<_>, _>>()?))
+            }
+            IrDetection::AnyOf(parts) => Ok(any(self.detections(parts)?)),
+            IrDetection::And(parts) => Ok(all(self.detections(parts)?)),
+            IrDetection::Keywords(matcher) => self.keywords(matcher),
+            IrDetection::ArrayMatch { field, .. } => {
+                Err(CompileError::Unsupported(format!("the array match on `{field}`")))
+            }
+            IrDetection::Conditional { named, condition } => {
+                Scope { table: self.table, detections: named }.condition(condition)
+            }
+        }
+    }
+
+    fn detections(&self, parts: &[IrDetection]) -> Result<Vec<Expr>, CompileError> {
+        parts.iter().map(|part| self.detection(part)).collect()
+    }
+
+    fn item(&self, item: &IrDetectionItem) -> Result<Expr, CompileError> {
+        let Some(name) = &item.field else { return self.keywords(&item.matcher) };
+        let field = known_field(self.table, name)?;
+        if let Some(exists) = item.exists {
+            return Ok(if exists { field.expr.is_not_null() } else { field.expr.is_null() });
+        }
+        matcher::compile(self.table, name, &field, &item.matcher)
+    }
+
+    /// Keywords are looked for in every text column.
+    fn keywords(&self, matcher: &IrMatcher) -> Result<Expr, CompileError> {
+        let texts = self.table.columns().into_iter().filter(|column| column.data_type == arrow::datatypes::DataType::Utf8);
+        let parts = texts
+            .map(|column| {
+                let field = Field { expr: col(column.name), data_type: column.data_type };
+                matcher::compile(self.table, column.name, &field, &matcher::as_keyword(matcher))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(any(parts))
+    }
+}
+
+fn at_least(least: i64, parts: Vec<Expr>) -> Expr {
+    let hits = parts.into_iter().map(|part| datafusion::prelude::cast(part, arrow::datatypes::DataType::Int64));
+    hits.reduce(|left, right| left + right).map_or_else(|| lit(least <= 0), |count| count.gt_eq(lit(least)))
+}

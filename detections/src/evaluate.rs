@@ -1,0 +1,125 @@
+//! Which rows a predicate matches, as rows that a finding can be made of.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::{Expr, SessionConfig, SessionContext, col};
+use kerntrail_schemas::Table;
+use kerntrail_schemas::identity::{StreamId, event_id};
+
+use crate::rules::Step;
+
+/// Name of the group's columns beside those of the table.
+const GROUP: &str = "__group_";
+
+/// A session for reading rows of rules.
+pub(crate) fn session() -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+    config.options_mut().execution.parquet.schema_force_view_types = false;
+    SessionContext::new_with_config(config)
+}
+
+/// A row that a predicate matched.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    pub(crate) table: Table,
+    /// One row with the table's schema.
+    pub(crate) row: RecordBatch,
+    /// What the row has in common with others; empty for a single event.
+    pub(crate) group: String,
+    /// When, µs since the Unix epoch; then the ties' order.
+    pub(crate) order: Order,
+    pub(crate) event_id: String,
+}
+
+/// Orders a node's events: time, kernel's clock, processor, number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    pub(crate) time_us: i64,
+    boot_ns: i64,
+    cpu: i32,
+    seq: i64,
+}
+
+/// The rows of `rows` that `step` asks for, each with its group by `group`; rows whose group has an unknown part are left out.
+pub(crate) async fn matches(
+    session: &SessionContext,
+    rows: Arc<dyn TableProvider>,
+    step: &Step,
+    group: &[Expr],
+    also: Option<Expr>,
+) -> Result<Vec<Match>, DataFusionError> {
+    let mut frame = session.read_table(rows)?.filter(step.predicate.clone())?;
+    if let Some(also) = also {
+        frame = frame.filter(also)?;
+    }
+    let columns = step.table.columns();
+    let mut selected: Vec<Expr> = columns.iter().map(|column| col(column.name)).collect();
+    for (place, part) in group.iter().enumerate() {
+        frame = frame.filter(part.clone().is_not_null())?;
+        selected.push(part.clone().alias(format!("{GROUP}{place}")));
+    }
+    let batches = frame.select(selected)?.collect().await?;
+    let mut found = Vec::new();
+    for batch in batches {
+        split(step.table, &batch, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn split(table: Table, batch: &RecordBatch, found: &mut Vec<Match>) -> Result<(), DataFusionError> {
+    let schema = table.schema();
+    let width = schema.fields().len();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.map(|(field, column)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
+    let rows = RecordBatch::try_new(schema, columns)?;
+    let groups = batch.columns()[width..].iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+    let groups: Vec<&StringArray> = groups.iter().map(|column| column.as_string()).collect();
+    for place in 0..rows.num_rows() {
+        let row = rows.slice(place, 1);
+        let parts: Vec<&str> = groups.iter().map(|parts| parts.value(place)).collect();
+        found.push(Match { table, group: parts.join("|"), order: order(&row), event_id: id_of(&row), row });
+    }
+    Ok(())
+}
+
+fn order(row: &RecordBatch) -> Order {
+    Order {
+        time_us: time(row, "time").unwrap_or_default(),
+        boot_ns: long(row, "boot_ns").unwrap_or_default(),
+        cpu: int(row, "cpu").unwrap_or_default(),
+        seq: long(row, "seq").unwrap_or_default(),
+    }
+}
+
+fn id_of(row: &RecordBatch) -> String {
+    let stream = StreamId::new(text(row, "stream").unwrap_or_default());
+    event_id(&stream, int(row, "cpu").unwrap_or_default(), long(row, "seq").unwrap_or_default())
+}
+
+/// The value of a column in a one-row batch.
+fn value<'a>(row: &'a RecordBatch, column: &str) -> Option<&'a dyn Array> {
+    row.column_by_name(column).filter(|column| column.is_valid(0)).map(AsRef::as_ref)
+}
+
+/// A text of a one-row batch.
+pub(crate) fn text(row: &RecordBatch, column: &str) -> Option<String> {
+    value(row, column)?.as_string_opt::<i32>().map(|column| column.value(0).to_owned())
+}
+
+/// An integer of a one-row batch.
+pub(crate) fn int(row: &RecordBatch, column: &str) -> Option<i32> {
+    value(row, column)?.as_primitive_opt::<Int32Type>().map(|column| column.value(0))
+}
+
+fn long(row: &RecordBatch, column: &str) -> Option<i64> {
+    value(row, column)?.as_primitive_opt::<Int64Type>().map(|column| column.value(0))
+}
+
+fn time(row: &RecordBatch, column: &str) -> Option<i64> {
+    value(row, column)?.as_primitive_opt::<TimestampMicrosecondType>().map(|column| column.value(0))
+}

@@ -1,0 +1,146 @@
+//! A finding: the row that a rule's match becomes.
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::error::ArrowError;
+use kerntrail_schemas::TableBatch;
+use kerntrail_schemas::cell::Micros;
+use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
+use kerntrail_schemas::tables::{Envelope, FindingColumns, Table};
+use kerntrail_schemas::TableBuilder;
+use sha2::{Digest, Sha256};
+
+use crate::evaluate::{Match, text};
+use crate::rules::{Rule, RuleKind};
+
+/// A finding on its way to the event log.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) id: FindingId,
+    /// Number of the row: 63 bits of the id.
+    pub(crate) seq: i64,
+    pub(crate) group: String,
+    pub(crate) first_us: i64,
+    pub(crate) last_us: i64,
+    envelope: Envelope,
+    own: FindingColumns,
+    /// The first event, one row of its table.
+    actor: RecordBatch,
+}
+
+/// Who writes findings.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    pub(crate) stream: StreamId,
+    pub(crate) cluster: Option<String>,
+}
+
+impl Finding {
+    /// The finding of `rule` caused by `events`, which are in order; none when there is no event.
+    pub(crate) fn new(rule: &Rule, events: &[Match], writer: &Writer) -> Option<Self> {
+        let (first, last) = (events.first()?, events.last()?);
+        // A sequence is known by where it was completed: its first event may turn out to be another.
+        let digest = Sha256::digest(format!("{}\0{}\0{}", rule.id, last.group, last.event_id));
+        let id: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let seq = digest[..8].iter().fold(0i64, |bits, byte| (bits << 8) | i64::from(*byte)) & i64::MAX;
+        let time = Micros(last.order.time_us);
+        let id = FindingId::new(id);
+        let envelope = Envelope {
+            date: Some(time.day()),
+            time: Some(time),
+            cluster: writer.cluster.clone().or_else(|| text(&last.row, "cluster")),
+            node: text(&last.row, "node"),
+            boot_id: text(&last.row, "boot_id").map(BootId::new),
+            source: Some("kerntrail"),
+            stream: Some(writer.stream.clone()),
+            cpu: Some(0),
+            seq: Some(seq),
+            activity: Some("create".into()),
+            action: Some("observed"),
+            count: Some(1),
+            ..Envelope::default()
+        };
+        let own = FindingColumns {
+            finding_id: Some(id.clone()),
+            rule_id: Some(rule.id.clone()),
+            rule_name: Some(rule.title.clone()),
+            rule_version: Some(rule.version.clone()),
+            severity: Some(rule.level.as_str().into()),
+            risk_score: Some(rule.risk_score()),
+            attack_tactics: Some(rule.tactics.clone()),
+            attack_techniques: Some(rule.techniques.clone()),
+            first_time: Some(Micros(first.order.time_us)),
+            last_time: Some(time),
+            event_refs: Some(events.iter().map(|event| format!("{}/{}", event.table, event.event_id)).collect()),
+            group_key: matches!(rule.kind, RuleKind::Sequence(_)).then(|| last.group.clone()),
+            message: Some(message(rule, events)),
+            suppressed_count: Some(0),
+        };
+        Some(Self {
+            id,
+            seq,
+            group: last.group.clone(),
+            first_us: first.order.time_us,
+            last_us: last.order.time_us,
+            envelope,
+            own,
+            actor: first.row.clone(),
+        })
+    }
+}
+
+/// "title: first command -> last command, in pod namespace/name".
+fn message(rule: &Rule, events: &[Match]) -> String {
+    let mut commands: Vec<String> = events.iter().filter_map(what).collect();
+    commands.dedup();
+    let place = events.first().and_then(|event| {
+        let pod = text(&event.row, "pod_name").or_else(|| text(&event.row, "origin_pod_name"))?;
+        let namespace = text(&event.row, "namespace").or_else(|| text(&event.row, "origin_namespace")).unwrap_or_default();
+        Some(format!(", in pod {namespace}/{pod}"))
+    });
+    format!("{}: {}{}", rule.title, commands.join(" -> "), place.unwrap_or_default())
+}
+
+fn what(event: &Match) -> Option<String> {
+    let command = text(&event.row, "cmd_line").or_else(|| text(&event.row, "process_path"))?;
+    let activity = text(&event.row, "activity").unwrap_or_default();
+    match event.table {
+        Table::NetworkFlows => {
+            let address = text(&event.row, "dst_ip")?;
+            let port = crate::evaluate::int(&event.row, "dst_port").unwrap_or_default();
+            Some(format!("{activity} to {address} port {port} by `{command}`"))
+        }
+        Table::KernelEvents => Some(format!("{activity} by `{command}`")),
+        _ => Some(format!("`{command}`")),
+    }
+}
+
+/// The findings as rows of their table.
+pub(crate) fn rows(findings: &[Finding]) -> Result<TableBatch, ArrowError> {
+    let mut builder = TableBuilder::<FindingColumns>::default();
+    for finding in findings {
+        builder.append(&finding.envelope, None, &finding.own);
+    }
+    let built = builder.finish()?;
+    let schema = TableBatch::actors_schema();
+    let actors = findings.iter().map(|finding| actor_columns(&finding.actor)).collect::<Result<Vec<_>, _>>()?;
+    Ok(TableBatch { actors: Some(concat_batches(&schema, &actors)?), events: with_pointers(&built.events)?, ..built })
+}
+
+fn actor_columns(row: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = TableBatch::actors_schema();
+    let column = |field: &arrow::datatypes::FieldRef| {
+        let found = row.column_by_name(field.name()).cloned();
+        found.unwrap_or_else(|| arrow::array::new_null_array(field.data_type(), row.num_rows()))
+    };
+    RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())
+}
+
+/// Row n points to actor n.
+fn with_pointers(events: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = events.schema();
+    let place = schema.index_of("actor")?;
+    let mut columns = events.columns().to_vec();
+    columns[place] = std::sync::Arc::new(arrow::array::Int32Array::from_iter_values(0..events.num_rows() as i32));
+    RecordBatch::try_new(schema, columns)
+}

@@ -1,0 +1,98 @@
+//! What was added between two versions: the way a rule reads each row once, however late it is.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use deltalake_core::kernel::Action;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::error::LakeError;
+use crate::file::DataFile;
+use crate::state::CommitAdds;
+use crate::table::LakeTable;
+
+/// The rows that a range of versions added.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// The cursor to read on from.
+    pub to_version: i64,
+    /// The rows; `None` when there are none.
+    pub rows: Option<Arc<dyn TableProvider>>,
+}
+
+impl LakeTable {
+    /// The rows that were committed after `version`, up to the version of this handle; all of them for `None`.
+    ///
+    /// Compaction moves no row into or out of a range: its commits are skipped, and the files that it replaced are
+    /// read where they still lie. They do for as long as vacuum keeps them, so a cursor may be that old.
+    ///
+    /// Errors: `CursorTooOld` when a commit of the range was cleaned up, or a file of it was vacuumed; `CursorAhead`
+    /// when this table never came to `version`; `Store`.
+    pub async fn added_since(&self, version: Option<i64>) -> Result<Added, LakeError> {
+        let to_version = self.version();
+        let Some(cursor) = version else {
+            let rows = (!self.state().files.is_empty()).then(|| self.provider());
+            return Ok(Added { to_version, rows });
+        };
+        if cursor > to_version {
+            return Err(LakeError::CursorAhead { table: self.table(), cursor, latest: to_version });
+        }
+        let mut files = Vec::new();
+        let mut oldest = cursor;
+        // Newest first, so that a gap shows where reading on is possible from.
+        for version in (cursor + 1..=to_version).rev() {
+            match self.added_by(version).await? {
+                Some(commit) => files.extend(commit.added.iter().cloned()),
+                None => {
+                    oldest = version;
+                    break;
+                }
+            }
+        }
+        if oldest > cursor {
+            return Err(LakeError::CursorTooOld { table: self.table(), cursor, oldest });
+        }
+        let rows = (!files.is_empty()).then(|| self.provider_of(files));
+        Ok(Added { to_version, rows })
+    }
+
+    /// What the commit of `version` added; `None` when that can no longer be read.
+    async fn added_by(&self, version: i64) -> Result<Option<Arc<CommitAdds>>, LakeError> {
+        let recent = &self.state().recent;
+        let remembered = recent.front().and_then(|first| usize::try_from(version - first.version).ok());
+        let commit = match remembered.and_then(|index| recent.get(index)) {
+            Some(known) => Arc::clone(known),
+            None => match self.log().commit(version).await? {
+                Some(actions) => Arc::new(CommitAdds { version, added: data_files(actions) }),
+                None => return Ok(None),
+            },
+        };
+        for file in &commit.added {
+            if !self.is_there(file).await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(commit))
+    }
+
+    /// Whether `file` can be read: it is current, or replaced but not yet vacuumed.
+    async fn is_there(&self, file: &DataFile) -> Result<bool, LakeError> {
+        if self.state().files.contains_key(file.path.as_str()) {
+            return Ok(true);
+        }
+        match self.log().files().head(&Path::from(file.path.as_str())).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.log().failed("look for a replaced file of", source)),
+        }
+    }
+}
+
+fn data_files(actions: Vec<Action>) -> Vec<Arc<DataFile>> {
+    let added = actions.into_iter().filter_map(|action| match action {
+        Action::Add(add) if add.data_change => Some(Arc::new(DataFile::new(add))),
+        _ => None,
+    });
+    added.collect()
+}

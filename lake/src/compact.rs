@@ -1,0 +1,299 @@
+//! Compaction: many small sorted files into few large ones, with the same rows.
+//!
+//! A partition has tiers of files by size. When a tier has too many, its files are merged; each row is thus rewritten
+//! about once a tier, not at every run. A partition whose day has passed and that has been quiet is merged into as few
+//! files as possible. Inputs are sorted already, so they are merged, not sorted again: memory holds one row group
+//! (compressed) and one batch of each input. The work has a thread of its own, so it does not hold up the writers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::TryStreamExt;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::AsyncArrowWriter;
+use parquet::file::metadata::ParquetMetaData;
+use tracing::{debug, warn};
+
+use crate::commit::{Change, Outcome};
+use crate::error::{LakeError, Source};
+use crate::file::{self, DataFile, PARTITION};
+use crate::metrics::COMPACTED_FILES_TOTAL;
+use crate::provider::FilesProvider;
+use crate::sort::{ORDER, SORT};
+use crate::table::LakeTable;
+use crate::writer::{self, Kind, file_schema};
+use crate::stats;
+
+/// Rows of a batch while merging; small, since there is one of each input.
+const BATCH_ROWS: usize = 1024;
+/// Bytes of a file that go to the store at once.
+const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+/// When to merge which files.
+#[derive(Clone, Debug)]
+pub struct CompactOptions {
+    /// A partition may have this many files of the smallest tier before they are merged. Default 32.
+    pub small_files: usize,
+    /// Likewise of each larger tier. Default 8.
+    pub tier_files: usize,
+    /// Upper bound of the smallest tier, in bytes; each next tier's is eight times as high. Default 1 MiB.
+    pub tier_bytes: u64,
+    /// Files of at least half as many bytes are left alone; output is cut at about this size. Default 128 MiB.
+    pub target_bytes: u64,
+    /// How many files one merge may open. Default 64.
+    pub most_inputs: usize,
+    /// How long after its day, and after its last file, a partition is closed. Default 10 min.
+    pub quiet: Duration,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self {
+            small_files: 32,
+            tier_files: 8,
+            tier_bytes: 1024 * 1024,
+            target_bytes: 128 * 1024 * 1024,
+            most_inputs: 64,
+            quiet: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Merges committed.
+    pub merges: usize,
+    /// Files replaced.
+    pub removed: usize,
+    /// Files that replaced them.
+    pub added: usize,
+    /// Rows rewritten.
+    pub rows: usize,
+    /// Merges given up because another writer had replaced the same files.
+    pub overtaken: usize,
+}
+
+/// Which files to merge now: one list for each merge, all of one partition. The smallest files first.
+fn plan(files: &[Arc<DataFile>], now: i64, options: &CompactOptions) -> Vec<Vec<Arc<DataFile>>> {
+    let mut partitions: BTreeMap<Option<i32>, Vec<Arc<DataFile>>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.size < options.target_bytes / 2) {
+        partitions.entry(file.day).or_default().push(Arc::clone(file));
+    }
+    let mut merges = Vec::new();
+    for (day, mut files) in partitions {
+        files.sort_by(|one, other| (one.size, &one.path).cmp(&(other.size, &other.path)));
+        let chosen = if is_closed(day, &files, now, options) { files } else { crowded(files, options) };
+        let merge_of = |part: &[Arc<DataFile>]| (part.len() > 1).then(|| part.to_vec());
+        merges.extend(chosen.chunks(options.most_inputs.max(2)).filter_map(merge_of));
+    }
+    merges
+}
+
+fn is_closed(day: Option<i32>, files: &[Arc<DataFile>], now: i64, options: &CompactOptions) -> bool {
+    let quiet = options.quiet.as_millis() as i64;
+    let newest = files.iter().map(|file| file.modified).max().unwrap_or(now);
+    let over = day.is_some_and(|day| (i64::from(day) + 1) * DAY + quiet < now);
+    over && newest + quiet < now && files.len() > 1
+}
+
+/// The files of every tier that has too many, `files` being sorted by size.
+fn crowded(files: Vec<Arc<DataFile>>, options: &CompactOptions) -> Vec<Arc<DataFile>> {
+    let mut tiers: BTreeMap<u32, Vec<Arc<DataFile>>> = BTreeMap::new();
+    for file in files {
+        tiers.entry(tier(file.size, options.tier_bytes)).or_default().push(file);
+    }
+    let most = |tier: u32| if tier == 0 { options.small_files } else { options.tier_files };
+    tiers.into_iter().filter(|(tier, files)| files.len() > most(*tier)).flat_map(|(_, files)| files).collect()
+}
+
+fn tier(size: u64, smallest: u64) -> u32 {
+    let mut tier = 0;
+    let mut bound = smallest.max(1);
+    while size >= bound {
+        tier += 1;
+        bound = bound.saturating_mul(8);
+    }
+    tier
+}
+
+impl LakeTable {
+    /// Merges small files, as `options` say, until there are no more to merge than that, and commits each merge.
+    ///
+    /// Appends by others go on meanwhile and do not conflict. Rows, [`LakeTable::added_since`] and progress are as
+    /// before. Replaced files stay in the store until [`LakeTable::vacuum`] removes them.
+    ///
+    /// Errors: `Store`; `Refused` when a merge would change the number of rows, which then is not committed.
+    /// Cancel-safe: leaves at most files that nothing names.
+    pub async fn compact(&mut self, options: &CompactOptions) -> Result<CompactReport, LakeError> {
+        self.refresh().await?;
+        let mut report = CompactReport::default();
+        let files: Vec<_> = self.state().files.values().cloned().collect();
+        for inputs in plan(&files, file::now(), options) {
+            self.merge(inputs, options, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn merge(
+        &mut self,
+        removed: Vec<Arc<DataFile>>,
+        options: &CompactOptions,
+        report: &mut CompactReport,
+    ) -> Result<(), LakeError> {
+        let table = self.table();
+        let inputs = removed.len();
+        let merge = Merge {
+            provider: FilesProvider::new(table, self.log(), removed.clone()),
+            store: self.log().files(),
+            table,
+            day: removed.first().and_then(|file| file.day),
+            target_bytes: options.target_bytes,
+        };
+        let written = tokio::task::spawn_blocking(move || merge.run()).await;
+        let failed = |source: Source| LakeError::store(format!("merge {inputs} files of {table}"), source);
+        let written = written.map_err(|source| failed(source.into()))?.map_err(failed)?;
+        let paths: Vec<String> = written.iter().map(|file| file.path.clone()).collect();
+        let rows = written.iter().map(|file| file.rows(table)).sum::<Option<usize>>();
+        let had = removed.iter().map(|file| file.rows(table)).sum::<Option<usize>>();
+        if rows.is_none() || had.is_some_and(|had| Some(had) != rows) {
+            self.discard(&paths).await;
+            let reason = format!("merging {inputs} files would make {had:?} rows {rows:?}; left as they are");
+            return Err(LakeError::refused(table, reason));
+        }
+        match self.commit(&Change::Replace { removed, added: written }).await? {
+            Outcome::Committed(version) => {
+                debug!(%table, version, inputs, outputs = paths.len(), rows, "merged files");
+                metrics::counter!(COMPACTED_FILES_TOTAL, "table" => table.name()).increment(inputs as u64);
+                report.merges += 1;
+                report.removed += inputs;
+                report.added += paths.len();
+                report.rows += rows.unwrap_or(0);
+            }
+            Outcome::Overtaken => {
+                self.discard(&paths).await;
+                report.overtaken += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One merge of the files of one partition.
+struct Merge {
+    provider: FilesProvider,
+    store: Arc<dyn ObjectStore>,
+    table: kerntrail_schemas::Table,
+    day: Option<i32>,
+    target_bytes: u64,
+}
+
+impl Merge {
+    /// Merges on this thread, with a runtime of its own.
+    fn run(&self) -> Result<Vec<DataFile>, Source> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut rows = self.sorted_rows()?;
+            let mut written = Vec::new();
+            let outcome = self.write_all(&mut rows, &mut written).await;
+            if outcome.is_err() {
+                for file in &written {
+                    if let Err(error) = self.store.delete(&Path::from(file.path.as_str())).await {
+                        warn!(path = file.path, %error, "left an uncommitted file to vacuum");
+                    }
+                }
+            }
+            outcome.map(|()| written)
+        })
+    }
+
+    /// The rows of all inputs in order, without the partition column.
+    fn sorted_rows(&self) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let config = SessionConfig::new().with_batch_size(BATCH_ROWS).with_target_partitions(1);
+        let session = SessionContext::new_with_config(config);
+        let state = session.state();
+        let columns = self.provider.schema();
+        let kept = (0..columns.fields().len()).filter(|&index| columns.field(index).name() != PARTITION).collect();
+        let groups: Vec<Vec<PartitionedFile>> = self.provider.partitioned()?.into_iter().map(|file| vec![file]).collect();
+        let order = ordering(&file_schema(self.table));
+        let scan = self.provider.scan_groups(&state, groups, Some(&kept), None, order.clone())?;
+        let plan: Arc<dyn ExecutionPlan> = match order {
+            Some(order) => Arc::new(SortPreservingMergeExec::new(order, scan)),
+            None => scan,
+        };
+        plan.execute(0, Arc::new(TaskContext::from(&state)))
+    }
+
+    async fn write_all(&self, rows: &mut SendableRecordBatchStream, written: &mut Vec<DataFile>) -> Result<(), Source> {
+        let mut output: Option<Output> = None;
+        while let Some(batch) = rows.try_next().await? {
+            let mut current = match output.take() {
+                Some(current) => current,
+                None => Output::create(self)?,
+            };
+            current.writer.write(&batch).await?;
+            if current.bytes() >= self.target_bytes {
+                written.push(current.close(self).await?);
+            } else {
+                output = Some(current);
+            }
+        }
+        if let Some(last) = output {
+            written.push(last.close(self).await?);
+        }
+        Ok(())
+    }
+}
+
+/// A file being written.
+struct Output {
+    path: String,
+    writer: AsyncArrowWriter<BufWriter>,
+}
+
+impl Output {
+    fn create(merge: &Merge) -> Result<Self, Source> {
+        let path = file::new_path(merge.day);
+        let schema = file_schema(merge.table);
+        let sink = BufWriter::with_capacity(Arc::clone(&merge.store), Path::from(path.as_str()), UPLOAD_BYTES);
+        let options = writer::options(&schema, Kind::Compacted)?;
+        Ok(Self { path, writer: AsyncArrowWriter::try_new_with_options(sink, schema, options)? })
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    async fn close(mut self, merge: &Merge) -> Result<DataFile, Source> {
+        let metadata: ParquetMetaData = self.writer.finish().await?;
+        let size = self.writer.bytes_written() as u64;
+        let stats = stats::write(&file_schema(merge.table), &metadata);
+        Ok(DataFile::fresh(self.path, merge.day, size, stats))
+    }
+}
+
+/// The order of the rows of a file of `schema`.
+fn ordering(schema: &arrow::datatypes::SchemaRef) -> Option<LexOrdering> {
+    let columns = SORT.iter().filter_map(|name| {
+        let column = Column::new(name, schema.index_of(name).ok()?);
+        Some(PhysicalSortExpr { expr: Arc::new(column), options: ORDER })
+    });
+    LexOrdering::new(columns)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! One Parquet file of a table.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use chrono::{DateTime, Datelike, NaiveDate};
+use datafusion::common::Statistics;
+use deltalake_core::kernel::{Add, Remove};
+use kerntrail_schemas::Table;
+
+use crate::stats;
+
+/// The column that tables are partitioned by.
+pub(crate) const PARTITION: &str = "date";
+/// Folder of the rows whose day is unknown, as Hive names it.
+const UNKNOWN_DAY: &str = "__HIVE_DEFAULT_PARTITION__";
+/// Days from 0001-01-01 to 1970-01-01.
+const EPOCH_FROM_CE: i32 = 719_163;
+
+/// A Parquet file that a commit added.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    /// Path below the table.
+    pub(crate) path: String,
+    /// Days since the Unix epoch; `None` for rows whose day is unknown.
+    pub(crate) day: Option<i32>,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) modified: i64,
+    /// Delta's JSON of row count, null counts, lowest and highest values.
+    pub(crate) stats_json: Option<String>,
+    /// [`DataFile::stats_json`] read, once somebody asked.
+    statistics: OnceLock<Arc<Statistics>>,
+}
+
+impl DataFile {
+    /// The file that `add` names.
+    pub(crate) fn new(add: Add) -> Self {
+        let day = add.partition_values.get(PARTITION).and_then(Option::as_deref).and_then(parse_day);
+        Self {
+            path: add.path,
+            day,
+            size: u64::try_from(add.size).unwrap_or(0),
+            modified: add.modification_time,
+            stats_json: add.stats,
+            statistics: OnceLock::new(),
+        }
+    }
+
+    /// A file just written below the table, not yet committed.
+    pub(crate) fn fresh(path: String, day: Option<i32>, size: u64, stats_json: String) -> Self {
+        Self { path, day, size, modified: now(), stats_json: Some(stats_json), statistics: OnceLock::new() }
+    }
+
+    /// What its statistics say of the columns of `table` but the partition's, in order.
+    pub(crate) fn statistics(&self, table: Table) -> Arc<Statistics> {
+        Arc::clone(self.statistics.get_or_init(|| Arc::new(stats::read(table, self.stats_json.as_deref(), self.size))))
+    }
+
+    /// Number of rows, where its statistics say so.
+    pub(crate) fn rows(&self, table: Table) -> Option<usize> {
+        self.statistics(table).num_rows.get_value().copied()
+    }
+
+    /// The action that adds it.
+    pub(crate) fn add(&self, data_change: bool) -> Add {
+        Add {
+            path: self.path.clone(),
+            partition_values: partition_values(self.day),
+            size: self.size as i64,
+            modification_time: self.modified,
+            data_change,
+            stats: self.stats_json.clone(),
+            ..Add::default()
+        }
+    }
+
+    /// The action that removes it without changing the table's rows.
+    pub(crate) fn remove(&self, now: i64) -> Remove {
+        Remove {
+            path: self.path.clone(),
+            data_change: false,
+            deletion_timestamp: Some(now),
+            extended_file_metadata: Some(true),
+            partition_values: Some(partition_values(self.day)),
+            size: Some(self.size as i64),
+            ..Remove::default()
+        }
+    }
+}
+
+fn partition_values(day: Option<i32>) -> HashMap<String, Option<String>> {
+    HashMap::from([(PARTITION.to_owned(), day.and_then(format_day))])
+}
+
+/// Path below the table for a new file of `day`, never used before.
+pub(crate) fn new_path(day: Option<i32>) -> String {
+    let folder = day.and_then(format_day).unwrap_or_else(|| UNKNOWN_DAY.to_owned());
+    format!("{PARTITION}={folder}/part-{}.zstd.parquet", uuid::Uuid::new_v4())
+}
+
+fn format_day(day: i32) -> Option<String> {
+    let date = NaiveDate::from_num_days_from_ce_opt(day.checked_add(EPOCH_FROM_CE)?)?;
+    Some(date.format("%Y-%m-%d").to_string())
+}
+
+fn parse_day(text: &str) -> Option<i32> {
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    Some(date.num_days_from_ce() - EPOCH_FROM_CE)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// The UTC day of `millis` since the Unix epoch, as days since it.
+pub(crate) fn day_of(millis: i64) -> Option<i32> {
+    DateTime::from_timestamp_millis(millis).map(|time| time.num_days_from_ce() - EPOCH_FROM_CE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_read_back() {
+        for day in [0, -1, 20_781, 2_932_896, -719_162] {
+            let text = format_day(day).unwrap();
+            assert_eq!(parse_day(&text), Some(day), "{text}");
+        }
+        assert_eq!(format_day(20_781).as_deref(), Some("2026-11-24"));
+        assert_eq!(format_day(i32::MAX), None);
+        assert_eq!(day_of(1_795_564_799_999), Some(20_781));
+        assert_eq!(day_of(1_795_564_800_000), Some(20_782));
+    }
+}

@@ -1,0 +1,40 @@
+//! Delta tables: exactly-once appends, compaction and retention.
+//!
+//! Layout: `<lake>/<tenant>/<table>/` is a Delta table, partitioned by `date`, of plain Parquet files.
+//! deltalake-core supplies the log store with its atomic put-if-absent, the actions and their JSON, and checkpoints;
+//! the snapshot, the Parquet writer and the commit loop are here, because a commit every second must not replay the log.
+//!
+//! Invariant: rows and the progress of their source share one Delta commit, so a replay never doubles a row.
+//! Invariant: progress only rises; a writer that lost a race gets [`LakeError::Conflict`] and writes nothing.
+//! Invariant: a commit that is no change of data (compaction) holds exactly the rows of the files it removes.
+//! Invariant: this crate does not know where rows come from; it never talks to the event log.
+//!
+//! What survives: after kill -9 at any point the table is as of some commit; files that no commit names are removed by
+//! [`LakeTable::vacuum`]. After a power cut the same holds of everything older than the file system's write-back
+//! (ext4: seconds). `object_store` writes local files without fsync, so the newest commits, or bytes of the files they
+//! name, can be missing; on an object store an acknowledged commit is durable.
+
+mod added;
+mod commit;
+mod compact;
+mod error;
+mod file;
+mod lake;
+mod log;
+pub mod metrics;
+mod progress;
+mod provider;
+mod sort;
+mod state;
+mod stats;
+mod table;
+mod vacuum;
+mod writer;
+
+pub use added::Added;
+pub use compact::{CompactOptions, CompactReport};
+pub use error::LakeError;
+pub use lake::Lake;
+pub use progress::Progress;
+pub use table::LakeTable;
+pub use vacuum::VacuumReport;

@@ -1,0 +1,128 @@
+//! The buffers, and the commit of one: one table's rows with the progress of their partitions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use kerntrail_lake::{Lake, LakeError, Progress};
+use kerntrail_schemas::Table;
+use kerntrail_transport::Partition;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::metrics::COMMIT_SECONDS;
+use crate::reject::now_micros;
+use crate::take::stamp;
+
+/// First wait before a commit is tried again when the store fails; doubles up to [`LONGEST_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// Tries after which a commit is given up once the pipeline was told to end.
+const LAST_ATTEMPTS: usize = 5;
+
+/// Rows taken and not yet being committed.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    batches: Vec<(Partition, RecordBatch)>,
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+    /// When the oldest news came: rows, or progress alone.
+    pub(crate) since: Option<Instant>,
+}
+
+impl Buffer {
+    pub(crate) fn push(&mut self, partition: &Partition, rows: RecordBatch) {
+        self.rows += rows.num_rows();
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push((partition.clone(), rows));
+    }
+
+    /// Drops the rows of `partition`.
+    pub(crate) fn drop_rows_of(&mut self, partition: &Partition) {
+        self.batches.retain(|(of, _)| of != partition);
+        self.rows = self.batches.iter().map(|(_, rows)| rows.num_rows()).sum();
+        self.bytes = self.batches.iter().map(|(_, rows)| rows.get_array_memory_size()).sum();
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(self).batches.into_iter().map(|(_, rows)| rows).collect()
+    }
+}
+
+/// The buffers of all tables.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers(HashMap<Table, Buffer>);
+
+impl Buffers {
+    pub(crate) fn of(&mut self, table: Table) -> &mut Buffer {
+        self.0.entry(table).or_default()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.values().map(|buffer| buffer.bytes).sum()
+    }
+
+    /// The table with the most bytes.
+    pub(crate) fn largest(&self) -> Option<Table> {
+        self.0.iter().max_by_key(|(_, buffer)| buffer.bytes).map(|(table, _)| *table)
+    }
+}
+
+/// A commit under way.
+pub(crate) struct Flight {
+    pub(crate) table: Table,
+    pub(crate) rows: Vec<RecordBatch>,
+    pub(crate) progress: Vec<Progress>,
+}
+
+/// How a commit ended.
+pub(crate) struct Landed {
+    pub(crate) table: Table,
+    pub(crate) rows: usize,
+    pub(crate) outcome: Result<(), LakeError>,
+}
+
+impl Flight {
+    /// Commits, again and again while only the store fails; `ending` limits that.
+    pub(crate) async fn fly(self, lake: Arc<Lake>, ending: CancellationToken) -> Landed {
+        let table = self.table;
+        let rows = self.rows.iter().map(RecordBatch::num_rows).sum();
+        let outcome = self.commit(&lake, &ending).await;
+        Landed { table, rows, outcome }
+    }
+
+    async fn commit(self, lake: &Lake, ending: &CancellationToken) -> Result<(), LakeError> {
+        let now = now_micros();
+        let stamped = self.rows.into_iter().map(|rows| stamp(self.table, rows, now));
+        let refused = |cause: arrow::error::ArrowError| LakeError::Refused { table: self.table, reason: cause.to_string() };
+        let rows = stamped.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let (mut delay, mut attempts) = (FIRST_DELAY, 0);
+        loop {
+            let started = Instant::now();
+            let error = match append(lake, self.table, rows.clone(), &self.progress).await {
+                Ok(()) => {
+                    let seconds = started.elapsed().as_secs_f64();
+                    metrics::histogram!(COMMIT_SECONDS, "table" => self.table.name()).record(seconds);
+                    return Ok(());
+                }
+                Err(error @ LakeError::Store { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            attempts += usize::from(ending.is_cancelled());
+            if attempts >= LAST_ATTEMPTS {
+                return Err(error);
+            }
+            warn!(table = %self.table, error = crate::take::chain(&error), "cannot commit; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = ending.cancelled(), if !ending.is_cancelled() => {}
+            }
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+    }
+}
+
+async fn append(lake: &Lake, table: Table, rows: Vec<RecordBatch>, progress: &[Progress]) -> Result<(), LakeError> {
+    lake.table(table).await?.append(rows, progress).await.map(|_| ())
+}

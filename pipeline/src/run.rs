@@ -1,0 +1,335 @@
+//! The loop: poll, take, cut, commit.
+//!
+//! One commit of a table is under way at a time, those of different tables side by side. Nothing is polled while twice
+//! `flush_bytes` are held, so the log is what waits. Poll is never dropped half-way: it may hold messages by then.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use kerntrail_lake::{LakeError, Progress};
+use kerntrail_schemas::Table;
+use kerntrail_transport::{Consumer, Delivered, Group, LogError, Partition, Polled, Position};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::PipelineError;
+use crate::flush::{Buffers, Flight, Landed};
+use crate::metrics::{
+    CONFLICTS_TOTAL, EVENTS_IN_TOTAL, EVENTS_OUT_TOTAL, MESSAGES_MISSING_TOTAL, MESSAGES_RESENT_TOTAL,
+};
+use crate::pipeline::Pipeline;
+use crate::progress::{Intake, Verdict};
+use crate::reject::{Reject, Rejects};
+use crate::take::{self, chain};
+
+/// The consumer group of all pipelines.
+const GROUP: &str = "pipeline";
+/// Messages of one poll, each at most 1 MiB.
+const MOST_POLLED: usize = 128;
+/// Longest wait of one poll: also how late a cancel or a finished commit can be noticed.
+const LONGEST_POLL: Duration = Duration::from_millis(100);
+/// Waits after a failure of the log, each twice the one before.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// How often the end of a log is asked again that seems to lie before what was taken: a new leader may lag.
+const END_ATTEMPTS: usize = 10;
+
+pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Result<(), PipelineError> {
+    let mut delay = FIRST_DELAY;
+    let consumer = loop {
+        match pipeline.log.subscribe(&Group(GROUP.to_owned()), &pipeline.topics()).await {
+            Ok(consumer) => break consumer,
+            Err(error) => wait_out(error, &mut delay, cancel).await?,
+        }
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+    };
+    let mut run = Run {
+        pipeline,
+        consumer,
+        intake: Intake::default(),
+        buffers: Buffers::default(),
+        flights: JoinSet::new(),
+        flying: HashMap::new(),
+        rejects: Rejects::new(pipeline.config.rejected_dir.clone(), pipeline.lake.clone()),
+        cancel,
+    };
+    run.until_cancelled().await?;
+    run.finish().await
+}
+
+/// Waits before the log is asked again, or tells that this is in vain.
+async fn wait_out(error: LogError, delay: &mut Duration, cancel: &CancellationToken) -> Result<(), PipelineError> {
+    match error {
+        LogError::Failed { retriable: true, .. } => {
+            warn!(error = chain(&error), "the event log fails; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(*delay) => {}
+                () = cancel.cancelled() => {}
+            }
+            *delay = (*delay * 2).min(LONGEST_DELAY);
+            Ok(())
+        }
+        error => Err(PipelineError::Log(error)),
+    }
+}
+
+/// What a task of ours returned; its panic goes on here.
+fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, PipelineError> {
+    outcome.map_err(|error| match error.try_into_panic() {
+        Ok(reason) => std::panic::resume_unwind(reason),
+        Err(_) => PipelineError::Ended,
+    })
+}
+
+struct Run<'a> {
+    pipeline: &'a Pipeline,
+    consumer: Box<dyn Consumer>,
+    intake: Intake,
+    buffers: Buffers,
+    flights: JoinSet<Landed>,
+    /// Bytes of each commit under way.
+    flying: HashMap<Table, usize>,
+    rejects: Rejects,
+    cancel: &'a CancellationToken,
+}
+
+impl Run<'_> {
+    async fn until_cancelled(&mut self) -> Result<(), PipelineError> {
+        let mut delay = FIRST_DELAY;
+        while !self.cancel.is_cancelled() {
+            while let Some(landed) = self.flights.try_join_next() {
+                self.land(landed).await?;
+            }
+            self.cut_what_is_due();
+            if self.is_full() {
+                if let Some(landed) = self.flights.join_next().await {
+                    self.land(landed).await?;
+                }
+                continue;
+            }
+            match self.consumer.poll(MOST_POLLED, self.patience()).await {
+                Ok(Polled::Messages(messages)) => self.take(messages).await?,
+                Ok(Polled::Assigned(partitions)) => self.assign(partitions).await?,
+                Ok(Polled::Revoked(partitions)) => self.revoke(&partitions),
+                Err(LogError::Damaged { partition, offset, reason }) => {
+                    self.set_aside(vec![Reject { partition, offset, message: None, reason }]).await?;
+                }
+                Err(error) => {
+                    wait_out(error, &mut delay, self.cancel).await?;
+                    continue;
+                }
+            }
+            delay = FIRST_DELAY;
+        }
+        Ok(())
+    }
+
+    /// Commits all that is held.
+    async fn finish(mut self) -> Result<(), PipelineError> {
+        loop {
+            for &table in Table::ALL {
+                self.cut(table);
+            }
+            match self.flights.join_next().await {
+                Some(landed) => self.land(landed).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether so much is held that nothing more may be read before a commit ends.
+    fn is_full(&self) -> bool {
+        let held = self.buffers.bytes() + self.flying.values().sum::<usize>();
+        held >= 2 * self.pipeline.config.flush_bytes && !self.flights.is_empty()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.pipeline.draining.load(std::sync::atomic::Ordering::SeqCst) > 0
+    }
+
+    /// How long a poll may wait.
+    fn patience(&mut self) -> Duration {
+        if self.is_draining() || !self.flights.is_empty() {
+            return Duration::from_millis(5);
+        }
+        let interval = self.pipeline.config.flush_interval;
+        let due = Table::ALL.iter().filter_map(|&table| self.buffers.of(table).since).min();
+        due.map_or(LONGEST_POLL, |since| (since + interval).saturating_duration_since(Instant::now()).min(LONGEST_POLL))
+    }
+
+    fn cut_what_is_due(&mut self) {
+        let config = &self.pipeline.config;
+        let draining = self.is_draining();
+        let largest = (self.buffers.bytes() >= config.flush_bytes).then(|| self.buffers.largest()).flatten();
+        for &table in Table::ALL {
+            let buffer = self.buffers.of(table);
+            let waited = buffer.since.is_some_and(|since| draining || since.elapsed() >= config.flush_interval);
+            if waited || buffer.rows >= config.flush_rows || largest == Some(table) {
+                self.cut(table);
+            }
+        }
+    }
+
+    /// Starts the commit of what was taken of `table`, unless one is under way.
+    fn cut(&mut self, table: Table) {
+        if self.flying.contains_key(&table) {
+            return;
+        }
+        if !self.intake.has_news(table) {
+            self.buffers.of(table).since = None;
+            return;
+        }
+        let bytes = self.buffers.of(table).bytes;
+        let rows = self.buffers.of(table).take();
+        let flight = Flight { table, rows, progress: self.intake.cut(table) };
+        self.flying.insert(table, bytes);
+        self.flights.spawn(flight.fly(self.pipeline.lake.clone(), self.cancel.clone()));
+    }
+
+    async fn land(&mut self, landed: Result<Landed, JoinError>) -> Result<(), PipelineError> {
+        let landed = joined(landed)?;
+        let table = landed.table;
+        self.flying.remove(&table);
+        match landed.outcome {
+            Ok(()) => {
+                let positions = self.intake.committed(table);
+                metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(landed.rows as u64);
+                self.pipeline.committed();
+                if let Err(error) = self.consumer.commit(&positions).await {
+                    warn!(%table, error = chain(&error), "cannot store the group's offsets; the lake has them");
+                }
+                Ok(())
+            }
+            Err(conflict @ LakeError::Conflict { .. }) => {
+                info!(%table, %conflict, "reading on from what the lake has");
+                metrics::counter!(CONFLICTS_TOTAL, "table" => table.name()).increment(1);
+                self.buffers.of(table).take();
+                let partitions = self.intake.forget(table);
+                self.assign(partitions).await
+            }
+            Err(source) => Err(PipelineError::Lake { table: table.name(), source }),
+        }
+    }
+
+    /// Reads `partitions` on from what the lake has.
+    async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), PipelineError> {
+        for partition in partitions {
+            self.buffers.of(partition.topic.table).drop_rows_of(&partition);
+            let recorded = self.recorded(&partition).await?;
+            let position = self.intake.assign(partition, recorded);
+            let mut delay = FIRST_DELAY;
+            while let Err(error) = self.consumer.seek(&position).await {
+                wait_out(error, &mut delay, self.cancel).await?;
+                if self.cancel.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn recorded(&self, partition: &Partition) -> Result<Progress, PipelineError> {
+        let table = partition.topic.table;
+        let failed = |source| PipelineError::Lake { table: table.name(), source };
+        let mut delay = FIRST_DELAY;
+        let mut seen = 0;
+        for _ in 0..END_ATTEMPTS {
+            let name = partition.to_string();
+            let recorded = match self.pipeline.lake.existing(table).await.map_err(failed)? {
+                Some(lake) => lake.progress(&name),
+                None => Progress { partition: name, ..Progress::default() },
+            };
+            let ends = self.pipeline.log.end(&partition.topic).await.map_err(PipelineError::Log)?;
+            seen = ends.iter().find(|end| end.partition == *partition).map_or(0, |end| end.next);
+            if recorded.next_offset <= seen {
+                return Ok(recorded);
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(LONGEST_DELAY / 10);
+            if self.cancel.is_cancelled() {
+                break;
+            }
+        }
+        let taken = self.pipeline.lake.existing(table).await.map_err(failed)?;
+        let taken = taken.map_or(0, |lake| lake.progress(&partition.to_string()).next_offset);
+        Err(PipelineError::LogReplaced { partition: partition.clone(), end: seen, taken })
+    }
+
+    fn revoke(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.intake.revoke(partition);
+            self.buffers.of(partition.topic.table).drop_rows_of(partition);
+        }
+    }
+
+    async fn take(&mut self, messages: Vec<Delivered>) -> Result<(), PipelineError> {
+        let wanted = messages.into_iter().filter(|message| self.judge(message) != Verdict::Stray).collect::<Vec<_>>();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let decoded = tokio::task::spawn_blocking(move || {
+            wanted.into_iter().map(|message| (take::rows(&message), message)).collect::<Vec<_>>()
+        });
+        let mut rejects = Vec::new();
+        // In order: a message can be known by the one before it.
+        for (rows, message) in joined(decoded.await)? {
+            rejects.extend(self.take_one(rows, &message));
+        }
+        // Counted before the next cut, hence before the offsets behind them are committed.
+        if rejects.is_empty() { Ok(()) } else { self.rejects.keep(&rejects).await }
+    }
+
+    fn judge(&self, message: &Delivered) -> Verdict {
+        let headers = &message.message.headers;
+        self.intake.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
+    }
+
+    /// Takes a message, or gives it back as one that cannot be read.
+    fn take_one(&mut self, rows: Result<RecordBatch, String>, message: &Delivered) -> Option<Reject> {
+        let headers = &message.message.headers;
+        let (table, labels) = (message.partition.topic.table, [("table", message.partition.topic.table.name())]);
+        let mut reject = None;
+        let missing = match (self.judge(message), rows) {
+            (Verdict::Stray, _) => return None,
+            (Verdict::Take, Ok(rows)) => {
+                metrics::counter!(EVENTS_IN_TOTAL, &labels).increment(rows.num_rows() as u64);
+                self.buffers.of(table).push(&message.partition, rows);
+                self.intake.take(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
+            }
+            (Verdict::Take, Err(reason)) => {
+                reject = Some(Reject::of(message, reason));
+                self.intake.skip(&message.partition, message.offset)
+            }
+            (Verdict::Known, _) => {
+                metrics::counter!(MESSAGES_RESENT_TOTAL, &labels).increment(1);
+                self.intake.skip(&message.partition, message.offset)
+            }
+        };
+        self.note_news(table);
+        if missing > 0 {
+            warn!(partition = %message.partition, before = message.offset, missing, "the log no longer has these messages");
+            metrics::counter!(MESSAGES_MISSING_TOTAL, &labels).increment(missing as u64);
+        }
+        reject
+    }
+
+    /// Sets aside messages whose very headers cannot be read, and reads on behind them.
+    async fn set_aside(&mut self, rejects: Vec<Reject>) -> Result<(), PipelineError> {
+        self.rejects.keep(&rejects).await?;
+        for reject in rejects {
+            self.intake.skip(&reject.partition, reject.offset);
+            self.note_news(reject.partition.topic.table);
+            let position = Position { partition: reject.partition.clone(), next: reject.offset + 1 };
+            self.consumer.seek(&position).await.map_err(PipelineError::Log)?;
+        }
+        Ok(())
+    }
+
+    fn note_news(&mut self, table: Table) {
+        self.buffers.of(table).since.get_or_insert_with(Instant::now);
+    }
+}

@@ -1,0 +1,43 @@
+//! Messages to flat rows. Work for the processor; nothing here waits.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow::error::ArrowError;
+use kerntrail_schemas::Table;
+use kerntrail_transport::{Delivered, codec};
+
+/// Column that says when the lake took a row.
+const INGEST_TIME: &str = "ingest_time";
+
+/// The rows of a message, as the lake stores them but for `ingest_time`; or why it cannot be read.
+pub(crate) fn rows(delivered: &Delivered) -> Result<RecordBatch, String> {
+    let table = delivered.partition.topic.table;
+    let headers = &delivered.message.headers;
+    let batch = codec::decode(table, headers.schema_version, &delivered.message.payload).map_err(|e| chain(&e))?;
+    if batch.rows() != headers.rows as usize {
+        return Err(format!("the header says {} rows, and there are {}", headers.rows, batch.rows()));
+    }
+    batch.flatten().map_err(|error| chain(&error))
+}
+
+/// The text of an error with those of its sources.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// `rows` of `table` with `ingest_time` set to `now`, microseconds since the Unix epoch.
+pub(crate) fn stamp(table: Table, rows: RecordBatch, now: i64) -> Result<RecordBatch, ArrowError> {
+    let schema = table.schema();
+    let place = schema.index_of(INGEST_TIME)?;
+    let times = TimestampMicrosecondArray::from_value(now, rows.num_rows()).with_timezone("UTC");
+    let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
+    columns[place] = Arc::new(times);
+    RecordBatch::try_new(schema, columns)
+}

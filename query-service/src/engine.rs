@@ -1,0 +1,204 @@
+//! Runs SQL: one DataFusion session per query, with its own memory, on the workers' threads.
+//!
+//! The way of a query: admitted (bounded number) -> parsed and refused if it writes -> planned against the newest
+//! snapshots -> executed by the workers, at most two batches ahead of the reader -> [`QueryStream`]. Dropping that
+//! stops all of it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use kerntrail_lake::Lake;
+use kerntrail_schemas::Table;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::error::{ErrorKind, QueryError};
+use crate::explain::is_explain;
+use crate::guard;
+use crate::lake_tables::LakeTables;
+use crate::limits::{Bounds, Limits};
+use crate::metrics::{Measured, failed};
+use crate::schema::{HISTORY, History};
+use crate::stream::{QueryStream, Terms};
+use crate::suggest::{did_you_mean, nearest};
+use crate::tables::Tables;
+use crate::workers::Workers;
+
+/// Consumers named in the log when memory runs out.
+const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// The engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The spill folder or the memory pool.
+    #[error("cannot prepare the memory and spill folder of queries")]
+    Runtime(#[source] Box<DataFusionError>),
+    /// The threads.
+    #[error("cannot start the threads of queries")]
+    Threads(#[source] std::io::Error),
+}
+
+/// Answers SQL over the tables of one tenant, within limits, without ever writing.
+pub struct Engine {
+    tables: Arc<dyn Tables>,
+    limits: Limits,
+    /// What queries share: footers already read, spill folder, object stores.
+    shared: Arc<RuntimeEnv>,
+    admission: Arc<Semaphore>,
+    workers: Workers,
+}
+
+/// A query's place among those that may run.
+pub(crate) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    _measured: Measured,
+}
+
+impl Engine {
+    /// An engine over `lake`.
+    ///
+    /// Errors: the spill folder cannot be made, or no thread can be started.
+    pub fn new(lake: Arc<Lake>, limits: Limits) -> Result<Self, EngineError> {
+        Self::over(Arc::new(LakeTables::new(lake)), limits)
+    }
+
+    /// An engine over any tables.
+    pub fn over(tables: Arc<dyn Tables>, limits: Limits) -> Result<Self, EngineError> {
+        let spill = limits.spill_dir.clone().map_or(DiskManagerMode::OsTmpDirectory, |dir| DiskManagerMode::Directories(vec![dir]));
+        let disk = DiskManagerBuilder::default().with_mode(spill).with_max_temp_directory_size(limits.spill_bytes);
+        let shared = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(|error| EngineError::Runtime(Box::new(error)))?;
+        let workers = Workers::start(limits.threads.get()).map_err(EngineError::Threads)?;
+        let admission = Arc::new(Semaphore::new(limits.max_running.get()));
+        Ok(Self { tables, limits, shared, admission, workers })
+    }
+
+    /// The limits that it holds queries to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Name of the tenant whose tables it sees.
+    pub fn tenant(&self) -> &str {
+        self.tables.tenant()
+    }
+
+    /// A fresh session with memory of its own, for plans built in code. It sees one snapshot of each table: that of
+    /// its first use. It is not read-only by itself: SQL from outside goes through [`Engine::query`].
+    ///
+    /// Errors: the memory pool cannot be made.
+    pub fn session(&self) -> Result<SessionContext, QueryError> {
+        let config = SessionConfig::new()
+            .with_default_catalog_and_schema(self.tenant(), HISTORY)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true)
+            .with_target_partitions(self.limits.threads.get());
+        let pool = TrackConsumersPool::new(FairSpillPool::new(self.limits.memory_bytes.get()), TOP_CONSUMERS);
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.shared).with_memory_pool(Arc::new(pool)).build_arc()?;
+        let state =
+            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+        let session = SessionContext::new_with_state(state);
+        session.register_catalog(self.tenant(), Arc::new(History::new(Arc::clone(&self.tables))));
+        Ok(session)
+    }
+
+    /// Answers `sql` within the engine's limits.
+    pub async fn query(&self, sql: &str) -> Result<QueryStream, QueryError> {
+        self.query_within(sql, &Bounds::default()).await
+    }
+
+    /// Answers `sql`: one statement that reads, over the tables as they are now, within the narrower of the engine's
+    /// limits and `bounds`.
+    ///
+    /// Cancel-safe: dropping the future or the stream stops the work.
+    pub async fn query_within(&self, sql: &str, bounds: &Bounds) -> Result<QueryStream, QueryError> {
+        let timeout = self.limits.timeout(bounds);
+        let answer = self.start(sql, bounds, timeout).await;
+        answer.inspect_err(|error| failed(error.kind()))
+    }
+
+    async fn start(&self, sql: &str, bounds: &Bounds, timeout: Duration) -> Result<QueryStream, QueryError> {
+        let admitted = self.admit()?;
+        let deadline = Instant::now() + timeout;
+        let statement = guard::parse(sql)?;
+        let session = self.session()?;
+        let planned = self.within(deadline, timeout, async move {
+            let plan = plan(&session, statement).await?;
+            let explain = is_explain(&plan);
+            let rows = execute(&session, plan).await?;
+            Ok((rows, explain))
+        });
+        let (rows, explain) = planned.await?;
+        let terms = Terms { deadline, timeout, max_rows: self.limits.max_rows(bounds), explain };
+        QueryStream::start(&self.workers, rows, admitted, terms)
+    }
+
+    /// Takes a place among the running queries.
+    pub(crate) fn admit(&self) -> Result<Admitted, QueryError> {
+        let permit = Arc::clone(&self.admission).try_acquire_owned().map_err(|_| {
+            let running = self.limits.max_running;
+            QueryError::new(ErrorKind::Busy, format!("{running} queries are running, as many as may; ask again in a moment"))
+        })?;
+        Ok(Admitted { _permit: permit, _measured: Measured::begin() })
+    }
+
+    /// Runs `work` on the workers' threads until `deadline`.
+    pub(crate) async fn within<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let stopped = || QueryError::new(ErrorKind::Busy, "the server is stopping");
+        let task = self.workers.run(work).ok_or_else(stopped)?;
+        match tokio::time::timeout_at(deadline, task).await {
+            Err(_) => Err(QueryError::timeout(timeout)),
+            Ok(Err(join)) if join.is_cancelled() => Err(stopped()),
+            Ok(Err(join)) => Err(QueryError::internal(join)),
+            Ok(Ok(answer)) => answer,
+        }
+    }
+}
+
+async fn plan(session: &SessionContext, statement: datafusion::sql::parser::Statement) -> Result<LogicalPlan, QueryError> {
+    let state = session.state();
+    let named = state.resolve_table_references(&statement)?;
+    let plan = state.statement_to_plan(statement).await.map_err(|error| {
+        named.iter().find_map(|name| unknown_table(name, &error)).unwrap_or_else(|| QueryError::from(error))
+    })?;
+    guard::check_plan(&plan)?;
+    Ok(plan)
+}
+
+/// A better text for `error` if it says that there is no table `name`.
+fn unknown_table(name: &datafusion::sql::TableReference, error: &DataFusionError) -> Option<QueryError> {
+    let text = error.to_string();
+    let table = name.table();
+    if !text.contains("not found") || !text.contains(table) || text.contains("column") {
+        return None;
+    }
+    let hint = match did_you_mean(&nearest(table, Table::ALL.iter().map(|table| table.name()))) {
+        hint if hint.is_empty() => "; SHOW TABLES lists those there are".to_owned(),
+        hint => hint,
+    };
+    Some(QueryError::user(format!("there is no table \"{name}\"{hint}")))
+}
+
+async fn execute(session: &SessionContext, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+    Ok(DataFrame::new(session.state(), plan).execute_stream().await?)
+}
+
+/// The table's names, for those who build plans in code.
+pub(crate) async fn table(session: &SessionContext, table: Table) -> Result<DataFrame, QueryError> {
+    Ok(session.table(table.name()).await?)
+}

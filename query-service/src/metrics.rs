@@ -1,0 +1,46 @@
+//! Names of what this crate counts (facade `metrics`).
+
+use std::time::Instant;
+
+use metrics::{counter, gauge, histogram};
+
+use crate::error::ErrorKind;
+
+/// Queries begun.
+pub const QUERIES: &str = "kerntrail_query_queries_total";
+/// Queries that ended with an error; label `kind` ([`ErrorKind::as_str`]).
+pub const ERRORS: &str = "kerntrail_query_errors_total";
+/// Rows answered.
+pub const ROWS: &str = "kerntrail_query_rows_total";
+/// Queries running now.
+pub const RUNNING: &str = "kerntrail_query_running";
+/// From the question to the last row, in seconds.
+pub const DURATION: &str = "kerntrail_query_duration_seconds";
+
+/// Counts one query from its admission until it is dropped.
+pub(crate) struct Measured(Instant);
+
+impl Measured {
+    pub(crate) fn begin() -> Self {
+        counter!(QUERIES).increment(1);
+        gauge!(RUNNING).increment(1.0);
+        Self(Instant::now())
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        gauge!(RUNNING).decrement(1.0);
+        histogram!(DURATION).record(self.0.elapsed().as_secs_f64());
+    }
+}
+
+/// Counts an error.
+pub(crate) fn failed(kind: ErrorKind) {
+    counter!(ERRORS, "kind" => kind.as_str()).increment(1);
+}
+
+/// Counts rows that left.
+pub(crate) fn answered(rows: usize) {
+    counter!(ROWS).increment(rows as u64);
+}

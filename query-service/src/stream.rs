@@ -1,0 +1,150 @@
+//! The rows of an answer as they come.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::Admitted;
+use crate::error::{ErrorKind, QueryError};
+use crate::explain::without_paths;
+use crate::metrics::{answered, failed};
+use crate::workers::Workers;
+
+/// Batches that the workers may be ahead of the reader.
+const AHEAD: usize = 2;
+
+/// What holds for one answer.
+pub(crate) struct Terms {
+    pub(crate) deadline: Instant,
+    /// The time that `deadline` allowed, for the error.
+    pub(crate) timeout: Duration,
+    pub(crate) max_rows: usize,
+    /// Whether the rows describe a plan.
+    pub(crate) explain: bool,
+}
+
+/// The rows of an answer. Ends after the last row or after an error; dropping it stops the query.
+///
+/// An answer with more rows than allowed gives those that are allowed, then an error of kind `limit`.
+pub struct QueryStream {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
+    deadline: Pin<Box<Sleep>>,
+    terms: Terms,
+    rows_left: usize,
+    /// Whether rows beyond the limit were seen.
+    more: bool,
+    /// What runs the query; gone once the answer has ended.
+    running: Option<(AbortOnDropHandle<()>, Admitted)>,
+}
+
+impl QueryStream {
+    pub(crate) fn start(
+        workers: &Workers,
+        mut rows: SendableRecordBatchStream,
+        admitted: Admitted,
+        terms: Terms,
+    ) -> Result<Self, QueryError> {
+        let schema = rows.schema();
+        let (sender, batches) = mpsc::channel(AHEAD);
+        let pump = workers.run(async move {
+            while let Some(batch) = rows.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let pump = pump.ok_or_else(|| QueryError::new(ErrorKind::Busy, "the server is stopping"))?;
+        Ok(Self {
+            schema,
+            batches,
+            deadline: Box::pin(tokio::time::sleep_until(terms.deadline)),
+            rows_left: terms.max_rows,
+            terms,
+            more: false,
+            running: Some((pump, admitted)),
+        })
+    }
+
+    /// Schema of every batch.
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+
+    /// Ends the answer with `error`.
+    fn fail(&mut self, error: QueryError) -> QueryError {
+        self.running = None;
+        failed(error.kind());
+        error
+    }
+
+    /// The next batch with rows, wherever the limits are.
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, QueryError>>> {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(QueryError::timeout(self.terms.timeout))));
+        }
+        loop {
+            match ready!(self.batches.poll_recv(context)) {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(batch) => return Poll::Ready(Some(batch.map_err(QueryError::from))),
+                None => return self.poll_pump(context).map(|end| end.err().map(Err)),
+            }
+        }
+    }
+
+    /// Whether the workers came to the end; they may have panicked instead.
+    fn poll_pump(&mut self, context: &mut Context<'_>) -> Poll<Result<(), QueryError>> {
+        match &mut self.running {
+            Some((pump, _)) => Pin::new(pump).poll(context).map_err(QueryError::internal),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// What may leave of `batch`; nothing when the limit is reached.
+    fn within_limit(&mut self, batch: RecordBatch) -> Result<RecordBatch, QueryError> {
+        if self.rows_left == 0 {
+            return Err(self.too_many());
+        }
+        let taken = batch.num_rows().min(self.rows_left);
+        self.more = taken < batch.num_rows();
+        self.rows_left -= taken;
+        answered(taken);
+        let batch = batch.slice(0, taken);
+        Ok(if self.terms.explain { without_paths(&batch) } else { batch })
+    }
+
+    fn too_many(&self) -> QueryError {
+        let rows = self.terms.max_rows;
+        let message = format!("the answer has more than {rows} rows and was cut there; add a LIMIT or a narrower WHERE");
+        QueryError::new(ErrorKind::Limit, message)
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.running.is_none() {
+            return Poll::Ready(None);
+        }
+        let next = if self.more { Some(Err(self.too_many())) } else { ready!(self.poll_batch(context)) };
+        let next = next.map(|batch| batch.and_then(|batch| self.within_limit(batch)));
+        Poll::Ready(match next {
+            None => {
+                self.running = None;
+                None
+            }
+            Some(batch) => Some(batch.map_err(|error| self.fail(error))),
+        })
+    }
+}

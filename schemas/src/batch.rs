@@ -1,0 +1,181 @@
+//! Rows of one table in the two forms they have: with the actors apart (built, on the wire) and flat (lake, SQL).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, Int32Builder, RecordBatch};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use crate::columns::{Columns, ColumnsBuilder};
+use crate::tables::{Actor, ActorBuilder, Envelope, EnvelopeBuilder, OwnColumns, Table, schema_of};
+
+/// Column of `events` that points into `actors`; NULL where the actor is unknown.
+const ACTOR: &str = "actor";
+
+/// Rows of one table; each actor is held once, however many events it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableBatch {
+    /// The table the rows belong to.
+    pub table: Table,
+    /// Columns of [`Actor`]; `None` for a table without actors.
+    pub actors: Option<RecordBatch>,
+    /// Envelope, pointer to the actor (only with `actors`), own columns.
+    pub events: RecordBatch,
+}
+
+impl TableBatch {
+    /// Schema of [`TableBatch::actors`].
+    pub fn actors_schema() -> SchemaRef {
+        schema_of(&Actor::columns())
+    }
+
+    /// Schema of [`TableBatch::events`] of `table`.
+    pub fn events_schema(table: Table) -> SchemaRef {
+        let mut fields: Vec<Field> = Envelope::columns().iter().map(|c| (*c.field()).clone()).collect();
+        if table.has_actor() {
+            fields.push(Field::new(ACTOR, DataType::Int32, true));
+        }
+        fields.extend(table.own_columns().iter().map(|c| (*c.field()).clone()));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.events.num_rows()
+    }
+
+    /// The rows with every column of the table, as the lake stores them ([`Table::schema`]).
+    ///
+    /// Errors: the two batches do not have the schemas above, or a pointer leads nowhere.
+    pub fn flatten(&self) -> Result<RecordBatch, ArrowError> {
+        let Some(actors) = &self.actors else {
+            return RecordBatch::try_new(self.table.schema(), self.events.columns().to_vec());
+        };
+        let envelope = Envelope::columns().len();
+        let (pointer, own) = self.events.columns()[envelope..]
+            .split_first()
+            .ok_or_else(|| ArrowError::SchemaError(format!("events of {} have no actor column", self.table)))?;
+        let pointer = pointer
+            .as_any()
+            .downcast_ref::<Int32Array>()
+            .ok_or_else(|| ArrowError::SchemaError(format!("actor column of {} is no Int32", self.table)))?;
+        if pointer.iter().flatten().any(|index| index < 0 || index as usize >= actors.num_rows()) {
+            return Err(ArrowError::InvalidArgumentError(format!("an event of {} points to no actor", self.table)));
+        }
+        let mut columns: Vec<ArrayRef> = self.events.columns()[..envelope].to_vec();
+        for column in actors.columns() {
+            columns.push(take(column, pointer, None)?);
+        }
+        columns.extend_from_slice(own);
+        RecordBatch::try_new(self.table.schema(), columns)
+    }
+}
+
+/// Collects rows of the table that `Own` belongs to.
+pub struct TableBuilder<Own: OwnColumns> {
+    envelopes: EnvelopeBuilder,
+    actors: ActorBuilder,
+    pointers: Int32Builder,
+    own: Own::Builder,
+    /// Actors already appended. Holding each keeps its address from being used again.
+    seen: HashMap<*const Actor, (i32, Arc<Actor>)>,
+    rows: usize,
+}
+
+// SAFETY: the raw pointers are only keys; what they point to is held by the `Arc` beside them.
+unsafe impl<Own: OwnColumns> Send for TableBuilder<Own> where Own::Builder: Send {}
+
+impl<Own: OwnColumns> Default for TableBuilder<Own> {
+    fn default() -> Self {
+        Self {
+            envelopes: EnvelopeBuilder::default(),
+            actors: ActorBuilder::default(),
+            pointers: Int32Builder::new(),
+            own: Own::Builder::default(),
+            seen: HashMap::new(),
+            rows: 0,
+        }
+    }
+}
+
+impl<Own: OwnColumns> TableBuilder<Own> {
+    /// Appends a row. The same `Arc` of an actor is stored once.
+    pub fn append(&mut self, envelope: &Envelope, actor: Option<&Arc<Actor>>, own: &Own) {
+        self.envelopes.append(envelope);
+        let pointer = actor.map(|actor| self.point_to(actor));
+        self.pointers.append_option(pointer);
+        self.own.append(own);
+        self.rows += 1;
+    }
+
+    fn point_to(&mut self, actor: &Arc<Actor>) -> i32 {
+        let next = self.seen.len() as i32;
+        let (pointer, _) = *self.seen.entry(Arc::as_ptr(actor)).or_insert_with(|| (next, Arc::clone(actor)));
+        if pointer == next {
+            self.actors.append(actor);
+        }
+        pointer
+    }
+
+    /// Number of rows since the last `finish`.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows since the last `finish`.
+    ///
+    /// Errors: none that a caller can cause; Arrow reports arrays of unequal length.
+    pub fn finish(&mut self) -> Result<TableBatch, ArrowError> {
+        let table = Own::TABLE;
+        let mut columns = self.envelopes.finish();
+        let pointers: ArrayRef = Arc::new(self.pointers.finish());
+        let actors = self.actors.finish();
+        if table.has_actor() {
+            columns.push(pointers);
+        }
+        columns.extend(self.own.finish());
+        self.seen.clear();
+        self.rows = 0;
+        Ok(TableBatch {
+            table,
+            actors: table.has_actor().then(|| RecordBatch::try_new(TableBatch::actors_schema(), actors)).transpose()?,
+            events: RecordBatch::try_new(TableBatch::events_schema(table), columns)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int32Array};
+
+    use super::*;
+    use crate::tables::{LossColumns, ProcessColumns};
+
+    #[test]
+    fn an_actor_is_stored_once_and_flattens_into_each_row() {
+        let shell = Arc::new(Actor { pid: Some(7), args: Some(vec!["sh".into(), "-c".into(), "a b".into()]), ..Actor::default() });
+        let other = Arc::new(Actor { pid: Some(8), ..Actor::default() });
+        let mut builder = TableBuilder::<ProcessColumns>::default();
+        for (seq, actor) in [Some(&shell), Some(&other), None, Some(&shell)].into_iter().enumerate() {
+            builder.append(&Envelope { seq: Some(seq as i64), ..Envelope::default() }, actor, &ProcessColumns::default());
+        }
+        let batch = builder.finish().unwrap();
+        assert_eq!(batch.actors.as_ref().unwrap().num_rows(), 2);
+        let flat = batch.flatten().unwrap();
+        assert_eq!(flat.schema(), Table::ProcessEvents.schema());
+        let pids: &Int32Array = flat.column_by_name("pid").unwrap().as_primitive();
+        assert_eq!(pids.iter().collect::<Vec<_>>(), [Some(7), Some(8), None, Some(7)]);
+        assert_eq!(builder.rows(), 0);
+    }
+
+    #[test]
+    fn a_table_without_actors_flattens_as_it_is() {
+        let mut builder = TableBuilder::<LossColumns>::default();
+        builder.append(&Envelope::default(), None, &LossColumns { lost: Some(3), ..LossColumns::default() });
+        let flat = builder.finish().unwrap().flatten().unwrap();
+        assert_eq!(flat.schema(), Table::EventLoss.schema());
+        assert_eq!(flat.num_rows(), 1);
+    }
+}

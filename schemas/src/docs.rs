@@ -1,0 +1,84 @@
+//! `docs/tables.md`, written from the tables themselves.
+
+use std::fmt::Write as _;
+
+use arrow::datatypes::DataType;
+
+use crate::columns::{Column, Columns};
+use crate::tables::{Actor, Envelope, Table};
+
+/// The page that describes every table and column, in Markdown.
+pub fn tables_page() -> String {
+    let mut page = String::from(
+        "# Tables\n\nWritten from the `schemas` crate; `make docs` writes it again. \
+         Every event table starts with the envelope, then the actor, then its own columns. Unknown is NULL.\n",
+    );
+    section(&mut page, "The envelope: where, when, and which", &Envelope::columns());
+    section(&mut page, "The actor: the process that did it", &Actor::columns());
+    for table in Table::ALL {
+        let starts = if table.has_actor() { "envelope, actor, and:" } else { "envelope, and:" };
+        section(&mut page, &format!("`{table}`"), &[]);
+        let _ = writeln!(page, "Activities: {}. Columns: {starts}", join_code(table.activities()));
+        rows(&mut page, &table.own_columns());
+    }
+    page
+}
+
+fn section(page: &mut String, title: &str, columns: &[Column]) {
+    let _ = writeln!(page, "\n## {title}\n");
+    if !columns.is_empty() {
+        rows(page, columns);
+    }
+}
+
+fn rows(page: &mut String, columns: &[Column]) {
+    page.push_str("\n| column | type | meaning |\n|---|---|---|\n");
+    for column in columns {
+        let _ = writeln!(page, "| `{}` | {} | {} |", column.name, type_name(&column.data_type), column.meaning);
+    }
+}
+
+fn join_code(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn type_name(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Utf8 => "text",
+        DataType::Boolean => "boolean",
+        DataType::Int32 => "integer",
+        DataType::Int64 => "long",
+        DataType::Date32 => "date",
+        DataType::Timestamp(..) => "timestamp (µs, UTC)",
+        DataType::List(_) => "list of text",
+        DataType::Map(..) => "map of text",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
+    #[test]
+    fn tables_page_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tables.md");
+        if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
+            std::fs::write(&path, tables_page()).unwrap();
+        }
+        let page = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(page == tables_page(), "docs/tables.md is not what the tables say: run `make docs`");
+    }
+
+    #[test]
+    fn every_column_has_a_meaning_and_a_known_type() {
+        for table in Table::ALL {
+            for column in table.columns() {
+                assert!(!column.meaning.is_empty() && type_name(&column.data_type) != "other", "{table}.{}", column.name);
+            }
+        }
+    }
+}

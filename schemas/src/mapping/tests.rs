@@ -1,0 +1,332 @@
+//! One golden document per table and activity; `KERNTRAIL_WRITE_DOCS=1` writes them instead of comparing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cell::Micros;
+use crate::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
+use crate::tables::{
+    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns, ProcessColumns, Table,
+};
+use crate::{Columns, TableBuilder};
+
+const BOOT: &str = "59a5a6c4-8f13-4d0b-9a3f-4be4a4a1b9a7";
+/// 2026-08-01T12:00:00.123456Z
+const TIME: Micros = Micros(1_785_585_600_123_456);
+
+fn envelope(activity: &str) -> Envelope {
+    Envelope {
+        date: Some(TIME.day()),
+        time: Some(TIME),
+        boot_ns: Some(81_000_000_123),
+        ingest_time: Some(Micros(TIME.0 + 900_000)),
+        cluster: Some("prod".into()),
+        node: Some("node-1".into()),
+        boot_id: Some(BootId::new(BOOT)),
+        source: Some("kernel"),
+        stream: Some(StreamId::of_collector(&BootId::new(BOOT), 70_000)),
+        cpu: Some(1),
+        seq: Some(42),
+        activity: Some(activity.into()),
+        action: Some("observed"),
+        policy: Some("default".into()),
+        count: Some(1),
+    }
+}
+
+fn uid(start: u64, tgid: u32) -> ProcessUid {
+    ProcessUid::new(&BootHash::of(BOOT), start, tgid)
+}
+
+fn strings(items: &[&str]) -> Option<Vec<String>> {
+    Some(items.iter().map(|item| (*item).to_owned()).collect())
+}
+
+/// A shell in a pod, every column known.
+fn actor() -> Actor {
+    Actor {
+        process_uid: Some(uid(900, 77)),
+        exec_seq: Some(2),
+        pid: Some(77),
+        process_name: Some("bash".into()),
+        process_path: Some("/usr/bin/bash".into()),
+        args: strings(&["bash", "-c", "id; cat /etc/shadow"]),
+        args_truncated: Some(false),
+        cmd_line: Some("bash -c 'id; cat /etc/shadow'".into()),
+        cwd: Some("/root".into()),
+        process_start_time: Some(Micros(TIME.0 - 5_000_000)),
+        uid: Some(1000),
+        gid: Some(1001),
+        euid: Some(0),
+        login_uid: Some(1000),
+        cap_effective: Some(1 << 21 | 1),
+        tty: Some("pts0".into()),
+        session_leader_uid: Some(uid(800, 70)),
+        group_leader_uid: Some(uid(900, 77)),
+        entry_leader_uid: Some(uid(800, 70)),
+        entry_type: Some("container_exec".into()),
+        parent_process_uid: Some(uid(800, 70)),
+        parent_pid: Some(70),
+        parent_path: Some("/bin/sh".into()),
+        parent_args: strings(&["sh", "-c", "bash -i"]),
+        ancestor_uids: strings(&[&uid(2, 1).to_string()]),
+        ancestor_paths: strings(&["/usr/bin/containerd-shim"]),
+        container_id: Some(ContainerId::new("c".repeat(64))),
+        container_name: Some("web".into()),
+        image: Some("registry:5000/team/web:1.2".into()),
+        image_digest: Some("sha256:abcd".into()),
+        container_privileged: Some(true),
+        pod_uid: Some(PodUid::new("7f8d2a9e-0000-4000-8000-000000000001")),
+        pod_name: Some("web-5d9".into()),
+        namespace: Some("shop".into()),
+        pod_labels: Some(BTreeMap::from([("app".into(), "web".into()), ("app.kubernetes.io/name".into(), "web".into())])),
+        workload_kind: Some("Deployment".into()),
+        workload_name: Some("web".into()),
+        service_account: Some("default".into()),
+        origin_container_id: Some(ContainerId::new("c".repeat(64))),
+        origin_pod_uid: Some(PodUid::new("7f8d2a9e-0000-4000-8000-000000000001")),
+        origin_pod_name: Some("web-5d9".into()),
+        origin_namespace: Some("shop".into()),
+        mnt_ns: Some(4_026_531_841),
+        pid_ns: Some(4_026_531_836),
+        net_ns: Some(4_026_531_840),
+        user_ns: Some(4_026_531_837),
+        in_host_mnt_ns: Some(false),
+        in_host_pid_ns: Some(false),
+        enrichment_state: Some("complete".into()),
+    }
+}
+
+fn process_columns() -> ProcessColumns {
+    ProcessColumns {
+        exit_code: Some(3),
+        exit_signal: Some(9),
+        binary_inode: Some(123),
+        binary_dev: Some(8),
+        binary_memfd: Some(false),
+        stdin_kind: Some("tty".into()),
+        stdout_kind: Some("pipe".into()),
+    }
+}
+
+fn kernel_columns() -> KernelColumns {
+    KernelColumns {
+        source_path: Some("/dev/sda1".into()),
+        target_path: Some("/mnt".into()),
+        fs_type: Some("ext4".into()),
+        flags: Some(1),
+        ret: Some(-1),
+        ns_type: Some("mnt,pid".into()),
+        mount_is_host: Some(true),
+        target_process_uid: Some(uid(1, 1)),
+        target_pid: Some(1),
+        old_uid: Some(0),
+        new_uid: Some(0),
+        old_cap_effective: Some(1),
+        new_cap_effective: Some(2),
+        old_mnt_ns: Some(1),
+        new_mnt_ns: Some(2),
+        old_pid_ns: Some(1),
+        new_pid_ns: Some(2),
+        old_net_ns: Some(1),
+        new_net_ns: Some(2),
+        old_user_ns: Some(1),
+        new_user_ns: Some(2),
+        old_cgroup_id: Some(1),
+        new_cgroup_id: Some(2),
+    }
+}
+
+fn network_columns() -> NetworkColumns {
+    NetworkColumns {
+        protocol: Some("TCP".into()),
+        direction: Some("outbound".into()),
+        src_ip: Some("10.0.0.5".into()),
+        src_port: Some(41_000),
+        dst_ip: Some("169.254.169.254".into()),
+        dst_port: Some(80),
+        bytes_out: Some(100),
+        bytes_in: Some(2_000),
+        start_time: Some(Micros(TIME.0 - 1_000)),
+        end_time: Some(TIME),
+        tcp_state: Some("ESTABLISHED".into()),
+        ret: Some(0),
+    }
+}
+
+fn finding_columns() -> FindingColumns {
+    FindingColumns {
+        finding_id: Some(FindingId::new("f1")),
+        rule_id: Some(RuleId::new("0d1c2b3a-0000-4000-8000-000000000002")),
+        rule_name: Some("Shell enters the node".into()),
+        rule_version: Some("ab12".into()),
+        severity: Some("high".into()),
+        risk_score: Some(73),
+        attack_tactics: strings(&["privilege_escalation", "TA0005"]),
+        attack_techniques: strings(&["T1611", "t1548.001"]),
+        first_time: Some(Micros(TIME.0 - 2_000_000)),
+        last_time: Some(TIME),
+        event_refs: strings(&["process_events/s-0-1", "kernel_events/s-0-2"]),
+        group_key: Some("pod=web-5d9".into()),
+        message: Some("bash in pod web-5d9 entered the node's namespaces".into()),
+        suppressed_count: Some(2),
+    }
+}
+
+fn loss_columns() -> LossColumns {
+    LossColumns {
+        from_seq: Some(10),
+        to_seq: Some(19),
+        lost: Some(10),
+        start_time: Some(Micros(TIME.0 - 1_000_000)),
+        end_time: Some(TIME),
+        event_kind: Some("exec".into()),
+    }
+}
+
+/// One row, through the builders and [`rows`].
+fn row<Own: OwnColumns>(activity: &str, actor: Option<Actor>, own: &Own) -> Row {
+    let mut builder = TableBuilder::<Own>::default();
+    builder.append(&envelope(activity), actor.map(Arc::new).as_ref(), own);
+    rows(&builder.finish().unwrap().flatten().unwrap()).unwrap().remove(0)
+}
+
+/// Rows worth a golden document: name, table, row.
+fn cases() -> Vec<(&'static str, Table, Row)> {
+    let file = FileColumns { path: Some("/etc/new".into()), old_path: Some("/etc/old".into()), mode: Some(0o644), flags: Some(2), bytes: Some(9) };
+    let refused = NetworkColumns { ret: Some(-111), bytes_in: None, bytes_out: None, end_time: None, ..network_columns() };
+    let inbound = NetworkColumns { direction: Some("inbound".into()), src_ip: Some("fd00::1".into()), dst_ip: Some("fd00::2".into()), ..network_columns() };
+    let none = ProcessColumns::default();
+    vec![
+        ("process_events.exec", Table::ProcessEvents, row("exec", Some(actor()), &process_columns())),
+        ("process_events.fork", Table::ProcessEvents, row("fork", Some(actor()), &none)),
+        ("process_events.exit", Table::ProcessEvents, row("exit", Some(actor()), &process_columns())),
+        ("process_events.existing", Table::ProcessEvents, row("existing", Some(Actor { pid: Some(1), ..Actor::default() }), &none)),
+        ("file_events.rename", Table::FileEvents, row("rename", Some(actor()), &file)),
+        ("kernel_events.setns", Table::KernelEvents, row("setns", Some(actor()), &kernel_columns())),
+        ("network_flows.close", Table::NetworkFlows, row("close", Some(actor()), &network_columns())),
+        ("network_flows.connect_refused", Table::NetworkFlows, row("connect", Some(actor()), &refused)),
+        ("network_flows.accept", Table::NetworkFlows, row("accept", None, &inbound)),
+        ("findings.create", Table::Findings, row("create", Some(actor()), &finding_columns())),
+        ("event_loss.ring_full", Table::EventLoss, row("ring_full", None, &loss_columns())),
+    ]
+}
+
+fn check(profile: &str, name: &str, mut document: Value) {
+    let version = document.pointer_mut("/metadata/product/version");
+    if let Some(version) = version {
+        *version = "VERSION".into();
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/mapping/golden/{profile}/{name}.json"));
+    if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("{:#}\n", sorted(&document))).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(document, serde_json::from_str::<Value>(&golden).unwrap(), "{profile} {name}: run `make docs` if it is right");
+}
+
+/// The same document, keys in order, whatever map `serde_json` was built with.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let ordered: BTreeMap<&String, &Value> = fields.iter().collect();
+            Value::Object(ordered.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn ocsf_documents_are_the_golden_ones() {
+    for (name, table, row) in cases() {
+        check("ocsf", name, ocsf::map(table, &row));
+    }
+}
+
+#[test]
+fn ecs_documents_are_the_golden_ones() {
+    for (name, table, row) in cases() {
+        check("ecs", name, ecs::map(table, &row, "default"));
+    }
+}
+
+/// Each leaf of `value` as text.
+fn leaves(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            into.push(key.clone());
+            leaves(value, into);
+        }),
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, into)),
+        Value::String(text) => into.push(text.clone()),
+        other => into.push(other.to_string()),
+    }
+}
+
+/// Every text column is filled with its own name, in turn alone: its value must be somewhere in both documents.
+#[test]
+fn no_column_is_lost() {
+    for &table in Table::ALL {
+        for column in table.columns() {
+            let value = match column.data_type {
+                DataType::Utf8 => json!(format!("value of {}", column.name)),
+                DataType::List(_) => json!([format!("value of {}", column.name)]),
+                DataType::Map(..) => json!({"key": format!("value of {}", column.name)}),
+                DataType::Int32 | DataType::Int64 => json!(7_654_321),
+                _ => continue,
+            };
+            // Only beside its pod is a workload's name a field of ECS.
+            let row = Row::from_iter([(column.name.to_owned(), value)]);
+            for document in [ocsf::map(table, &row), ecs::map(table, &row, "default")] {
+                let mut found = Vec::new();
+                leaves(&document, &mut found);
+                let is_there = found.iter().any(|leaf| {
+                    let leaf = leaf.to_lowercase();
+                    leaf.contains(&format!("value of {}", column.name)) || leaf.contains("7654321") || leaf == column.name
+                });
+                // Event ids and the capability mask change their form; the others do not.
+                let changes_form = column.name == "cap_effective";
+                assert!(is_there || changes_form, "{table}.{} is not in {document:#}", column.name);
+            }
+        }
+    }
+}
+
+/// A time without a place would arrive as a bare number of µs.
+#[test]
+fn every_time_has_a_place() {
+    for &table in Table::ALL {
+        for column in table.columns().iter().filter(|column| matches!(column.data_type, DataType::Timestamp(..))) {
+            let row = Row::from_iter([(column.name.to_owned(), json!(TIME.0))]);
+            assert!(ocsf::map(table, &row).get("unmapped").is_none(), "{table}.{}", column.name);
+            assert!(ecs::map(table, &row, "default").get("kerntrail").is_none(), "{table}.{}", column.name);
+        }
+    }
+}
+
+#[test]
+fn an_empty_row_maps_to_a_document_without_inventions() {
+    for &table in Table::ALL {
+        let ocsf = ocsf::map(table, &Row::new());
+        assert_eq!(ocsf["activity_id"], 0, "{table}");
+        assert!(ocsf.get("time").is_none() && ocsf["metadata"].get("uid").is_none(), "{table}");
+        assert!(ecs::map(table, &Row::new(), "default").get("@timestamp").is_none(), "{table}");
+    }
+}
+
+#[test]
+fn absent_columns_are_absent_from_rows() {
+    let row = row("exit", None, &ProcessColumns { exit_code: Some(0), ..ProcessColumns::default() });
+    assert_eq!(row["exit_code"], 0);
+    assert_eq!(row["date"], "2026-08-01");
+    assert!(!row.contains_key("pid"));
+    assert_eq!(event_id(&row).unwrap(), format!("{BOOT}+70000-1-42"));
+    assert_eq!(row.len(), Envelope::columns().len() + 1);
+}

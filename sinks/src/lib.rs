@@ -1,0 +1,1 @@
+//! Event log to Splunk HEC, Elasticsearch or OpenSearch and NDJSON files, with dead letters.

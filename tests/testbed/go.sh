@@ -1,0 +1,19 @@
+#!/bin/bash
+# Prints the path of a Go compiler that is new enough for every recipe here, getting one if it must.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+need=25 # Go 1.25, which go.mod of the Kubernetes recipe asks for
+new_enough() {
+    local version
+    version=$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return 1
+    version=${version#go1.}
+    version=${version%%[!0-9]*}
+    [ "${version:-0}" -ge "$need" ]
+}
+for go in "$(command -v go || true)" /usr/local/go/bin/go; do
+    if [ -x "$go" ] && new_enough "$go"; then
+        echo "$go"
+        exit 0
+    fi
+done
+echo "$("$here/fetch.sh" go)/bin/go"

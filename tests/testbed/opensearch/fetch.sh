@@ -1,0 +1,10 @@
+#!/bin/bash
+# An OpenSearch home folder: lib/ and the one module it cannot start without, the HTTP transport.
+set -euo pipefail
+cd "$TESTBED/opensearch"
+"$TESTBED/jars.sh" "$PWD/home.pom.xml" "$1/lib"
+# Without JNA OpenSearch skips its native calls: no memory lock, no system call filter and no refusal of root.
+rm "$1"/lib/jna-*.jar
+module=$1/modules/transport-netty4
+"$TESTBED/jars.sh" "$PWD/netty.pom.xml" "$module"
+cp plugin-descriptor.properties plugin-security.policy "$module/"

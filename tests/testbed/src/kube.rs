@@ -1,0 +1,226 @@
+//! A whole real Kubernetes node: etcd, API server, controllers, scheduler, kubelet, containerd and runc.
+//!
+//! The node lives in its own mount, pid, network, UTS and IPC namespaces and on its own root file system; its PID 1 is
+//! `kube/node/init.sh`. That, never the machine, is "the host" of a test in which something escapes from a pod. The
+//! kernel and the cgroup hierarchies are the machine's: BPF sees the node's processes, and their pids within the node
+//! are the last of `NSpid`. One node runs at a time, since its cgroups have fixed names.
+//!
+//! A test may run anything in a privileged pod but what reaches the machine's kernel past the namespaces: see
+//! `kube/node/root.sh`.
+
+mod cgroups;
+mod proxy;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use self::cgroups::Cgroups;
+use self::proxy::Proxy;
+use crate::process::Process;
+use crate::{cache, wait};
+
+/// The image that pods of the tests use: busybox and curl. Set `imagePullPolicy: IfNotPresent`.
+pub const IMAGE: &str = "registry.local/busybox:1";
+/// The node's name.
+pub const NAME: &str = "kt-node";
+/// A bearer token of the group `system:masters`.
+pub const ADMIN_TOKEN: &str = "admin-token-1";
+/// A bearer token of the user `collector`, which may do only what a test grants it.
+pub const COLLECTOR_TOKEN: &str = "collector-token-1";
+/// The API server's address as pods and programs inside the node reach it.
+pub const API_INSIDE: &str = "https://10.88.0.1:6443";
+
+/// A running node. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Node {
+    // Dropped in this order: the way in, the node, the cgroups it left, the permission to run one.
+    proxy: Proxy,
+    process: Option<Process>,
+    cgroups: Cgroups,
+    _only_one: File,
+    dir: PathBuf,
+    kt: PathBuf,
+    pid: u32,
+}
+
+impl Node {
+    /// Starts a node that keeps its state in `dir` (an empty folder on a disk, not on an overlay), and waits until it
+    /// is ready for pods. Waits its turn first, for up to 10 minutes, if another node runs.
+    pub fn up(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let dir = dir.canonicalize()?;
+        let kt = cache::fetch("kube")?.join("kt");
+        let only_one = take_turn()?;
+        let cgroups = Cgroups::claim()?;
+
+        let scripts = cache::testbed().join("kube/node");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"]);
+        command.arg(scripts.join("root.sh")).arg(&dir);
+        command.arg(scripts.join("init.sh")).args([dir.as_os_str(), kt.as_os_str(), OsStr::new(NAME)]);
+        let mut process = Process::start("the Kubernetes node", command, &dir.join("node.log"))?;
+        let unshare = process.pid();
+        let pid = process.wait_ready(Duration::from_secs(10), || child_of(unshare))?;
+        // The admin's configuration is written when the node's network namespace and root are its own.
+        let inside = dir.join("admin.kubeconfig");
+        let inside_config = process.wait_ready(Duration::from_secs(30), || Ok(std::fs::read_to_string(&inside)?))?;
+        let proxy = Proxy::start(pid)?;
+        let mut node = Self { proxy, process: None, cgroups, _only_one: only_one, dir, kt, pid };
+        let outside_config = inside_config.replace("https://127.0.0.1:6443", &node.api_url());
+        std::fs::write(node.kubeconfig(), outside_config).context("write the kubeconfig")?;
+        process.wait_ready(Duration::from_secs(120), || node.is_ready()).with_context(|| node.state_of_servers())?;
+        node.process = Some(process);
+        Ok(node)
+    }
+
+    /// The pid of the node's PID 1 as the machine sees it: `host.pid` for a collector that runs outside.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The node's root file system as the machine sees it: `host.root` for a collector that runs outside.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
+    /// The API server's address from outside the node. Its certificate is signed by [`Node::ca`].
+    pub fn api_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.proxy.port())
+    }
+
+    /// The certificate of the CA that signed the API server's.
+    pub fn ca(&self) -> PathBuf {
+        self.dir.join("keys/ca.crt")
+    }
+
+    /// An administrator's kubeconfig for use from outside the node.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("outside.kubeconfig")
+    }
+
+    /// The API server's audit log (`audit.k8s.io/v1`, one event a line).
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
+    /// A command that runs inside the node as a process of the host: root, in none of its pods.
+    ///
+    /// It sees the machine's files as they were, on a root where it may write; `dir` of [`Node::up`] is shared both
+    /// ways at the same path.
+    pub fn enter<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Command {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "--"]).args(command);
+        nsenter
+    }
+
+    /// A kubectl command with administrator's rights, outside the node.
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kt);
+        command.arg("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
+        // Where it caches what the API offers.
+        command.env("HOME", &self.dir);
+        command
+    }
+
+    /// Runs kubectl and returns what it printed.
+    ///
+    /// Errors: it failed; its messages are in the error.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_command(arguments).stdin(Stdio::null()).output().context("run kubectl")?;
+        printed(&format!("kubectl {}", arguments.join(" ")), output)
+    }
+
+    /// Applies one or more YAML documents.
+    pub fn apply(&self, yaml: &str) -> Result<()> {
+        let mut child = self
+            .kubectl_command(&["apply", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("run kubectl apply")?;
+        child.stdin.take().context("no standard input")?.write_all(yaml.as_bytes()).context("send the YAML")?;
+        printed("kubectl apply", child.wait_with_output()?).map(drop)
+    }
+
+    /// Waits until the pod runs with all its containers ready, and returns it as JSON.
+    pub fn wait_pod_running(&self, namespace: &str, pod: &str, limit: Duration) -> Result<Value> {
+        wait::until(&format!("pod {namespace}/{pod} to run"), limit, || {
+            let text = self.kubectl(&["-n", namespace, "get", "pod", pod, "-o", "json"])?;
+            let found: Value = serde_json::from_str(&text)?;
+            let status = &found["status"];
+            let containers = status["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let ready = !containers.is_empty() && containers.iter().all(|container| container["ready"] == true);
+            ensure!(ready && status["phase"] == "Running", "its status is {status}");
+            Ok(found)
+        })
+    }
+
+    /// Runs a command in a pod as `kubectl exec` does, and returns its whole outcome, whatever its exit status.
+    pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<Output> {
+        let mut kubectl = self.kubectl_command(&["-n", namespace, "exec", pod, "--"]);
+        kubectl.args(command).stdin(Stdio::null()).output().context("run kubectl exec")
+    }
+
+    /// Ends the node in an orderly way and removes the cgroups that it made. The files in its folder stay.
+    pub fn down(mut self) -> Result<()> {
+        let process = self.process.take().context("the node does not run")?;
+        process.terminate(Duration::from_secs(20))?;
+        self.cgroups.remove()
+    }
+
+    fn is_ready(&self) -> Result<()> {
+        let node = self.kubectl(&["get", "node", NAME, "-o", "json"])?;
+        let node: Value = serde_json::from_str(&node)?;
+        let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+        ensure!(ready, "its conditions are {}", node["status"]["conditions"]);
+        // Without it no pod may be made in the namespace.
+        self.kubectl(&["-n", "default", "get", "serviceaccount", "default"]).map(drop)
+    }
+
+    fn state_of_servers(&self) -> String {
+        let logs = ["kubelet", "kube-apiserver", "containerd", "images"].map(|name| {
+            let text = std::fs::read_to_string(self.dir.join(format!("logs/{name}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("{name}:\n{}", lines[lines.len().saturating_sub(5)..].join("\n"))
+        });
+        format!("the last messages of its servers:\n{}", logs.join("\n"))
+    }
+}
+
+/// Waits until no other node runs on this machine (of this user's tests) and keeps others away.
+fn take_turn() -> Result<File> {
+    let path = cache::root()?.join("node.lock");
+    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    wait::until("another test's Kubernetes node to end", Duration::from_secs(600), || {
+        lock.try_lock().context("it still runs")
+    })?;
+    Ok(lock)
+}
+
+/// The pid of the one child of `parent`.
+fn child_of(parent: u32) -> Result<u32> {
+    let line = format!("PPid:\t{parent}\n");
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        if status.contains(&line) {
+            return Ok(pid);
+        }
+    }
+    anyhow::bail!("process {parent} has no child")
+}
+
+fn printed(what: &str, output: Output) -> Result<String> {
+    let messages = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{what} failed ({}): {}", output.status, messages.trim_end());
+    String::from_utf8(output.stdout).with_context(|| format!("{what} printed what is not UTF-8"))
+}

@@ -1,0 +1,94 @@
+//! The cgroups that a node makes, and how they are told from anybody else's.
+//!
+//! The kubelet and containerd make `kubepods` and `k8s.io` at the top of every hierarchy, and leave them behind. A node
+//! starts only where there are none, or only ones that a list in the cache says an earlier node of ours left; so all of
+//! them are ours afterwards. Removing is `rmdir`, which never takes a cgroup that has a process.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{cache, wait};
+
+const HIERARCHIES: &str = "/sys/fs/cgroup";
+const TOP: [&str; 2] = ["kubepods", "k8s.io"];
+
+/// The right to make the top cgroups of a node. Dropping it removes them as far as they are empty.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    list: PathBuf,
+    ours: Vec<PathBuf>,
+}
+
+impl Cgroups {
+    /// Clears what an earlier node left, and notes which cgroups the new one may make.
+    ///
+    /// Errors: there are such cgroups of somebody else: this machine is a Kubernetes node itself, say.
+    pub(super) fn claim() -> Result<Self> {
+        let list = cache::root()?.join("node.cgroups");
+        let noted = std::fs::read_to_string(&list).unwrap_or_default();
+        let earlier = Self { list: list.clone(), ours: noted.lines().map(PathBuf::from).collect() };
+        earlier.remove().context("remove the cgroups that an earlier node left")?;
+        let ours = candidates()?;
+        for path in &ours {
+            ensure!(!path.exists(), "{} belongs to another kubelet or container runtime", path.display());
+        }
+        let text: Vec<String> = ours.iter().map(|path| path.display().to_string()).collect();
+        std::fs::write(&list, text.join("\n")).with_context(|| format!("write {}", list.display()))?;
+        Ok(Self { list, ours })
+    }
+
+    /// Removes what the node made; its last processes may take a moment to be gone.
+    pub(super) fn remove(&self) -> Result<()> {
+        for path in &self.ours {
+            wait::until("the node's cgroups to be empty", Duration::from_secs(10), || {
+                remove_tree(path).with_context(|| format!("remove {}", path.display()))
+            })?;
+        }
+        match std::fs::remove_file(&self.list) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove the list of cgroups"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        // What stays is in the list, for the next node.
+        let _ = self.remove();
+    }
+}
+
+/// The top cgroups of each hierarchy, which is a folder on v1 and the mount itself on v2.
+fn candidates() -> Result<Vec<PathBuf>> {
+    let mount = Path::new(HIERARCHIES);
+    let mut hierarchies = vec![mount.to_owned()];
+    if !mount.join("cgroup.controllers").exists() {
+        hierarchies.clear();
+        for entry in std::fs::read_dir(mount).with_context(|| format!("read {HIERARCHIES}"))? {
+            let path = entry?.path();
+            if path.join("cgroup.procs").exists() {
+                hierarchies.push(path.canonicalize()?);
+            }
+        }
+        hierarchies.sort();
+        hierarchies.dedup();
+    }
+    Ok(hierarchies.iter().flat_map(|hierarchy| TOP.map(|name| hierarchy.join(name))).collect())
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(path)
+}

@@ -1,0 +1,52 @@
+//! Ports of 127.0.0.1 that stay reserved for one owner, so that a server can be restarted on its port.
+//!
+//! They lie below the kernel's range for outgoing connections: a client that connects to a stopped server's port in
+//! a loop could otherwise be given that very port as its own and connect to itself. A locked file per port keeps
+//! other test processes of the same user away; the lock ends with the process.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache;
+
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 10_000;
+
+/// A reserved port. It is given back on drop.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _lock: File,
+}
+
+impl Port {
+    /// Reserves a port on which nothing listens now.
+    pub fn reserve() -> Result<Self> {
+        let folder = cache::root()?.join("ports");
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        // Different processes begin at different places, so that they seldom try the same port.
+        let start = std::process::id() as u16 % COUNT;
+        for step in 0..COUNT {
+            let number = FIRST + (start + step) % COUNT;
+            let path = folder.join(number.to_string());
+            let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+            if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+                return Ok(Self { number, _lock: lock });
+            }
+        }
+        bail!("no free port from {FIRST} to {}", FIRST + COUNT - 1)
+    }
+
+    /// The port's number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.number.fmt(formatter)
+    }
+}

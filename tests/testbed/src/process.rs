@@ -1,0 +1,144 @@
+//! A server process with its own process group, ended when its handle is dropped.
+//!
+//! `Drop` does not run when the test process is killed, nor for a server held in a `static`. So each server has a
+//! guard: a shell that reads from a pipe whose other end only the test process holds. When the test process is gone,
+//! however it ended, the read ends and the guard kills the server's process group. A stop ends the guard before it
+//! reaps the server, so that the group's id cannot have passed to somebody else by then.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::wait;
+
+/// A started server process.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    guard: Child,
+    reaped: bool,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` in a process group of its own, with its output appended to the file `log`.
+    pub fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self> {
+        let output = append(log)?;
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("duplicate the log's descriptor")?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("start {name}: {command:?}"))?;
+        match guard(child.id()) {
+            Ok(guard) => Ok(Self { name, child, guard, reaped: false, log: log.to_owned() }),
+            Err(error) => {
+                // Nothing else would end a server that has no guard.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// The process id, in the test's own pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `probe` returns `Ok`, but no longer than the process lives or `limit` allows.
+    pub fn wait_ready<T>(&mut self, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
+        let what = format!("{} to be ready", self.name);
+        let outcome = wait::until(&what, limit, || match self.has_ended() {
+            true => Ok(None),
+            false => probe().map(Some),
+        });
+        match outcome {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => bail!("{} ended at its start; its last messages:\n{}", self.name, self.log_tail()),
+            Err(error) => Err(error.context(format!("{} is not ready; its last messages:\n{}", self.name, self.log_tail()))),
+        }
+    }
+
+    /// Asks the whole group to end (SIGTERM) and waits for the process; kills what is still there after `limit`.
+    ///
+    /// Errors: the process did not end by itself in time (it is gone all the same).
+    pub fn terminate(mut self, limit: Duration) -> Result<ExitStatus> {
+        self.signal_group(libc::SIGTERM);
+        let ended = wait::until(&format!("{} to end after SIGTERM", self.name), limit, || {
+            ensure!(self.has_ended(), "it still runs");
+            Ok(())
+        });
+        let status = self.end_now();
+        ended.and(status)
+    }
+
+    /// Ends the whole group with SIGKILL.
+    pub fn kill(mut self) {
+        let _ = self.end_now();
+    }
+
+    /// The last lines of the log, for a failure's message.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Whether the process has ended. It is not reaped by this, so its id and its group's stay its own.
+    fn has_ended(&self) -> bool {
+        // SAFETY: an all-zero siginfo_t is a valid value of this plain C struct.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: info is a valid place for the answer during the call, and the id is that of a child not yet reaped.
+        let answered = unsafe { libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options) } == 0;
+        // SAFETY: the kernel filled in the child's id, or left the zero when the child still runs.
+        answered && unsafe { info.si_pid() } != 0
+    }
+
+    fn signal_group(&self, signal: libc::c_int) {
+        // SAFETY: the group was made for a child that is reaped only in end_now, after its last signal; so nobody
+        // else can have the id. The call touches no memory of ours.
+        unsafe { libc::kill(-(self.child.id() as libc::pid_t), signal) };
+    }
+
+    /// Ends the guard, then the group, and only then reaps the process.
+    fn end_now(&mut self) -> Result<ExitStatus> {
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        if !self.reaped {
+            self.signal_group(libc::SIGKILL);
+            self.reaped = true;
+        }
+        self.child.wait().with_context(|| format!("wait for {}", self.name))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.end_now();
+    }
+}
+
+fn append(path: &Path) -> Result<File> {
+    OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))
+}
+
+fn guard(group: u32) -> Result<Child> {
+    Command::new("/bin/sh")
+        .args(["-c", "read -r _; kill -KILL -- \"-$1\"", "testbed-guard", &group.to_string()])
+        // A Ctrl-C at the terminal must not end the guard before it has done its work.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start the guard shell")
+}

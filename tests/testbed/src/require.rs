@@ -1,0 +1,67 @@
+//! What a test needs of the machine: without it a test is skipped at a user's desk and fails in CI.
+//!
+//! ```no_run
+//! # use kerntrail_testbed::require;
+//! # fn test() {
+//! if !require::root() || !require::command("runc") {
+//!     return;
+//! }
+//! # }
+//! ```
+
+use std::path::Path;
+
+/// Returns `true` if `met`; else prints `skipped: <reason>`, or panics with the reason when `CI` is set.
+pub fn that(met: bool, reason: &str) -> bool {
+    if !met {
+        assert!(std::env::var_os("CI").is_none(), "cannot be skipped in CI: {reason}");
+        eprintln!("skipped: {reason}");
+    }
+    met
+}
+
+/// Needs to run as root.
+pub fn root() -> bool {
+    // SAFETY: geteuid takes nothing, touches no memory and cannot fail.
+    that(unsafe { libc::geteuid() } == 0, "needs to run as root")
+}
+
+/// Needs a kernel with type information and the right to load BPF programs and attach them.
+pub fn bpf() -> bool {
+    const SYS_ADMIN: u32 = 21;
+    const PERFMON: u32 = 38;
+    const BPF: u32 = 39;
+    let has = |bit| effective_capabilities() & (1 << bit) != 0;
+    that(has(SYS_ADMIN) || (has(BPF) && has(PERFMON)), "needs CAP_BPF and CAP_PERFMON, or root")
+        && that(Path::new("/sys/kernel/btf/vmlinux").exists(), "needs a kernel with /sys/kernel/btf/vmlinux")
+}
+
+/// Needs the command `name` on the PATH.
+pub fn command(name: &str) -> bool {
+    that(on_path(name), &format!("needs the command {name} (see install.sh in tests/testbed)"))
+}
+
+/// Needs Java and, to get the server the first time, Maven.
+pub fn java() -> bool {
+    command("java") && command("mvn")
+}
+
+/// Needs what a Kubernetes node is made of here: root, containerd and runc, and free cgroups.
+pub fn node() -> bool {
+    root()
+        && ["containerd", "containerd-shim-runc-v2", "runc", "busybox", "jq", "unshare", "ip", "openssl"]
+            .into_iter()
+            .all(command)
+        && that(Path::new("/usr/lib/cni/bridge").exists(), "needs the package containernetworking-plugins")
+}
+
+fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    field.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}

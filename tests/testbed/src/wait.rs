@@ -1,0 +1,25 @@
+//! Waiting for a state, with a limit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// Calls `probe` until it returns `Ok`, and returns that.
+///
+/// `probe` says in its error what it saw instead; once `limit` has passed, the last of these is in the error.
+/// `what` completes the sentence "waited for ...". The pause between two calls grows from 5 to 100 ms.
+pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let seen = match probe() {
+            Ok(value) => return Ok(value),
+            Err(seen) => seen,
+        };
+        if start.elapsed() >= limit {
+            return Err(anyhow!("{seen:#}").context(format!("waited {limit:?} for {what}; last seen")));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,1 @@
+//! Starts each server, uses it for real, and stops and restarts it.

@@ -1,0 +1,168 @@
+//! What an event log offers: topics, partitions, offsets, consumer groups.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kerntrail_schemas::Table;
+use kerntrail_schemas::identity::StreamId;
+
+/// A topic: one per tenant and table, named `kerntrail.<tenant>.<table>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic {
+    /// Whose rows; Kafka ACLs isolate tenants.
+    pub tenant: String,
+    /// Which table's rows.
+    pub table: Table,
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kerntrail.{}.{}", self.tenant, self.table)
+    }
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    /// The topic.
+    pub topic: Topic,
+    /// Number within the topic, from 0.
+    pub number: i32,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.number)
+    }
+}
+
+/// A place in a partition: the offset of the next message to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: Partition,
+    /// Offset of the next message.
+    pub next: i64,
+}
+
+/// What is known of a message without decoding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// [`kerntrail_schemas::SCHEMA_VERSION`] of the writer.
+    pub schema_version: u16,
+    /// Node the rows come from; also the message's key.
+    pub node: String,
+    /// Who numbered the rows and the batches.
+    pub stream: StreamId,
+    /// Rises by one with each message of the stream and table. A resend has the same number, so that a
+    /// consumer drops a number that it has already taken.
+    pub batch: i64,
+    /// Number of rows.
+    pub rows: u32,
+    /// Lowest and highest `seq` of the rows.
+    pub seq_range: (i64, i64),
+}
+
+/// 1..N rows of one table, encoded by [`crate::codec`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What is known of it without decoding.
+    pub headers: Headers,
+    /// The encoded rows, at most 1 MiB.
+    pub payload: Bytes,
+}
+
+/// A message as a consumer got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where it lay.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: i64,
+    /// The message.
+    pub message: Message,
+}
+
+/// What a poll brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Messages, in order within each partition; empty when none came in time.
+    Messages(Vec<Delivered>),
+    /// The partitions that this consumer reads from now on; it reads on from the group's committed offsets
+    /// (or the oldest message) unless it seeks. Delivered before any message of them.
+    Assigned(Vec<Partition>),
+    /// Partitions that another consumer of the group reads from now on: drop what was buffered of them.
+    Revoked(Vec<Partition>),
+}
+
+/// Name of a consumer group: its members share the partitions, and its offsets survive restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Group(pub String);
+
+/// An event log.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Appends `messages` in order and returns when they are durable.
+    ///
+    /// Errors: `Full` when the log's bound is reached (nothing was appended; wait and try again), else as named.
+    /// After an error some of the messages may be in the log: append them again with the same batch numbers.
+    async fn append(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError>;
+
+    /// Joins `group` as a reader of `topics`.
+    async fn subscribe(&self, group: &Group, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError>;
+
+    /// For each partition of `topic`, the offset that the next appended message will get.
+    async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError>;
+
+    /// For each partition of `topic`, the offset that `group` committed; none where it has not.
+    async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError>;
+}
+
+/// A member of a consumer group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits at most `wait` for messages and returns at most `most` of them, or a change of assignment.
+    async fn poll(&mut self, most: usize, wait: Duration) -> Result<Polled, LogError>;
+
+    /// Reads `position.partition` on from `position.next`; the partition must be assigned.
+    async fn seek(&mut self, position: &Position) -> Result<(), LogError>;
+
+    /// Stores positions for the group; a later subscription reads on from them.
+    async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError>;
+}
+
+/// What failed in the event log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The log's bound is reached; nothing was appended.
+    #[error("the event log is full ({held} of {limit} bytes)")]
+    Full {
+        /// Bytes held.
+        held: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// An operation on the store or the broker failed.
+    #[error("cannot {operation}")]
+    Failed {
+        /// What was tried, with topic and offset where they matter.
+        operation: String,
+        /// The store's or the broker's own error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// Whether trying again may help.
+        retriable: bool,
+    },
+    /// What was read is no message of ours.
+    #[error("message {offset} of {partition} is damaged: {reason}")]
+    Damaged {
+        /// Where it lay.
+        partition: Partition,
+        /// Its offset.
+        offset: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
