@@ -3,8 +3,6 @@
 set -euo pipefail
 cd "$TESTBED/opensearch"
 "$TESTBED/jars.sh" "$PWD/home.pom.xml" "$1/lib"
-# Without JNA OpenSearch skips its native calls: no memory lock, no system call filter and no refusal of root.
-rm "$1"/lib/jna-*.jar
 module=$1/modules/transport-netty4
 "$TESTBED/jars.sh" "$PWD/netty.pom.xml" "$module"
 cp plugin-descriptor.properties plugin-security.policy "$module/"

@@ -133,7 +133,7 @@ fn append(path: &Path) -> Result<File> {
 
 fn guard(group: u32) -> Result<Child> {
     Command::new("/bin/sh")
-        .args(["-c", "read -r _; kill -KILL -- \"-$1\"", "testbed-guard", &group.to_string()])
+        .args(["-c", "read -r _; kill -s KILL -- \"-$1\"", "testbed-guard", &group.to_string()])
         // A Ctrl-C at the terminal must not end the guard before it has done its work.
         .process_group(0)
         .stdin(Stdio::piped())

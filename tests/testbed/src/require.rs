@@ -31,7 +31,7 @@ pub fn bpf() -> bool {
     const SYS_ADMIN: u32 = 21;
     const PERFMON: u32 = 38;
     const BPF: u32 = 39;
-    let has = |bit| effective_capabilities() & (1 << bit) != 0;
+    let has = |bit: u32| effective_capabilities() & (1 << bit) != 0;
     that(has(SYS_ADMIN) || (has(BPF) && has(PERFMON)), "needs CAP_BPF and CAP_PERFMON, or root")
         && that(Path::new("/sys/kernel/btf/vmlinux").exists(), "needs a kernel with /sys/kernel/btf/vmlinux")
 }

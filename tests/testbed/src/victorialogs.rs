@@ -69,6 +69,8 @@ impl VictoriaLogs {
         ensure!(self.process.is_none(), "VictoriaLogs already runs");
         let mut command = Command::new(&self.binary);
         command
+            // It drops what is older than a week or of the future otherwise, and a test's events may have any time.
+            .args(["-retentionPeriod=100y", "-futureRetention=100y"])
             .arg(format!("-storageDataPath={}", self.dir.join("data").display()))
             .arg(format!("-httpListenAddr=127.0.0.1:{}", self.port))
             .arg(format!("-syslog.listenAddr.tcp=127.0.0.1:{}", self.syslog_port));
@@ -79,7 +81,7 @@ impl VictoriaLogs {
         Ok(())
     }
 
-    /// Runs a LogsQL query (`*` for everything) and returns the log entries in no particular order.
+    /// Runs a LogsQL query (`*` for everything; a field of a HEC event is `"event.<name>"`) and returns the log entries in no particular order.
     pub fn query(&self, query: &str) -> Result<Vec<Value>> {
         // Without a limit the answer is cut at a number of entries.
         let form = format!("limit=1000000&query={}", percent_encoded(query));

@@ -1,1 +1,0 @@
-//! Starts each server, uses it for real, and stops and restarts it.

@@ -1,0 +1,14 @@
+//! Starts each server, uses it for real, and stops and restarts it.
+
+mod hec;
+#[cfg(not(handmade))]
+mod kafka;
+mod kube;
+mod opensearch;
+mod process;
+mod readers;
+
+use std::time::Duration;
+
+/// Longer than anything here takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
