@@ -139,6 +139,7 @@ columns! {
         new_user_ns: i64 = "user namespace after the call",
         old_cgroup_id: i64 = "cgroup (v2) before the call",
         new_cgroup_id: i64 = "cgroup (v2) after the call",
+        host_ns_entered: String = "namespaces that became the node's own by the call: `mnt`, `pid`, `net`, joined by `,`; NULL for none",
     }
 }
 
@@ -249,7 +250,7 @@ tables! {
     /// What the rules found.
     Findings, "findings", actor: true, FindingColumns, ["create"];
     /// Which events are missing, and why.
-    EventLoss, "event_loss", actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error"];
+    EventLoss, "event_loss", actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error", "not_run", "table_full"];
 }
 
 impl Table {

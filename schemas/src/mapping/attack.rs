@@ -28,7 +28,8 @@ pub(super) struct Tactic<'a> {
 /// The tactic written as `TA0004`, `Privilege Escalation`, `privilege-escalation` or `privilege_escalation`.
 pub(super) fn tactic(written: &str) -> Tactic<'_> {
     let spaced = written.replace(['-', '_'], " ");
-    let known = TACTICS.iter().find(|(uid, name)| uid.eq_ignore_ascii_case(written) || name.eq_ignore_ascii_case(&spaced));
+    let known =
+        TACTICS.iter().find(|(uid, name)| uid.eq_ignore_ascii_case(written) || name.eq_ignore_ascii_case(&spaced));
     match known {
         Some((uid, name)) => Tactic { uid: Some(*uid), name },
         None => Tactic { uid: None, name: written },

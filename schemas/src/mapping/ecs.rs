@@ -56,7 +56,8 @@ fn other_event(table: Table) -> (&'static [&'static str], &'static [&'static str
 }
 
 /// `event.severity` as Elastic's detection engine counts it, by our `severity`.
-const SEVERITIES: &[(&str, i64)] = &[("informational", 21), ("low", 21), ("medium", 47), ("high", 73), ("critical", 99)];
+const SEVERITIES: &[(&str, i64)] =
+    &[("informational", 21), ("low", 21), ("medium", 47), ("high", 73), ("critical", 99)];
 
 /// `process.entry_leader.entry_meta.type`, by our `entry_type`.
 const ENTRIES: &[(&str, &str)] = &[
@@ -206,7 +207,9 @@ fn classify(document: &mut Document<'_>, table: Table, row: &Row) {
 fn actor(document: &mut Document<'_>) {
     document.place("", ACTOR);
     document.place("", WORKLOAD);
-    for (column, leader) in [("session_leader_uid", "session"), ("group_leader_uid", "group"), ("entry_leader_uid", "entry")] {
+    for (column, leader) in
+        [("session_leader_uid", "session"), ("group_leader_uid", "group"), ("entry_leader_uid", "entry")]
+    {
         let same = document.see(column).zip(document.see("process_uid")).map(|(leader, process)| leader == process);
         document.put_known(&format!("process.{leader}_leader.same_as_process"), same);
     }

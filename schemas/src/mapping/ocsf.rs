@@ -283,7 +283,8 @@ fn actor(event: &mut Document<'_>, path: &str) {
         let line = event.see("parent_args").and_then(words::command_line);
         event.put_known(&format!("{parent}.cmd_line"), line);
     }
-    event.put_known(&format!("{path}.ancestry"), ancestry(event));
+    let ancestry = ancestry(event);
+    event.put_known(&format!("{path}.ancestry"), ancestry);
     container(event, &format!("{path}.container"));
 }
 
@@ -405,8 +406,9 @@ fn detection_finding(event: &mut Document<'_>) {
     event.put("finding_info.analytic.type_id", 1);
     event.put("finding_info.analytic.type", "Rule");
     event.put_known("finding_info.created_time", event.see("time").and_then(millis));
-    event.put_known("finding_info.attacks", attacks(event));
-    event.put_known("finding_info.related_events", related_events(event));
+    let (attacks, related_events) = (attacks(event), related_events(event));
+    event.put_known("finding_info.attacks", attacks);
+    event.put_known("finding_info.related_events", related_events);
     event.put("resources", resource(event));
 }
 

@@ -11,7 +11,8 @@ use super::*;
 use crate::cell::Micros;
 use crate::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
 use crate::tables::{
-    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns, ProcessColumns, Table,
+    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
+    ProcessColumns, Table,
 };
 use crate::{Columns, TableBuilder};
 
@@ -84,7 +85,10 @@ fn actor() -> Actor {
         pod_uid: Some(PodUid::new("7f8d2a9e-0000-4000-8000-000000000001")),
         pod_name: Some("web-5d9".into()),
         namespace: Some("shop".into()),
-        pod_labels: Some(BTreeMap::from([("app".into(), "web".into()), ("app.kubernetes.io/name".into(), "web".into())])),
+        pod_labels: Some(BTreeMap::from([
+            ("app".into(), "web".into()),
+            ("app.kubernetes.io/name".into(), "web".into()),
+        ])),
         workload_kind: Some("Deployment".into()),
         workload_name: Some("web".into()),
         service_account: Some("default".into()),
@@ -116,6 +120,7 @@ fn process_columns() -> ProcessColumns {
 
 fn kernel_columns() -> KernelColumns {
     KernelColumns {
+        host_ns_entered: Some("mnt".into()),
         source_path: Some("/dev/sda1".into()),
         target_path: Some("/mnt".into()),
         fs_type: Some("ext4".into()),
@@ -198,15 +203,31 @@ fn row<Own: OwnColumns>(activity: &str, actor: Option<Actor>, own: &Own) -> Row 
 
 /// Rows worth a golden document: name, table, row.
 fn cases() -> Vec<(&'static str, Table, Row)> {
-    let file = FileColumns { path: Some("/etc/new".into()), old_path: Some("/etc/old".into()), mode: Some(0o644), flags: Some(2), bytes: Some(9) };
-    let refused = NetworkColumns { ret: Some(-111), bytes_in: None, bytes_out: None, end_time: None, ..network_columns() };
-    let inbound = NetworkColumns { direction: Some("inbound".into()), src_ip: Some("fd00::1".into()), dst_ip: Some("fd00::2".into()), ..network_columns() };
+    let file = FileColumns {
+        path: Some("/etc/new".into()),
+        old_path: Some("/etc/old".into()),
+        mode: Some(0o644),
+        flags: Some(2),
+        bytes: Some(9),
+    };
+    let refused =
+        NetworkColumns { ret: Some(-111), bytes_in: None, bytes_out: None, end_time: None, ..network_columns() };
+    let inbound = NetworkColumns {
+        direction: Some("inbound".into()),
+        src_ip: Some("fd00::1".into()),
+        dst_ip: Some("fd00::2".into()),
+        ..network_columns()
+    };
     let none = ProcessColumns::default();
     vec![
         ("process_events.exec", Table::ProcessEvents, row("exec", Some(actor()), &process_columns())),
         ("process_events.fork", Table::ProcessEvents, row("fork", Some(actor()), &none)),
         ("process_events.exit", Table::ProcessEvents, row("exit", Some(actor()), &process_columns())),
-        ("process_events.existing", Table::ProcessEvents, row("existing", Some(Actor { pid: Some(1), ..Actor::default() }), &none)),
+        (
+            "process_events.existing",
+            Table::ProcessEvents,
+            row("existing", Some(Actor { pid: Some(1), ..Actor::default() }), &none),
+        ),
         ("file_events.rename", Table::FileEvents, row("rename", Some(actor()), &file)),
         ("kernel_events.setns", Table::KernelEvents, row("setns", Some(actor()), &kernel_columns())),
         ("network_flows.close", Table::NetworkFlows, row("close", Some(actor()), &network_columns())),
@@ -228,7 +249,11 @@ fn check(profile: &str, name: &str, mut document: Value) {
         std::fs::write(&path, format!("{:#}\n", sorted(&document))).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(document, serde_json::from_str::<Value>(&golden).unwrap(), "{profile} {name}: run `make docs` if it is right");
+    assert_eq!(
+        document,
+        serde_json::from_str::<Value>(&golden).unwrap(),
+        "{profile} {name}: run `make docs` if it is right"
+    );
 }
 
 /// The same document, keys in order, whatever map `serde_json` was built with.
@@ -289,7 +314,9 @@ fn no_column_is_lost() {
                 leaves(&document, &mut found);
                 let is_there = found.iter().any(|leaf| {
                     let leaf = leaf.to_lowercase();
-                    leaf.contains(&format!("value of {}", column.name)) || leaf.contains("7654321") || leaf == column.name
+                    leaf.contains(&format!("value of {}", column.name))
+                        || leaf.contains("7654321")
+                        || leaf == column.name
                 });
                 // Event ids and the capability mask change their form; the others do not.
                 let changes_form = column.name == "cap_effective";
