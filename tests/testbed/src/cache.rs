@@ -17,8 +17,10 @@ pub fn root() -> Result<PathBuf> {
     let path = match (std::env::var_os("KERNTRAIL_TEST_CACHE"), std::env::var_os("XDG_CACHE_HOME")) {
         (Some(own), _) => PathBuf::from(own),
         (None, Some(cache)) => PathBuf::from(cache).join("kerntrail-test"),
-        (None, None) => PathBuf::from(std::env::var_os("HOME").context("neither KERNTRAIL_TEST_CACHE nor HOME is set")?)
-            .join(".cache/kerntrail-test"),
+        (None, None) => {
+            PathBuf::from(std::env::var_os("HOME").context("neither KERNTRAIL_TEST_CACHE nor HOME is set")?)
+                .join(".cache/kerntrail-test")
+        }
     };
     std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
     Ok(path)

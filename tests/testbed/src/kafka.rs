@@ -12,7 +12,8 @@ use crate::cache;
 use crate::port::Port;
 use crate::process::Process;
 
-/// One replica of everything, as there is one node; no wait for more consumers; a small cleaner buffer.
+/// One replica of everything, as there is one node; no wait for more consumers; a crash is noticed soon, since until
+/// then a restarted broker is refused as its own double; a small cleaner buffer.
 const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -30,6 +31,10 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=300
+controller.quorum.election.timeout.ms=300
+controller.quorum.fetch.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
 ";
 

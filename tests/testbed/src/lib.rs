@@ -22,7 +22,6 @@ pub mod require;
 pub mod victorialogs;
 pub mod wait;
 
-pub use duckdb::query as duckdb_query;
 pub use hec::Hec;
 pub use kafka::Kafka;
 pub use kube::Node;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::http::{self, Answer};
+use crate::cache;
+use crate::http::{self, Answer, send_json};
 use crate::port::Port;
 use crate::process::Process;
-use crate::{cache, http::send_json};
 
 const LOGGING: &str = "\
 rootLogger.level=info

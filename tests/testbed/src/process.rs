@@ -62,7 +62,9 @@ impl Process {
         match outcome {
             Ok(Some(value)) => Ok(value),
             Ok(None) => bail!("{} ended at its start; its last messages:\n{}", self.name, self.log_tail()),
-            Err(error) => Err(error.context(format!("{} is not ready; its last messages:\n{}", self.name, self.log_tail()))),
+            Err(error) => {
+                Err(error.context(format!("{} is not ready; its last messages:\n{}", self.name, self.log_tail())))
+            }
         }
     }
 

@@ -46,12 +46,12 @@ pub fn java() -> bool {
     command("java") && command("mvn")
 }
 
-/// Needs what a Kubernetes node is made of here: root, containerd and runc, and free cgroups.
+/// Needs what a Kubernetes node is made of besides the part that is built: root, containerd and its tools.
 pub fn node() -> bool {
+    let system = ["unshare", "nsenter", "findmnt", "ip", "openssl", "curl"];
+    let containers = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"];
     root()
-        && ["containerd", "containerd-shim-runc-v2", "runc", "busybox", "jq", "unshare", "ip", "openssl"]
-            .into_iter()
-            .all(command)
+        && system.into_iter().chain(containers).all(command)
         && that(Path::new("/usr/lib/cni/bridge").exists(), "needs the package containernetworking-plugins")
 }
 

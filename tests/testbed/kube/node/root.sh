@@ -69,7 +69,6 @@ for file in /proc/sysrq-trigger /sys/kernel/uevent_helper /sys/power/state /sys/
 done
 # For a collector that runs in the node as it would on a host.
 mount -t bpf bpf "$new/sys/fs/bpf" 2>/dev/null || true
-mount -t debugfs debugfs "$new/sys/kernel/debug" 2>/dev/null || true
 mount -t tracefs tracefs "$new/sys/kernel/tracing" 2>/dev/null || true
 
 cd "$new"

@@ -28,12 +28,7 @@ pub(super) fn events(body: &[u8], token: &Token, refuse: impl Fn(&Value) -> Opti
 }
 
 /// Reads raw text, one event a line; `metadata` is what the query string says of all of them.
-pub(super) fn lines(
-    body: &[u8],
-    metadata: &Value,
-    token: &Token,
-    refuse: impl Fn(&Value) -> Option<Code>,
-) -> Batch {
+pub(super) fn lines(body: &[u8], metadata: &Value, token: &Token, refuse: impl Fn(&Value) -> Option<Code>) -> Batch {
     let Ok(text) = std::str::from_utf8(body) else {
         return Batch { accepted: Vec::new(), reply: Code::InvalidDataFormat.into() };
     };
@@ -50,11 +45,7 @@ pub(super) fn lines(
     Batch { accepted, reply: code.into() }
 }
 
-fn check(
-    mut event: Value,
-    token: &Token,
-    refuse: &impl Fn(&Value) -> Option<Code>,
-) -> Result<(String, Value), Code> {
+fn check(mut event: Value, token: &Token, refuse: &impl Fn(&Value) -> Option<Code>) -> Result<(String, Value), Code> {
     let object = event.as_object_mut().ok_or(Code::InvalidDataFormat)?;
     match object.get("event") {
         None | Some(Value::Null) => return Err(Code::EventRequired),

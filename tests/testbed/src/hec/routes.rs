@@ -69,13 +69,7 @@ fn hang_up() -> ! {
     std::panic::resume_unwind(Box::new("a test ordered a lost answer"))
 }
 
-fn accept(
-    shared: &Shared,
-    query: &Parameters,
-    headers: &HeaderMap,
-    body: &[u8],
-    raw: bool,
-) -> Result<Reply, Code> {
+fn accept(shared: &Shared, query: &Parameters, headers: &HeaderMap, body: &[u8], raw: bool) -> Result<Reply, Code> {
     let token = shared.authorize(|tokens| authorize(tokens, headers, query.get("token").map(String::as_str)))?;
     let channel = channel(headers, query)?;
     if channel.is_none() && (token.acknowledge || raw) {

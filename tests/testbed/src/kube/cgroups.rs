@@ -29,8 +29,8 @@ impl Cgroups {
     pub(super) fn claim() -> Result<Self> {
         let list = cache::root()?.join("node.cgroups");
         let noted = std::fs::read_to_string(&list).unwrap_or_default();
-        let earlier = Self { list: list.clone(), ours: noted.lines().map(PathBuf::from).collect() };
-        earlier.remove().context("remove the cgroups that an earlier node left")?;
+        let earlier: Vec<PathBuf> = noted.lines().map(PathBuf::from).collect();
+        remove_all(&earlier).context("remove the cgroups that an earlier node left")?;
         let ours = candidates()?;
         for path in &ours {
             ensure!(!path.exists(), "{} belongs to another kubelet or container runtime", path.display());
@@ -42,11 +42,7 @@ impl Cgroups {
 
     /// Removes what the node made; its last processes may take a moment to be gone.
     pub(super) fn remove(&self) -> Result<()> {
-        for path in &self.ours {
-            wait::until("the node's cgroups to be empty", Duration::from_secs(10), || {
-                remove_tree(path).with_context(|| format!("remove {}", path.display()))
-            })?;
-        }
+        remove_all(&self.ours)?;
         match std::fs::remove_file(&self.list) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove the list of cgroups"),
             _ => Ok(()),
@@ -77,6 +73,15 @@ fn candidates() -> Result<Vec<PathBuf>> {
         hierarchies.dedup();
     }
     Ok(hierarchies.iter().flat_map(|hierarchy| TOP.map(|name| hierarchy.join(name))).collect())
+}
+
+fn remove_all(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        wait::until("the node's cgroups to be empty", Duration::from_secs(10), || {
+            remove_tree(path).with_context(|| format!("remove {}", path.display()))
+        })?;
+    }
+    Ok(())
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {

@@ -55,7 +55,12 @@ fn a_body_is_checked_event_by_event() {
     check(&hec, r#"{"event":"a"}{"host":"h"}"#, 400, at("Event field is required", 12, 1));
     let fields = at("Error in handling indexed fields", 15, 0);
     check(&hec, r#"{"event":"a","fields":{"x":{"nested":1}}}"#, 400, fields);
-    check(&hec, r#"{"event":"a","time":"1700000000.25","fields":{"x":["1",2],"y":true}}"#, 200, json!({"text": "Success", "code": 0}));
+    check(
+        &hec,
+        r#"{"event":"a","time":"1700000000.25","fields":{"x":["1",2],"y":true}}"#,
+        200,
+        json!({"text": "Success", "code": 0}),
+    );
 }
 
 #[test]
@@ -135,7 +140,8 @@ fn raw_lines_and_gzip() {
 #[test]
 fn faults_come_as_ordered() {
     let mut hec = Hec::start().unwrap();
-    let health = |hec: &Hec| get(&format!("{}/services/collector/health", hec.url())).unwrap().json().unwrap()["code"].clone();
+    let health =
+        |hec: &Hec| get(&format!("{}/services/collector/health", hec.url())).unwrap().json().unwrap()["code"].clone();
     assert_eq!(health(&hec), 17);
     hec.set_busy(true);
     check(&hec, r#"{"event":"a"}"#, 503, json!({"text": "Server is busy", "code": 9}));

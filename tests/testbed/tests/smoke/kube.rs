@@ -40,6 +40,8 @@ spec:
     imagePullPolicy: IfNotPresent
     command: [sleep, "3600"]
     securityContext: {privileged: true}
+    volumeMounts: [{name: host, mountPath: /host}]
+  volumes: [{name: host, hostPath: {path: /}}]
 "#;
 
 fn kernel_settings() -> Vec<String> {
@@ -77,13 +79,21 @@ fn a_node_runs_pods_and_keeps_them_off_the_machine() {
     // An unprivileged pod cannot leave; a privileged one can, and lands on the node, whose root is not the machine's.
     let refused = text(node.exec("shop", "web", &["nsenter", "-t", "1", "-m", "--", "true"]).unwrap());
     assert!(refused.contains("not permitted"), "{refused}");
-    let escape = format!("hostname; echo escaped >/etc/kerntrail-escape; ls {}", dir.path().join("audit.log").display());
+    let escape =
+        format!("hostname; echo escaped >/etc/kerntrail-escape; ls {}", dir.path().join("audit.log").display());
     let escaped = node.exec("shop", "evil", &["nsenter", "-t", "1", "-m", "-u", "--", "sh", "-c", &escape]).unwrap();
     let escaped = text(escaped);
     assert!(escaped.contains(kube::NAME) && escaped.contains("audit.log"), "{escaped}");
-    assert!(node.root().join("etc/kerntrail-escape").exists());
-    assert!(!Path::new("/etc/kerntrail-escape").exists());
-    let disks = text(node.enter(["sh", "-c", "ls /dev/vd* /dev/sd* /dev/nvme* 2>/dev/null; echo x >/proc/sys/kernel/hostname"]).output().unwrap());
+    node.exec("shop", "evil", &["touch", "/host/etc/kerntrail-mount"]).unwrap();
+    for file in ["etc/kerntrail-escape", "etc/kerntrail-mount"] {
+        assert!(node.root().join(file).exists());
+        assert!(!Path::new("/").join(file).exists());
+    }
+    let disks = text(
+        node.enter(["sh", "-c", "ls /dev/vd* /dev/sd* /dev/nvme* 2>/dev/null; echo x >/proc/sys/kernel/hostname"])
+            .output()
+            .unwrap(),
+    );
     assert!(disks.contains("Read-only") && !disks.contains("/dev/"), "{disks}");
 
     // The API from a pod, with its token, and the audit log.
@@ -96,8 +106,10 @@ fn a_node_runs_pods_and_keeps_them_off_the_machine() {
     let events: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let exec = events.iter().find(|event| event["objectRef"]["subresource"] == "exec").unwrap();
     assert_eq!(exec["responseStatus"]["code"], 101);
-    assert!(events.iter().any(|event| event["user"]["username"] == "system:serviceaccount:shop:web"
-        && event["responseStatus"]["code"] == 403));
+    assert!(
+        events.iter().any(|event| event["user"]["username"] == "system:serviceaccount:shop:web"
+            && event["responseStatus"]["code"] == 403)
+    );
 
     let pid = node.pid();
     node.down().unwrap();

@@ -18,7 +18,9 @@ fn opensearch_keeps_a_data_stream_over_a_restart() {
     assert!(node.documents("logs-none").unwrap().is_empty());
 
     let item = |id: &str, n: &str| {
-        format!("{{\"create\":{{\"_index\":\"logs-test\",\"_id\":\"{id}\"}}}}\n{{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}\n")
+        format!(
+            "{{\"create\":{{\"_index\":\"logs-test\",\"_id\":\"{id}\"}}}}\n{{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}\n"
+        )
     };
     let lines = item("a", "1") + &item("b", "\"no number\"") + &item("a", "1");
     let answer = node.bulk(&lines).unwrap().success().unwrap().json().unwrap();
