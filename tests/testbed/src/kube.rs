@@ -75,8 +75,10 @@ impl Node {
         let mut node = Self { proxy, process: None, cgroups, _only_one: only_one, dir, kt, pid };
         let outside_config = inside_config.replace("https://127.0.0.1:6443", &node.api_url());
         std::fs::write(node.kubeconfig(), outside_config).context("write the kubeconfig")?;
-        process.wait_ready(Duration::from_secs(120), || node.is_ready()).with_context(|| node.state_of_servers())?;
+        let ready = process.wait_ready(Duration::from_secs(120), || node.is_ready());
+        // On an error too the processes must end before their cgroups are removed: the order of the node's fields.
         node.process = Some(process);
+        ready.with_context(|| node.state_of_servers())?;
         Ok(node)
     }
 

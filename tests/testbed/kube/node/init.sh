@@ -26,9 +26,9 @@ collector-token-1,collector,uid-collector,
 node-token-1,system:node:$name,uid-node,"system:nodes"
 TOKENS
 
-# kubeconfig FILE TOKEN
+# kubeconfig FILE TOKEN: the file appears whole, as others wait for it
 kubeconfig() {
-    cat >"$1" <<CONFIG
+    cat >"$1.new" <<CONFIG
 apiVersion: v1
 kind: Config
 current-context: node
@@ -36,6 +36,7 @@ contexts: [{name: node, context: {cluster: node, user: user}}]
 clusters: [{name: node, cluster: {server: "https://127.0.0.1:6443", certificate-authority: $state/keys/ca.crt}}]
 users: [{name: user, user: {token: $2}}]
 CONFIG
+    mv "$1.new" "$1"
 }
 kubeconfig admin.kubeconfig admin-token-1
 kubeconfig kubelet.kubeconfig node-token-1
