@@ -450,10 +450,7 @@ fn technique(written: &str, tactics: &[Value]) -> Value {
 fn related_events(event: &mut Document<'_>) -> Option<Value> {
     let references = event.take("event_refs")?.as_array()?;
     let events = references.iter().filter_map(Value::as_str).map(|reference| match reference.split_once('/') {
-        Some((table, uid)) => {
-            let name = table.parse::<Table>().map_or(table, |table| class(table).name);
-            json!({"uid": uid, "type_name": name})
-        }
+        Some((table, uid)) => json!({"uid": uid, "tags": [{"name": "table", "value": table}]}),
         None => json!({"uid": reference}),
     });
     Some(events.collect())

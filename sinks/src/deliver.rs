@@ -1,0 +1,398 @@
+//! From records to requests, and on until each record is delivered or is a dead letter.
+//!
+//! [`settle`] is the whole logic of retries and splits, without IO; [`Delivery`] waits, sends and writes letters as
+//! it says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::StreamExt;
+use kerntrail_schemas::Table;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::destination::{Destination, Record};
+use crate::dlq::{Content, Letter, Letters};
+use crate::metrics;
+use crate::retry::{Backoff, Outcome, Reason};
+use crate::runner::SinkState;
+
+/// What follows from the outcomes of one request.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Records delivered.
+    pub delivered: Vec<Record>,
+    /// Records that will never be taken.
+    pub dead: Vec<(Record, Reason, String)>,
+    /// Requests to send next, in this order.
+    pub next: Vec<Vec<Record>>,
+    /// What to do before.
+    pub wait: Wait,
+}
+
+/// What to do before the next request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Wait {
+    /// Nothing: the server is well.
+    #[default]
+    No,
+    /// Back off, and at least for `after`.
+    Backoff {
+        /// The server's wish.
+        after: Duration,
+        /// What it said.
+        words: String,
+    },
+    /// Wait long, and call somebody.
+    Pause {
+        /// What is wrong.
+        alert: String,
+    },
+}
+
+/// Sorts `records` out by their `outcomes` (as many, in the same order).
+pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
+    let mut settled = Settled::default();
+    let (mut again, mut split) = (Vec::new(), Vec::new());
+    let mut split_words = String::new();
+    // A record without an outcome has not arrived, as far as is known.
+    let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(|| Outcome::retry("there is no answer for it")));
+    for (record, outcome) in records.into_iter().zip(outcomes) {
+        match outcome {
+            Outcome::Delivered => settled.delivered.push(record),
+            Outcome::DeadLetter { reason, words } => settled.dead.push((record, reason, words)),
+            Outcome::Retry { after, words } => {
+                settled.wait.at_least_backoff(after, words);
+                again.push(record);
+            }
+            Outcome::Split { words } => {
+                split.push(record);
+                split_words = words;
+            }
+            Outcome::Pause { alert } => {
+                settled.wait = Wait::Pause { alert };
+                again.push(record);
+            }
+        }
+    }
+    if split.len() > 1 {
+        let second = split.split_off(split.len() / 2);
+        settled.next.extend([split, second]);
+    } else {
+        // It was alone, so it is the one.
+        settled.dead.extend(split.into_iter().map(|record| (record, Reason::Refused, split_words.clone())));
+    }
+    if !again.is_empty() {
+        settled.next.push(again);
+    }
+    settled
+}
+
+impl Wait {
+    fn at_least_backoff(&mut self, after: Option<Duration>, words: String) {
+        match (&mut *self, after) {
+            // The server asks for no pause.
+            (Self::No, Some(Duration::ZERO)) | (Self::Pause { .. }, _) => {}
+            (Self::No, after) => *self = Self::Backoff { after: after.unwrap_or_default(), words },
+            (Self::Backoff { after: so_far, .. }, after) => *so_far = (*so_far).max(after.unwrap_or_default()),
+        }
+    }
+}
+
+/// Delivers records to one destination.
+pub struct Delivery {
+    settings: Settings,
+    destination: Box<dyn Destination>,
+    letters: Arc<Letters>,
+    state: watch::Sender<SinkState>,
+}
+
+impl Delivery {
+    /// Delivers to `destination`, and keeps what it refuses in `letters`.
+    pub fn new(
+        settings: Settings,
+        destination: Box<dyn Destination>,
+        letters: Arc<Letters>,
+        state: watch::Sender<SinkState>,
+    ) -> Self {
+        Self { settings, destination, letters, state }
+    }
+
+    /// The destination.
+    pub fn destination(&self) -> &dyn Destination {
+        self.destination.as_ref()
+    }
+
+    /// Sends `records` until each is delivered or is a dead letter, or until `stop`.
+    ///
+    /// Returns the records that are neither. Of a request under way at `stop` it is not known whether it arrived.
+    pub async fn deliver(&self, records: Vec<Record>, stop: &CancellationToken) -> Vec<Record> {
+        let requests = pack(records, self.settings.batch_events, self.settings.batch_bytes);
+        let under_way = requests.into_iter().map(|request| self.see_through(request, stop));
+        let left = futures::stream::iter(under_way).buffer_unordered(self.settings.concurrency);
+        left.collect::<Vec<_>>().await.concat()
+    }
+
+    /// Sends one request, and those that it falls into, to their end.
+    async fn see_through(&self, request: Vec<Record>, stop: &CancellationToken) -> Vec<Record> {
+        let mut waiting = VecDeque::from([request]);
+        let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
+        let mut rng = StdRng::from_os_rng();
+        while let Some(request) = waiting.pop_front() {
+            let sent = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                outcomes = self.destination.send(&request) => Some(outcomes),
+            };
+            let Some(outcomes) = sent else { return self.left(request, waiting) };
+            let settled = settle(request, outcomes);
+            self.count_delivered(&settled.delivered);
+            if let Err(unwritten) = self.bury(settled.dead, stop).await {
+                waiting.extend(settled.next);
+                return self.left(unwritten, waiting);
+            }
+            for request in settled.next.into_iter().rev() {
+                waiting.push_front(request);
+            }
+            match self.pause(&settled.wait, &mut backoff, &mut rng) {
+                Some(time) => self.sleep(time, stop).await,
+                None => {
+                    backoff.reset();
+                    self.report(SinkState::Running);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn left(&self, first: Vec<Record>, waiting: VecDeque<Vec<Record>>) -> Vec<Record> {
+        first.into_iter().chain(waiting.into_iter().flatten()).collect()
+    }
+
+    /// How long to wait, and says why.
+    fn pause(&self, wait: &Wait, backoff: &mut Backoff, rng: &mut StdRng) -> Option<Duration> {
+        match wait {
+            Wait::No => None,
+            Wait::Backoff { after, words } => {
+                ::metrics::counter!(metrics::RETRIES, "sink" => self.settings.name.clone()).increment(1);
+                self.report(SinkState::Retrying { words: words.clone() });
+                Some(*after + backoff.next(rng))
+            }
+            Wait::Pause { alert } => {
+                self.report(SinkState::Paused { alert: alert.clone() });
+                Some(backoff.most())
+            }
+        }
+    }
+
+    async fn sleep(&self, time: Duration, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+
+    /// Writes dead letters; waits while there is no room for more.
+    ///
+    /// Errors: stopped before; these records are not written.
+    async fn bury(&self, dead: Vec<(Record, Reason, String)>, stop: &CancellationToken) -> Result<(), Vec<Record>> {
+        let mut dead = dead.into_iter();
+        while let Some((record, reason, words)) = dead.next() {
+            let letter = self.letter(&record, reason, words);
+            if !self.keep(&letter, stop).await {
+                return Err(std::iter::once(record).chain(dead.map(|(record, ..)| record)).collect());
+            }
+        }
+        Ok(())
+    }
+
+    fn letter(&self, record: &Record, reason: Reason, words: String) -> Letter {
+        Letter {
+            sink: self.settings.name.clone(),
+            table: record.table.name().to_owned(),
+            event_id: record.event_id.clone(),
+            reason,
+            words,
+            written: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            replays: 0,
+            content: Content::Row(record.row.clone()),
+        }
+    }
+
+    /// Writes `letter`, and waits while it cannot be written. `false`: stopped before.
+    pub async fn keep(&self, letter: &Letter, stop: &CancellationToken) -> bool {
+        loop {
+            let alert = match self.letters.write(letter) {
+                Ok(true) => break,
+                Ok(false) => format!(
+                    "{} dead letters are all that may be kept: see `kerntrail sinks dlq`, then replay or purge them",
+                    self.settings.dead_letters
+                ),
+                Err(error) => crate::http::chain(&error),
+            };
+            self.report(SinkState::Paused { alert });
+            if stop.is_cancelled() {
+                return false;
+            }
+            self.sleep(self.settings.backoff_max, stop).await;
+        }
+        let labels = [("sink", self.settings.name.clone()), ("reason", letter.reason.word().to_owned())];
+        ::metrics::counter!(metrics::EVENTS_DEAD, &labels).increment(1);
+        tracing::warn!(
+            sink = self.settings.name,
+            event_id = letter.event_id,
+            reason = letter.reason.word(),
+            words = letter.words,
+            "an event became a dead letter"
+        );
+        true
+    }
+
+    fn count_delivered(&self, delivered: &[Record]) {
+        for &table in Table::ALL {
+            let count = delivered.iter().filter(|record| record.table == table).count() as u64;
+            if count > 0 {
+                let labels = [("sink", self.settings.name.clone()), ("table", table.name().to_owned())];
+                ::metrics::counter!(metrics::EVENTS_OUT, &labels).increment(count);
+            }
+        }
+        let youngest = delivered.iter().filter_map(|record| record.row.get("time")?.as_i64()).max();
+        if let Some(micros) = youngest {
+            let age = (Utc::now().timestamp_micros() - micros) as f64 / 1e6;
+            ::metrics::gauge!(metrics::LAG_SECONDS, "sink" => self.settings.name.clone()).set(age);
+        }
+    }
+
+    /// Publishes the state, and logs what is new about it.
+    fn report(&self, state: SinkState) {
+        let sink = &self.settings.name;
+        let paused = matches!(state, SinkState::Paused { .. });
+        let changed = self.state.send_if_modified(|current| {
+            let changed = std::mem::discriminant(current) != std::mem::discriminant(&state);
+            match (&state, changed) {
+                (SinkState::Paused { alert }, true) => tracing::error!(sink, alert, "the sink is paused"),
+                (SinkState::Retrying { words }, true) => {
+                    tracing::warn!(sink, words, "the destination does not take events; trying again")
+                }
+                (SinkState::Running, true) => tracing::info!(sink, "the destination takes events"),
+                _ => {}
+            }
+            let new = *current != state;
+            *current = state;
+            new
+        });
+        if changed {
+            ::metrics::gauge!(metrics::PAUSED, "sink" => sink.clone()).set(if paused { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+/// `records` in requests of at most `most_events` and `most_bytes`; a larger record goes alone.
+pub(crate) fn pack(records: Vec<Record>, most_events: usize, most_bytes: usize) -> Vec<Vec<Record>> {
+    let mut requests: Vec<Vec<Record>> = Vec::new();
+    let mut bytes = 0;
+    for record in records {
+        let size = record.bytes.len();
+        let fits = requests.last().is_some_and(|last| last.len() < most_events && bytes + size <= most_bytes);
+        if !fits {
+            requests.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(last) = requests.last_mut() {
+            last.push(record);
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kerntrail_schemas::mapping::Row;
+
+    use super::*;
+
+    fn records(sizes: &[usize]) -> Vec<Record> {
+        let record = |(number, size): (usize, &usize)| Record {
+            table: Table::ProcessEvents,
+            event_id: number.to_string(),
+            row: Row::new(),
+            bytes: Bytes::from(vec![0; *size]),
+            message: 0,
+        };
+        sizes.iter().enumerate().map(record).collect()
+    }
+
+    fn ids(records: &[Record]) -> String {
+        records.iter().map(|record| record.event_id.as_str()).collect::<Vec<_>>().join("")
+    }
+
+    #[test]
+    fn requests_stay_below_both_bounds() {
+        for (sizes, most_events, most_bytes, expected) in [
+            (&[][..], 2, 10, ""),
+            (&[1, 1, 1], 2, 10, "01 2"),
+            (&[4, 4, 4], 9, 10, "01 2"),
+            (&[99, 1, 99], 9, 10, "0 1 2"),
+            (&[5, 5, 1], 9, 10, "01 2"),
+        ] {
+            let requests = pack(records(sizes), most_events, most_bytes);
+            assert_eq!(requests.iter().map(|request| ids(request)).collect::<Vec<_>>().join(" "), expected);
+        }
+    }
+
+    /// Outcomes as letters: Delivered, Retry, Now, Split, dead letter (X), Pause.
+    fn outcomes(letters: &str) -> Vec<Outcome> {
+        let outcome = |letter| match letter {
+            'D' => Outcome::Delivered,
+            'R' => Outcome::retry("busy"),
+            'N' => Outcome::Retry { after: Some(Duration::ZERO), words: "beside".into() },
+            'S' => Outcome::Split { words: "bad request".into() },
+            'X' => Outcome::DeadLetter { reason: Reason::Refused, words: "wrong type".into() },
+            _ => Outcome::Pause { alert: "token".into() },
+        };
+        letters.chars().map(outcome).collect()
+    }
+
+    #[test]
+    fn outcomes_settle_into_what_is_next() {
+        // outcomes: delivered, dead, next requests, wait
+        for (letters, delivered, dead, next, wait) in [
+            ("DDDD", "0123", "", "", "No"),
+            ("RRRR", "", "", "0123", "Backoff"),
+            ("DXNN", "0", "1", "23", "No"),
+            ("DXD", "02", "1", "", "No"),
+            ("NRN", "", "", "012", "Backoff"),
+            ("SSSS", "", "", "01 23", "No"),
+            ("SSS", "", "", "0 12", "No"),
+            ("SS", "", "", "0 1", "No"),
+            ("S", "", "0", "", "No"),
+            ("DSSR", "0", "", "1 2 3", "Backoff"),
+            ("PPP", "", "", "012", "Pause"),
+            ("DPX", "0", "2", "1", "Pause"),
+            ("PR", "", "", "01", "Pause"),
+            ("RP", "", "", "01", "Pause"),
+        ] {
+            let settled = settle(records(&vec![1; letters.len()]), outcomes(letters));
+            let next_ids: Vec<String> = settled.next.iter().map(|request| ids(request)).collect();
+            let dead_records: Vec<Record> = settled.dead.into_iter().map(|(record, ..)| record).collect();
+            assert_eq!(ids(&settled.delivered), delivered, "{letters}");
+            assert_eq!(ids(&dead_records), dead, "{letters}");
+            assert_eq!(next_ids.join(" "), next, "{letters}");
+            assert!(format!("{:?}", settled.wait).starts_with(wait), "{letters}: {:?}", settled.wait);
+        }
+    }
+
+    #[test]
+    fn the_longest_wish_of_the_server_counts() {
+        let wish = |seconds| Outcome::Retry { after: Some(Duration::from_secs(seconds)), words: "busy".into() };
+        let settled = settle(records(&[1, 1, 1]), vec![wish(3), wish(9), Outcome::retry("busy")]);
+        assert_eq!(settled.wait, Wait::Backoff { after: Duration::from_secs(9), words: "busy".into() });
+    }
+}

@@ -1,0 +1,235 @@
+//! Dead letters: what a destination refused, one JSON file each, below `<dlq_dir>/<sink>/`.
+//!
+//! A letter is named by a hash of table and event id, so one written again after a crash is the same file. It appears
+//! whole (written beside, synced, renamed), so the command line reads, purges and replays while the server runs.
+//!
+//! Invariant: a sink has at most [`Letters::open`]'s `most` of them; at the bound it waits.
+//! Invariant: only `replay` and `purge` remove a letter, and `replay` only when its event was delivered.
+
+mod files;
+pub mod replay;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kerntrail_schemas::mapping::Row;
+use serde::{Deserialize, Serialize};
+
+pub use replay::{ReplayReport, replay};
+
+use crate::config::ConfigError;
+use crate::metrics;
+use crate::retry::Reason;
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The sink.
+    pub sink: String,
+    /// The row's table.
+    pub table: String,
+    /// The row's `event_id`; of a damaged message: where it lay.
+    pub event_id: String,
+    /// Why, as a word.
+    pub reason: Reason,
+    /// Why, in the words of the server, or of whatever failed.
+    pub words: String,
+    /// When, RFC 3339 in UTC.
+    pub written: String,
+    /// How often it was replayed and refused again.
+    pub replays: u32,
+    /// What was to be sent.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// What was to be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// A row.
+    Row(Row),
+    /// A message that cannot be decoded.
+    Message {
+        /// Version of the schema that wrote it.
+        schema_version: u16,
+        /// Its bytes, base64.
+        payload: String,
+    },
+}
+
+impl Letter {
+    /// Its name: 32 hexadecimal digits.
+    pub fn id(&self) -> String {
+        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(format!("{}/{}", self.table, self.event_id).as_bytes()))
+    }
+}
+
+/// What failed with dead letters.
+#[derive(Debug, thiserror::Error)]
+pub enum DlqError {
+    /// The file system did not do as asked.
+    #[error("cannot {operation} {path}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is no letter.
+    #[error("{path} is no dead letter")]
+    NoLetter {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No letter, or more than one, begins with an id.
+    #[error("{matching} dead letters have an id that begins with {id:?}")]
+    NotOne {
+        /// The id, or its beginning.
+        id: String,
+        /// How many there are.
+        matching: usize,
+    },
+    /// Another replay of the same sink is under way.
+    #[error("another replay of sink {sink} is under way")]
+    Busy {
+        /// The sink.
+        sink: String,
+    },
+    /// The sink cannot be used.
+    #[error("cannot use the sink")]
+    Config(#[source] ConfigError),
+}
+
+/// Which letters of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those whose ids begin so.
+    Ids(Vec<String>),
+}
+
+impl Which {
+    fn includes(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ids(ids) => ids.iter().any(|beginning| id.starts_with(beginning.as_str())),
+        }
+    }
+}
+
+/// The letters that were found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Oldest first.
+    pub letters: Vec<Letter>,
+    /// Files that are no letters.
+    pub unreadable: Vec<DlqError>,
+}
+
+/// The letters below `dlq_dir`, of `sink` or of all.
+///
+/// Errors: a folder cannot be read. A single bad file is named in the listing.
+pub fn list(dlq_dir: &Path, sink: Option<&str>) -> Result<Listing, DlqError> {
+    let mut listing = Listing::default();
+    let folders = match sink {
+        Some(sink) => vec![dlq_dir.join(sink)],
+        None => files::folders(dlq_dir)?,
+    };
+    for path in folders.iter().map(|folder| files::letters(folder)).collect::<Result<Vec<_>, _>>()?.concat() {
+        match files::read(&path) {
+            Ok(Some(letter)) => listing.letters.push(letter),
+            // Purged or delivered meanwhile.
+            Ok(None) => {}
+            Err(error) => listing.unreadable.push(error),
+        }
+    }
+    listing.letters.sort_by(|a, b| (&a.written, &a.event_id).cmp(&(&b.written, &b.event_id)));
+    Ok(listing)
+}
+
+/// The one letter below `dlq_dir` whose id begins with `id`.
+///
+/// Errors: there is none or more than one; it cannot be read.
+pub fn show(dlq_dir: &Path, id: &str) -> Result<Letter, DlqError> {
+    let mut matching = Vec::new();
+    for folder in files::folders(dlq_dir)? {
+        matching.extend(files::letters(&folder)?.into_iter().filter(|path| files::id(path).starts_with(id)));
+    }
+    let not_one = |matching| DlqError::NotOne { id: id.to_owned(), matching };
+    let [path] = matching.as_slice() else { return Err(not_one(matching.len())) };
+    files::read(path)?.ok_or_else(|| not_one(0))
+}
+
+/// Removes letters of `sink` unsent; returns how many.
+///
+/// Errors: the folder cannot be read, or a file not be removed.
+pub fn purge(dlq_dir: &Path, sink: &str, which: &Which) -> Result<usize, DlqError> {
+    let mut removed = 0;
+    for path in files::letters(&dlq_dir.join(sink))? {
+        if which.includes(&files::id(&path)) && files::remove(&path)? {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The letters of one sink, for writing.
+#[derive(Debug)]
+pub struct Letters {
+    sink: String,
+    folder: PathBuf,
+    most: usize,
+    /// As counted last; others remove letters, only this process adds them.
+    count: AtomicUsize,
+}
+
+impl Letters {
+    /// The letters of `sink` below `dlq_dir`, at most `most`.
+    ///
+    /// Errors: the folder cannot be made or read.
+    pub fn open(dlq_dir: &Path, sink: &str, most: usize) -> Result<Self, DlqError> {
+        let folder = dlq_dir.join(sink);
+        files::make(&folder)?;
+        let count = files::letters(&folder)?.len();
+        let letters = Self { sink: sink.to_owned(), folder, most, count: AtomicUsize::new(count) };
+        letters.show_count();
+        Ok(letters)
+    }
+
+    /// Writes `letter`; `false` when there is no room for it.
+    ///
+    /// Errors: the file system's; the letter is not there then.
+    pub fn write(&self, letter: &Letter) -> Result<bool, DlqError> {
+        let path = files::path(&self.folder, &letter.id());
+        let is_new = !path.exists();
+        if is_new && self.count.load(Ordering::Relaxed) >= self.most {
+            self.count.store(files::letters(&self.folder)?.len(), Ordering::Relaxed);
+            self.show_count();
+            if self.count.load(Ordering::Relaxed) >= self.most {
+                return Ok(false);
+            }
+        }
+        files::write(&path, letter)?;
+        if is_new {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.show_count();
+        }
+        Ok(true)
+    }
+
+    fn show_count(&self) {
+        let count = self.count.load(Ordering::Relaxed) as f64;
+        ::metrics::gauge!(metrics::DEAD_LETTERS, "sink" => self.sink.clone()).set(count);
+    }
+}
+
+#[cfg(test)]
+mod tests;

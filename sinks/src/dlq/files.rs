@@ -1,0 +1,95 @@
+//! Letters as files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{DlqError, Letter};
+
+/// What a letter's file name ends with.
+const SUFFIX: &str = "json";
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DlqError {
+    let path = path.to_owned();
+    move |source| DlqError::File { operation, path, source }
+}
+
+/// Makes a folder that only its owner can read: rows hold command lines.
+pub(super) fn make(folder: &Path) -> Result<(), DlqError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make", folder))
+}
+
+/// The folders in `folder`; none where it does not exist.
+pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, DlqError> {
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// The letters in `folder`, by id; none where it does not exist.
+pub(super) fn letters(folder: &Path) -> Result<Vec<PathBuf>, DlqError> {
+    let mut letters = entries(folder)?;
+    letters.retain(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX));
+    letters.sort();
+    Ok(letters)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DlqError> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("list", folder))?,
+    };
+    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed("list", folder))
+}
+
+/// The file of the letter `id` in `folder`.
+pub(super) fn path(folder: &Path, id: &str) -> PathBuf {
+    folder.join(format!("{id}.{SUFFIX}"))
+}
+
+/// The id of the letter in `path`.
+pub(super) fn id(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The letter in `path`; `None` where the file is gone.
+pub(super) fn read(path: &Path) -> Result<Option<Letter>, DlqError> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed("read", path))?,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|source| DlqError::NoLetter { path: path.to_owned(), source })
+}
+
+/// Writes `letter` to `path`: it is there whole, also after a power failure, or not at all.
+pub(super) fn write(path: &Path, letter: &Letter) -> Result<(), DlqError> {
+    let written = serde_json::to_vec_pretty(letter).map_err(io::Error::from).and_then(|text| {
+        let beside = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    });
+    written.map_err(failed("write", path))
+}
+
+/// Removes the letter in `path`; `false` where somebody else did.
+pub(super) fn remove(path: &Path) -> Result<bool, DlqError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("remove", path)(error)),
+    }
+}
+
+/// Holds the right to replay the letters in `folder` until dropped; `None` where somebody else holds it.
+pub(super) fn lock(folder: &Path) -> Result<Option<File>, DlqError> {
+    make(folder)?;
+    let path = folder.join("replay.lock");
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+    }
+}

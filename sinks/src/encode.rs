@@ -1,0 +1,26 @@
+//! The shape of what is sent, apart from how it is sent.
+
+use kerntrail_schemas::Table;
+use kerntrail_schemas::mapping::{Row, ecs, ocsf};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A named shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Open Cybersecurity Schema Framework 1.8.
+    Ocsf,
+    /// Elastic Common Schema 9.
+    Ecs,
+}
+
+impl Profile {
+    /// The document for `row` of `table`. `namespace` is that of the data stream; only `ecs` writes it down.
+    pub fn document(self, table: Table, row: &Row, namespace: &str) -> Value {
+        match self {
+            Self::Ocsf => ocsf::map(table, row),
+            Self::Ecs => ecs::map(table, row, namespace),
+        }
+    }
+}

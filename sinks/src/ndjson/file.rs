@@ -1,0 +1,253 @@
+//! A file that is rotated by size: `<path>` is the current one, `<path>.1` the one before, and so on.
+//!
+//! Invariant: after `append` returns, its lines are on disk, whole. A line torn by a crash is cut off at the next
+//! open; the event log still has it.
+//! Invariant: one process writes; `<path>.lock` is held for as long as the file is open.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// The current file and those before it.
+#[derive(Debug)]
+pub struct Rotated {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    most_bytes: u64,
+    most_files: u32,
+    _lock: File,
+}
+
+/// What became of lines.
+#[derive(Debug, Default)]
+pub struct Appended {
+    /// How many, from the first on, are on disk.
+    pub lines: usize,
+    /// How many older lines were deleted with their file.
+    pub deleted: u64,
+    /// Why the others are not.
+    pub error: Option<io::Error>,
+}
+
+impl Rotated {
+    /// Opens `path` to append to, and creates its folder.
+    ///
+    /// Errors: the file system's; `AddrInUse` where another process has the file.
+    pub fn open(path: &Path, most_bytes: u64, most_files: u32) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)?;
+        }
+        let lock = OpenOptions::new().create(true).append(true).open(with_suffix(path, "lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process writes it"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let mut file = open(path)?;
+        let bytes = cut_torn_line(&mut file)?;
+        sync_folder(path)?;
+        Ok(Self { path: path.to_owned(), file, bytes, most_bytes, most_files, _lock: lock })
+    }
+
+    /// Appends `lines`, each with its line feed, and begins a new file where the current one is full.
+    pub fn append(&mut self, lines: &[Bytes]) -> Appended {
+        let mut appended = Appended::default();
+        while appended.lines < lines.len() {
+            if let Err(error) = self.append_some(lines, &mut appended) {
+                appended.error = Some(error);
+                break;
+            }
+        }
+        appended
+    }
+
+    /// Appends what fits into one file.
+    fn append_some(&mut self, lines: &[Bytes], appended: &mut Appended) -> io::Result<()> {
+        let rest = &lines[appended.lines..];
+        if self.fitting(rest) == 0 && self.bytes > 0 {
+            appended.deleted += self.rotate()?;
+        }
+        // A line that is larger than a file has one for itself.
+        let fitting = self.fitting(rest).max(1);
+        self.write(&rest[..fitting])?;
+        appended.lines += fitting;
+        Ok(())
+    }
+
+    /// How many of `lines` still go into the current file.
+    fn fitting(&self, lines: &[Bytes]) -> usize {
+        let mut size = self.bytes;
+        let fitting = lines.iter().take_while(|line| {
+            size += line.len() as u64;
+            size <= self.most_bytes
+        });
+        fitting.count()
+    }
+
+    fn write(&mut self, lines: &[Bytes]) -> io::Result<()> {
+        let text: Vec<u8> = lines.concat();
+        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // So that another try does not leave the beginning twice.
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
+        self.bytes += text.len() as u64;
+        Ok(())
+    }
+
+    /// Moves every file one up and begins a new one. Returns how many lines were deleted.
+    fn rotate(&mut self) -> io::Result<u64> {
+        let name = |number: u32| match number {
+            0 => self.path.clone(),
+            number => with_suffix(&self.path, &number.to_string()),
+        };
+        let oldest = name(self.most_files - 1);
+        let deleted = count_lines(&oldest)?;
+        remove(&oldest)?;
+        for number in (1..self.most_files).rev() {
+            match std::fs::rename(name(number - 1), name(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.file = open(&self.path)?;
+        self.bytes = 0;
+        sync_folder(&self.path)?;
+        Ok(deleted)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).read(true).append(true).open(path)
+}
+
+/// Cuts off what follows the last line feed; returns the length.
+fn cut_torn_line(file: &mut File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut end = length;
+    let mut block = vec![0; 64 << 10];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(place) = part.iter().rposition(|byte| *byte == b'\n') {
+            end = start + place as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    if end < length {
+        tracing::warn!(bytes = length - end, "cut off a line that a crash had torn");
+        file.set_len(end)?;
+    }
+    Ok(end)
+}
+
+/// So that a new file is still there after a power failure.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn count_lines(path: &Path) -> io::Result<u64> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut block = vec![0; 64 << 10];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(lines),
+            read => lines += block[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(texts: &[&str]) -> Vec<Bytes> {
+        texts.iter().map(|text| Bytes::from(format!("{text}\n"))).collect()
+    }
+
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap_or_default().replace('\n', " ")
+    }
+
+    #[test]
+    fn full_files_move_up_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/events.ndjson");
+        let mut file = Rotated::open(&path, 8, 3).unwrap();
+        // Four bytes a line: two lines a file.
+        assert_eq!(file.append(&lines(&["aaa", "bbb", "ccc"])).deleted, 0);
+        assert_eq!((read(&path), read(&with_suffix(&path, "1"))), ("ccc ".into(), "aaa bbb ".into()));
+        let appended = file.append(&lines(&["ddd", "eee", "fff", "ggg"]));
+        assert_eq!((appended.lines, appended.deleted), (4, 2));
+        assert_eq!(read(&path), "ggg ");
+        assert_eq!(read(&with_suffix(&path, "1")), "eee fff ");
+        assert_eq!(read(&with_suffix(&path, "2")), "ccc ddd ");
+        assert!(!with_suffix(&path, "3").exists());
+        // A line larger than a file has one for itself.
+        file.append(&lines(&["a long line"]));
+        assert_eq!(read(&path), "a long line ");
+    }
+
+    #[test]
+    fn one_file_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let mut file = Rotated::open(&path, 4, 1).unwrap();
+        assert_eq!(file.append(&lines(&["aaa", "bbb"])).deleted, 1);
+        assert_eq!(read(&path), "bbb ");
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_the_rest_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let long = "x".repeat(100_000);
+        for (before, after) in
+            [("", ""), ("torn", ""), ("a\nb\n", "a b "), ("a\nb\ntorn", "a b "), (&format!("a\n{long}"), "a ")]
+        {
+            std::fs::write(&path, before).unwrap();
+            let mut file = Rotated::open(&path, 1 << 20, 2).unwrap();
+            assert_eq!(read(&path), after);
+            assert_eq!(file.append(&lines(&["new"])).lines, 1);
+            assert_eq!(read(&path), format!("{after}new "));
+        }
+    }
+
+    #[test]
+    fn a_file_has_one_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let first = Rotated::open(&path, 8, 2).unwrap();
+        assert_eq!(Rotated::open(&path, 8, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        Rotated::open(&path, 8, 2).unwrap();
+    }
+}

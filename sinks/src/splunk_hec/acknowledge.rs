@@ -1,0 +1,110 @@
+//! Waiting until indexers acknowledge a request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::request::Requests;
+use crate::http::{Answer, exchange};
+use crate::retry::Outcome;
+
+/// The channels that are free, and how to wait.
+pub(super) struct Acknowledgements {
+    /// Channels whose last request was acknowledged.
+    free: Mutex<Vec<String>>,
+    timeout: Duration,
+    interval: Duration,
+}
+
+#[derive(Deserialize)]
+struct Acks {
+    acks: HashMap<String, bool>,
+}
+
+/// What an answer to a question says.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Yes,
+    NotYet,
+    /// Acknowledgements are not to be had.
+    Refused(String),
+}
+
+impl Acknowledgements {
+    pub(super) fn new(timeout: Duration, interval: Duration) -> Self {
+        Self { free: Mutex::default(), timeout, interval }
+    }
+
+    /// A channel that no other request uses until [`Acknowledgements::wait`] gives it back.
+    pub(super) fn channel(&self) -> String {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        free.unwrap_or_else(|| Uuid::new_v4().to_string())
+    }
+
+    /// Waits until the request `id` on `channel` is acknowledged.
+    ///
+    /// Otherwise the outcome is to send the events again, on another channel.
+    pub(super) async fn wait(&self, requests: &Requests, channel: String, id: u64) -> Outcome {
+        let end = Instant::now() + self.timeout;
+        loop {
+            let said = match exchange(requests.acknowledgement(&channel, id)).await {
+                Ok(answer) => read(&answer, id),
+                // The server may only be out of reach. If it was restarted, it says "not yet" until the time is up.
+                Err(_) => Said::NotYet,
+            };
+            match said {
+                Said::Yes => {
+                    self.free.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+                    return Outcome::Delivered;
+                }
+                Said::Refused(alert) => return Outcome::Pause { alert },
+                Said::NotYet if Instant::now() >= end => {
+                    return Outcome::retry(format!("not acknowledged within {} s", self.timeout.as_secs()));
+                }
+                Said::NotYet => tokio::time::sleep(self.interval).await,
+            }
+        }
+    }
+}
+
+fn read(answer: &Answer, id: u64) -> Said {
+    if let (200, Ok(Acks { acks })) = (answer.status, serde_json::from_slice(&answer.body)) {
+        return if acks.get(&id.to_string()).copied().unwrap_or(false) { Said::Yes } else { Said::NotYet };
+    }
+    let passing = answer.status >= 500 || answer.status == 429;
+    if passing { Said::NotYet } else { Said::Refused(answer.words()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_answers_say() {
+        for (status, body, expected) in [
+            (200, r#"{"acks":{"3":true}}"#, "Yes"),
+            (200, r#"{"acks":{"3":false}}"#, "NotYet"),
+            (200, r#"{"acks":{}}"#, "NotYet"),
+            (503, r#"{"text":"Server is busy","code":9}"#, "NotYet"),
+            (400, r#"{"text":"ACK is disabled","code":14}"#, "Refused"),
+            (403, r#"{"text":"Invalid token","code":4}"#, "Refused"),
+            (500, r#"{"text":"Internal server error","code":8}"#, "NotYet"),
+        ] {
+            let said = read(&Answer { status, retry_after: None, body: body.into() }, 3);
+            assert!(format!("{said:?}").starts_with(expected), "{status} {body}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_channel_is_used_again_only_after_an_acknowledgement() {
+        let acknowledgements = Acknowledgements::new(Duration::ZERO, Duration::ZERO);
+        let first = acknowledgements.channel();
+        assert_ne!(first, acknowledgements.channel());
+        acknowledgements.free.lock().unwrap().push(first.clone());
+        assert_eq!(first, acknowledgements.channel());
+    }
+}
