@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * TCP connections: connect, accept, listen, close; v4 and v6.
+ *
+ * tp_btf/inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
+ *
+ * The state changes of a connection happen in whatever context the packet or timer came in, so the process is
+ * remembered by socket when it is certain: SYN_SENT is reached in connect(2), LISTEN in listen(2), FIN_WAIT1 and
+ * LAST_ACK in close(2), shutdown(2) or exit. An accepted connection gets its process when accept(2) returns its
+ * descriptor. Each socket passes CLOSE before its memory is used again, so the map keeps no stale ones; what it
+ * could not hold is KT_OWNER_UNKNOWN.
+ *
+ * Not seen: which process accepted by io_uring (its close is seen), and calls of 32-bit programs that only the
+ * syscall tracepoints show (accept, connects refused before a packet), since those skip compat calls.
+ */
+#include <bpf/bpf_endian.h>
+
+#include "socket.h"
+
+enum tcp_state {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_CLOSE = 7,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+};
+
+#define SOCK_DONE 1 /* bit of sk_flags: the other side's FIN was taken */
+
+#define EPERM 1
+#define EADDRNOTAVAIL 99
+#define ECONNABORTED 103
+#define EISCONN 106
+#define EALREADY 114
+#define EINPROGRESS 115
+
+/* What is known of a live socket. */
+struct kt_socket {
+	struct kt_task owner;
+	u64 opened_boot_ns;
+	u8 outbound;
+	u8 owned;
+	u8 reserved[6];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 15); /* set at load */
+	__type(key, u64);
+	__type(value, struct kt_socket);
+} sockets SEC(".maps");
+
+enum attempt {
+	ATTEMPT_SENT = 1, /* connect(2) reached SYN_SENT: the state changes tell the rest */
+	ATTEMPT_UNBOUND = 2, /* listen(2) on a socket whose port is chosen in this call: told when it returns */
+};
+
+/* Calls under way, by thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u64);
+	__type(value, u32);
+} attempts SEC(".maps");
+
+static __always_inline void fill_addresses(struct kt_network *record, const struct sock *sk)
+{
+	record->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	/* Not skc_num: that is 0 once the socket is closed. */
+	record->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+	record->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (record->family == AF_INET) {
+		bpf_core_read(record->local, 4, &sk->__sk_common.skc_rcv_saddr);
+		bpf_core_read(record->remote, 4, &sk->__sk_common.skc_daddr);
+	} else {
+		bpf_core_read(record->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(record->remote, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+}
+
+/* Payload only: the SYN is in neither counter, the FIN is in that of what was received. */
+static __always_inline void fill_bytes(struct kt_network *record, const struct sock *sk)
+{
+	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
+
+	record->bytes_sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
+	record->bytes_received = BPF_CORE_READ(tcp, bytes_received);
+	if (record->bytes_received && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE))
+		record->bytes_received--;
+}
+
+/* `known` may be NULL: then the owner is `current` if the caller knows that it is, or unknown. */
+static __always_inline struct kt_network *start_record(enum kt_network_op op, const struct sock *sk, u8 tcp_state,
+						       const struct kt_socket *known, struct task_struct *current)
+{
+	struct kt_network *record = reserve_record(KT_NETWORK, sizeof(*record));
+
+	if (!record)
+		return NULL;
+	record->op = op;
+	record->tcp_state = tcp_state;
+	fill_addresses(record, sk);
+	if (known) {
+		record->opened_boot_ns = known->opened_boot_ns;
+		record->outbound = known->outbound;
+	}
+	if (current)
+		fill_task(&record->task, current, current->real_parent);
+	else if (known && known->owned)
+		record->task = known->owner;
+	else
+		record->header.flags |= KT_OWNER_UNKNOWN;
+	return record;
+}
+
+static __always_inline void remember(u64 key, bool outbound, u64 opened, struct task_struct *owner)
+{
+	struct kt_socket known = { .outbound = outbound, .opened_boot_ns = opened };
+
+	if (owner) {
+		known.owned = 1;
+		fill_task(&known.owner, owner, owner->real_parent);
+	}
+	bpf_map_update_elem(&sockets, &key, &known, BPF_ANY);
+}
+
+static __always_inline void set_attempt(enum attempt what)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u32 value = what;
+
+	bpf_map_update_elem(&attempts, &thread, &value, BPF_ANY);
+}
+
+/* In listen(2). */
+static __always_inline void on_listen(const struct sock *sk, u64 key)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct kt_network *record;
+
+	remember(key, false, bpf_ktime_get_boot_ns(), current);
+	if (!BPF_CORE_READ((const struct inet_sock *)sk, inet_sport)) {
+		set_attempt(ATTEMPT_UNBOUND);
+		return;
+	}
+	record = start_record(KT_LISTEN, sk, TCP_LISTEN, NULL, current);
+	if (record)
+		submit_record(record);
+}
+
+static __always_inline s32 connect_error(const struct sock *sk)
+{
+	int error = BPF_CORE_READ(sk, sk_err);
+
+	if (error)
+		return -error;
+	/* No local port was free; or the process gave up before an answer came. */
+	return BPF_CORE_READ((const struct inet_sock *)sk, inet_sport) ? -ECONNABORTED : -EADDRNOTAVAIL;
+}
+
+static __always_inline void on_connected(const struct sock *sk, u8 state, const struct kt_socket *known, s32 error)
+{
+	struct kt_network *record = start_record(KT_CONNECT, sk, state, known, NULL);
+
+	if (!record)
+		return;
+	record->outbound = 1;
+	record->ret = error;
+	submit_record(record);
+}
+
+static __always_inline void on_closed(const struct sock *sk, const struct kt_socket *known)
+{
+	struct kt_network *record = start_record(KT_CLOSE, sk, TCP_CLOSE, known, NULL);
+
+	if (!record)
+		return;
+	fill_bytes(record, sk);
+	submit_record(record);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, const struct sock *sk, int oldstate, int newstate)
+{
+	u64 key = (u64)(unsigned long)sk;
+	struct kt_socket *known;
+
+	if (!is_tcp(sk))
+		return 0;
+	if (newstate == TCP_LISTEN) {
+		on_listen(sk, key);
+		return 0;
+	}
+	if (newstate == TCP_SYN_SENT) {
+		remember(key, true, bpf_ktime_get_boot_ns(), bpf_get_current_task_btf());
+		set_attempt(ATTEMPT_SENT);
+		return 0;
+	}
+	known = bpf_map_lookup_elem(&sockets, &key);
+	if (newstate == TCP_ESTABLISHED) {
+		/* SYN_RECV comes before it in a connection from outside, and in two connects that cross. */
+		if (oldstate == TCP_SYN_SENT || (known && known->outbound))
+			on_connected(sk, TCP_ESTABLISHED, known, 0);
+		else
+			remember(key, false, bpf_ktime_get_boot_ns(), NULL);
+	} else if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK) {
+		if (!known || !known->owned)
+			remember(key, known ? known->outbound : 0, known ? known->opened_boot_ns : 0,
+				 bpf_get_current_task_btf());
+	} else if (newstate == TCP_CLOSE) {
+		if (oldstate == TCP_SYN_SENT || (oldstate == TCP_SYN_RECV && known && known->outbound))
+			on_connected(sk, TCP_CLOSE, known, connect_error(sk));
+		else if (oldstate != TCP_SYN_RECV && oldstate != TCP_CLOSE)
+			on_closed(sk, known);
+		bpf_map_delete_elem(&sockets, &key);
+	}
+	return 0;
+}
+
+static __always_inline int on_accept(s64 ret)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct kt_socket *known;
+	struct kt_network *record;
+	struct sock *sk;
+	u64 key, opened;
+	u8 state;
+
+	sk = tcp_socket_of(current, ret);
+	if (!sk)
+		return 0;
+	key = (u64)(unsigned long)sk;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	known = bpf_map_lookup_elem(&sockets, &key);
+	opened = known ? known->opened_boot_ns : 0;
+	record = start_record(KT_ACCEPT, sk, state, known, current);
+	if (record)
+		submit_record(record);
+	/* Already closed by the other side: no further change of state would take it out of the map. */
+	if (state != TCP_CLOSE)
+		remember(key, false, opened, current);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int exit_accept(struct sys_exit *ctx)
+{
+	return on_accept(ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int exit_accept4(struct sys_exit *ctx)
+{
+	return on_accept(ctx->ret);
+}
+
+static __always_inline u32 take_attempt(void)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u32 *found = bpf_map_lookup_elem(&attempts, &thread);
+	u32 what = found ? *found : 0;
+
+	if (found)
+		bpf_map_delete_elem(&attempts, &thread);
+	return what;
+}
+
+/* An argument of the call that returns now, from the registers it came in with. */
+static __always_inline u64 call_argument(struct task_struct *task, int number)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	return number == 0 ? PT_REGS_PARM1_CORE_SYSCALL(regs) : PT_REGS_PARM2_CORE_SYSCALL(regs);
+}
+
+SEC("tracepoint/syscalls/sys_exit_listen")
+int exit_listen(struct sys_exit *ctx)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct kt_network *record;
+	struct sock *sk;
+
+	if (take_attempt() != ATTEMPT_UNBOUND || ctx->ret)
+		return 0;
+	sk = tcp_socket_of(current, (s32)call_argument(current, 0));
+	if (!sk)
+		return 0;
+	record = start_record(KT_LISTEN, sk, TCP_LISTEN, NULL, current);
+	if (record)
+		submit_record(record);
+	return 0;
+}
+
+struct kt_sockaddr {
+	u16 family;
+	u16 port;
+	u8 v4[4]; /* flow label of v6 */
+	u8 v6[16];
+};
+
+/*
+ * A connect that failed before a packet was sent: no route, refused by a policy. The socket knows no destination
+ * then, so it comes from the caller's memory.
+ */
+SEC("tracepoint/syscalls/sys_exit_connect")
+int exit_connect(struct sys_exit *ctx)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct kt_sockaddr address = {};
+	struct kt_network *record;
+	struct sock *sk;
+	s64 ret = ctx->ret;
+
+	if (take_attempt() == ATTEMPT_SENT || ret >= 0 || ret == -EINPROGRESS || ret == -EALREADY || ret == -EISCONN)
+		return 0;
+	sk = tcp_socket_of(current, (s32)call_argument(current, 0));
+	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+		return 0;
+	record = start_record(KT_CONNECT, sk, TCP_CLOSE, NULL, current);
+	if (!record)
+		return 0;
+	record->outbound = 1;
+	record->ret = ret;
+	if (bpf_probe_read_user(&address, sizeof(address), (void *)call_argument(current, 1)))
+		record->header.flags |= KT_TARGET_UNREAD;
+	record->remote_port = bpf_ntohs(address.port);
+	if (address.family == AF_INET)
+		__builtin_memcpy(record->remote, address.v4, 4);
+	else if (address.family == AF_INET6)
+		__builtin_memcpy(record->remote, address.v6, 16);
+	submit_record(record);
+	return 0;
+}

@@ -1,0 +1,170 @@
+//! Whether this machine lets the programs load, and what to do when it does not.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::tracefs;
+
+/// What is missing for live collection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {how_to_allow}")]
+pub struct Missing {
+    /// What is missing, in a few words.
+    pub what: String,
+    /// How to allow it.
+    pub how_to_allow: String,
+}
+
+impl Missing {
+    fn new(what: impl Into<String>, how_to_allow: impl Into<String>) -> Self {
+        Self { what: what.into(), how_to_allow: how_to_allow.into() }
+    }
+}
+
+const OLDEST: (u32, u32) = (5, 15);
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// Checks what [`crate::Programs::load`] needs, without loading anything: the first thing missing is the error.
+pub fn preflight() -> Result<(), Missing> {
+    check_release(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
+    check_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
+    check_btf(Path::new(KERNEL_BTF))?;
+    // Absent without securityfs or lockdown: nothing is locked then.
+    check_lockdown(&fs::read_to_string(LOCKDOWN).unwrap_or_default())?;
+    check_bpf_call(create_map())?;
+    tracefs::check()
+}
+
+fn check_release(release: &str) -> Result<(), Missing> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < OLDEST => Err(Missing::new(
+            format!("kernel {} is too old", release.trim()),
+            format!("live collection needs Linux {}.{} or newer", OLDEST.0, OLDEST.1),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Capability bits of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+fn check_capabilities(status: &str) -> Result<(), Missing> {
+    let field = |line: &str| line.strip_prefix("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let Some(effective) = status.lines().find_map(field) else { return Ok(()) };
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
+        return Ok(());
+    }
+    Err(Missing::new(
+        "not allowed to load BPF programs",
+        "run as root, or with the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN (in a container: privileged)",
+    ))
+}
+
+/// Whether the process has CAP_SYS_ADMIN, without which it can't mount.
+pub(crate) fn can_mount() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |line: &str| line.strip_prefix("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    status.lines().find_map(field).is_some_and(|effective| effective >> CAP_SYS_ADMIN & 1 == 1)
+}
+
+fn check_btf(path: &Path) -> Result<(), Missing> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Missing::new(
+            format!("{} can't be read ({e})", path.display()),
+            "the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, and sysfs mounted on /sys",
+        )),
+    }
+}
+
+fn check_lockdown(modes: &str) -> Result<(), Missing> {
+    if modes.contains("[confidentiality]") {
+        return Err(Missing::new(
+            "kernel lockdown is in its confidentiality mode, which keeps BPF programs from reading kernel memory",
+            "boot with lockdown=integrity",
+        ));
+    }
+    Ok(())
+}
+
+fn check_bpf_call(result: io::Result<()>) -> Result<(), Missing> {
+    let Err(error) = result else { return Ok(()) };
+    Err(match error.raw_os_error() {
+        Some(libc::EPERM) => Missing::new(
+            "bpf(2) is refused (EPERM) although the capabilities are there",
+            "a seccomp profile or user namespace is in the way: run outside the container, or privileged with seccomp unconfined",
+        ),
+        Some(libc::ENOSYS) => Missing::new("the kernel has no bpf(2)", "it must be built with CONFIG_BPF_SYSCALL=y"),
+        _ => Missing::new(format!("bpf(2) failed: {error}"), "see dmesg"),
+    })
+}
+
+/// Makes the smallest map there is and drops it.
+fn create_map() -> io::Result<()> {
+    /// Begin of `union bpf_attr` for BPF_MAP_CREATE.
+    #[repr(C)]
+    struct MapCreate {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    }
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    let attr = MapCreate { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 4, max_entries: 1 };
+    // SAFETY: bpf(2) reads `size` bytes of `attr`, which lives across the call.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attr, size_of::<MapCreate>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and nobody else has it.
+    unsafe { libc::close(fd as libc::c_int) };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_is_compared_by_number() {
+        for (release, fine) in [("5.15.0-91-generic", true), ("6.1.0", true), ("5.4.0-1\n", false), ("4.19", false), ("", true)]
+        {
+            assert_eq!(check_release(release).is_ok(), fine, "{release:?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_read_as_bits() {
+        for (status, fine) in [
+            ("Name:\tx\nCapEff:\t000001ffffffffff\n", true),
+            ("CapEff:\t0000000000000000\n", false),
+            ("CapEff:\t0000008000000000\n", false),
+            ("CapEff:\t000000c000000000\n", true),
+            ("CapEff:\t0000000000200000\n", true),
+        ] {
+            assert_eq!(check_capabilities(status).is_ok(), fine, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn only_confidentiality_is_in_the_way() {
+        assert!(check_lockdown("none [integrity] confidentiality\n").is_ok());
+        assert!(check_lockdown("[none] integrity confidentiality\n").is_ok());
+        assert!(check_lockdown("none integrity [confidentiality]\n").is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let refused = check_bpf_call(Err(io::Error::from_raw_os_error(libc::EPERM))).unwrap_err();
+        assert!(refused.how_to_allow.contains("seccomp"), "{refused}");
+        let absent = check_btf(Path::new("/nonexistent/vmlinux")).unwrap_err();
+        assert!(absent.what.contains("/nonexistent/vmlinux") && absent.how_to_allow.contains("BTF"), "{absent}");
+    }
+}

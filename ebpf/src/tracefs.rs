@@ -1,0 +1,67 @@
+//! tracefs, which tells the ids of system call tracepoints; they are needed only while programs are attached.
+//!
+//! Where it is not mounted, it is mounted in a mount namespace of one thread's own: nothing of it is left on the
+//! machine.
+
+use std::io;
+use std::path::Path;
+use std::ptr;
+use std::thread;
+
+use crate::preflight::{Missing, can_mount};
+
+const MOUNT_POINT: &std::ffi::CStr = c"/sys/kernel/tracing";
+const EVENTS: [&str; 2] =
+    ["/sys/kernel/tracing/events/syscalls/sys_enter_setns", "/sys/kernel/debug/tracing/events/syscalls/sys_enter_setns"];
+
+fn is_mounted() -> bool {
+    EVENTS.iter().any(|event| Path::new(event).exists())
+}
+
+/// Whether the ids can be read, one way or the other.
+pub(crate) fn check() -> Result<(), Missing> {
+    if is_mounted() {
+        return Ok(());
+    }
+    let missing = |what: &str, how: &str| Missing { what: what.to_owned(), how_to_allow: how.to_owned() };
+    if !can_mount() {
+        return Err(missing(
+            "tracefs is not mounted, and there is no CAP_SYS_ADMIN to mount it",
+            "run as root: mount -t tracefs tracefs /sys/kernel/tracing",
+        ));
+    }
+    match with_tracefs(is_mounted) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(missing(
+            "the kernel has no tracepoints for system calls",
+            "it must be built with CONFIG_FTRACE_SYSCALLS=y",
+        )),
+        Err(e) => Err(missing(
+            &format!("tracefs is not mounted, and mounting it failed ({e})"),
+            "run as root: mount -t tracefs tracefs /sys/kernel/tracing",
+        )),
+    }
+}
+
+/// Runs `work` where tracefs can be read: here, or on a thread that has it mounted for itself alone.
+pub(crate) fn with_tracefs<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if is_mounted() {
+        return Ok(work());
+    }
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| mount_privately().map(|()| work()));
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn mount_privately() -> io::Result<()> {
+    let checked = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: changes the mount namespace, root and working directory of the calling thread only, which ends after
+    // its work; other threads share nothing of these with it afterwards.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: a NUL-ended path and null pointers where mount(2) takes none; the namespace is this thread's own.
+    checked(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()) })?;
+    // SAFETY: NUL-ended strings; the mount is private by the call before, so no other namespace sees it.
+    checked(unsafe { libc::mount(c"tracefs".as_ptr(), MOUNT_POINT.as_ptr(), c"tracefs".as_ptr(), 0, ptr::null()) })
+}

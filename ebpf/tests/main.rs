@@ -1,0 +1,12 @@
+//! The kernel programs, loaded for real: each hook is provoked and its raw records are read.
+//!
+//! Needs root and BPF: without them a test says so and passes, except that with `CI` set it fails. Whatever mounts or
+//! changes root does so in a child with a mount namespace of its own.
+
+mod existing;
+mod layout;
+mod live;
+mod loss;
+mod network;
+mod privilege;
+mod process;
