@@ -1,36 +1,39 @@
 //! Runs SQL: one DataFusion session per query, with its own memory, on the workers' threads.
 //!
 //! The way of a query: admitted (bounded number) -> parsed and refused if it writes -> planned against the newest
-//! snapshots -> executed by the workers, at most two batches ahead of the reader -> [`QueryStream`]. Dropping that
-//! stops all of it.
+//! snapshots -> made stoppable -> executed on threads of its own, at most two batches ahead of the reader ->
+//! [`QueryStream`]. Dropping that stops all of it.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::{ErrorKind, QueryError};
 use crate::explain::is_explain;
 use crate::guard;
-use crate::lake_tables::LakeTables;
 use crate::limits::{Bounds, Limits};
-use crate::metrics::{Measured, failed};
+use crate::metrics::failed;
 use crate::schema::{HISTORY, History};
+use crate::stop::Stop;
 use crate::stream::{QueryStream, Terms};
 use crate::suggest::{did_you_mean, nearest};
 use crate::tables::Tables;
-use crate::workers::Workers;
+use crate::workers::{Place, Places};
 
 /// Consumers named in the log when memory runs out.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
@@ -38,12 +41,12 @@ const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 /// The engine cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The spill folder or the memory pool.
-    #[error("cannot prepare the memory and spill folder of queries")]
+    /// The spill folder.
+    #[error("cannot make the spill folder {0:?}")]
+    SpillFolder(PathBuf, #[source] std::io::Error),
+    /// What queries share.
+    #[error("cannot prepare what queries share")]
     Runtime(#[source] Box<DataFusionError>),
-    /// The threads.
-    #[error("cannot start the threads of queries")]
-    Threads(#[source] std::io::Error),
 }
 
 /// Answers SQL over the tables of one tenant, within limits, without ever writing.
@@ -52,35 +55,30 @@ pub struct Engine {
     limits: Limits,
     /// What queries share: footers already read, spill folder, object stores.
     shared: Arc<RuntimeEnv>,
-    admission: Arc<Semaphore>,
-    workers: Workers,
-}
-
-/// A query's place among those that may run.
-pub(crate) struct Admitted {
-    _permit: OwnedSemaphorePermit,
-    _measured: Measured,
+    places: Arc<Places>,
 }
 
 impl Engine {
     /// An engine over `lake`.
     ///
-    /// Errors: the spill folder cannot be made, or no thread can be started.
+    /// Errors: the spill folder cannot be made.
     pub fn new(lake: Arc<Lake>, limits: Limits) -> Result<Self, EngineError> {
-        Self::over(Arc::new(LakeTables::new(lake)), limits)
+        Self::over(lake, limits)
     }
 
     /// An engine over any tables.
     pub fn over(tables: Arc<dyn Tables>, limits: Limits) -> Result<Self, EngineError> {
+        if let Some(folder) = &limits.spill_dir {
+            std::fs::create_dir_all(folder).map_err(|error| EngineError::SpillFolder(folder.clone(), error))?;
+        }
         let spill = limits.spill_dir.clone().map_or(DiskManagerMode::OsTmpDirectory, |dir| DiskManagerMode::Directories(vec![dir]));
         let disk = DiskManagerBuilder::default().with_mode(spill).with_max_temp_directory_size(limits.spill_bytes);
         let shared = RuntimeEnvBuilder::new()
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|error| EngineError::Runtime(Box::new(error)))?;
-        let workers = Workers::start(limits.threads.get()).map_err(EngineError::Threads)?;
-        let admission = Arc::new(Semaphore::new(limits.max_running.get()));
-        Ok(Self { tables, limits, shared, admission, workers })
+        let places = Places::new(limits.max_running, limits.threads);
+        Ok(Self { tables, limits, shared, places })
     }
 
     /// The limits that it holds queries to.
@@ -128,49 +126,62 @@ impl Engine {
     }
 
     async fn start(&self, sql: &str, bounds: &Bounds, timeout: Duration) -> Result<QueryStream, QueryError> {
-        let admitted = self.admit()?;
+        let place = self.admit()?;
         let deadline = Instant::now() + timeout;
         let statement = guard::parse(sql)?;
-        let session = self.session()?;
-        let planned = self.within(deadline, timeout, async move {
+        let (session, stop) = (self.session()?, place.stop());
+        let planned = within(&place, deadline, timeout, async move {
             let plan = plan(&session, statement).await?;
             let explain = is_explain(&plan);
-            let rows = execute(&session, plan).await?;
+            let rows = execute(&session, plan, &stop).await?;
             Ok((rows, explain))
         });
         let (rows, explain) = planned.await?;
         let terms = Terms { deadline, timeout, max_rows: self.limits.max_rows(bounds), explain };
-        QueryStream::start(&self.workers, rows, admitted, terms)
+        QueryStream::start(place, rows, terms)
     }
 
     /// Takes a place among the running queries.
-    pub(crate) fn admit(&self) -> Result<Admitted, QueryError> {
-        let permit = Arc::clone(&self.admission).try_acquire_owned().map_err(|_| {
+    fn admit(&self) -> Result<Place, QueryError> {
+        self.places.take().map_err(QueryError::internal)?.ok_or_else(|| {
             let running = self.limits.max_running;
             QueryError::new(ErrorKind::Busy, format!("{running} queries are running, as many as may; ask again in a moment"))
-        })?;
-        Ok(Admitted { _permit: permit, _measured: Measured::begin() })
+        })
     }
 
-    /// Runs `work` on the workers' threads until `deadline`.
-    pub(crate) async fn within<T: Send + 'static>(
-        &self,
-        deadline: Instant,
-        timeout: Duration,
-        work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
-    ) -> Result<T, QueryError> {
-        let stopped = || QueryError::new(ErrorKind::Busy, "the server is stopping");
-        let task = self.workers.run(work).ok_or_else(stopped)?;
-        match tokio::time::timeout_at(deadline, task).await {
-            Err(_) => Err(QueryError::timeout(timeout)),
-            Ok(Err(join)) if join.is_cancelled() => Err(stopped()),
-            Ok(Err(join)) => Err(QueryError::internal(join)),
-            Ok(Ok(answer)) => answer,
-        }
+    /// Runs `work` in one session, as one query within the engine's limits.
+    pub(crate) async fn with_session<T, W, F>(&self, work: W) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        W: FnOnce(SessionContext) -> F,
+        F: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
+        let answer = async {
+            let (place, timeout) = (self.admit()?, self.limits.timeout);
+            within(&place, Instant::now() + timeout, timeout, work(self.session()?)).await
+        };
+        answer.await.inspect_err(|error| failed(error.kind()))
     }
 }
 
-async fn plan(session: &SessionContext, statement: datafusion::sql::parser::Statement) -> Result<LogicalPlan, QueryError> {
+/// Runs `work` on the threads of `place` until `deadline`.
+async fn within<T: Send + 'static>(
+    place: &Place,
+    deadline: Instant,
+    timeout: Duration,
+    work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+) -> Result<T, QueryError> {
+    let stopped = || QueryError::new(ErrorKind::Busy, "the server is stopping");
+    let task = place.run(work).ok_or_else(stopped)?;
+    match tokio::time::timeout_at(deadline, task).await {
+        Err(_) => Err(QueryError::timeout(timeout)),
+        Ok(Err(join)) if join.is_cancelled() => Err(stopped()),
+        Ok(Err(join)) => Err(QueryError::internal(join)),
+        Ok(Ok(answer)) => answer,
+    }
+}
+
+async fn plan(session: &SessionContext, statement: Statement) -> Result<LogicalPlan, QueryError> {
     let state = session.state();
     let named = state.resolve_table_references(&statement)?;
     let plan = state.statement_to_plan(statement).await.map_err(|error| {
@@ -181,7 +192,7 @@ async fn plan(session: &SessionContext, statement: datafusion::sql::parser::Stat
 }
 
 /// A better text for `error` if it says that there is no table `name`.
-fn unknown_table(name: &datafusion::sql::TableReference, error: &DataFusionError) -> Option<QueryError> {
+fn unknown_table(name: &TableReference, error: &DataFusionError) -> Option<QueryError> {
     let text = error.to_string();
     let table = name.table();
     if !text.contains("not found") || !text.contains(table) || text.contains("column") {
@@ -194,11 +205,13 @@ fn unknown_table(name: &datafusion::sql::TableReference, error: &DataFusionError
     Some(QueryError::user(format!("there is no table \"{name}\"{hint}")))
 }
 
-async fn execute(session: &SessionContext, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
-    Ok(DataFrame::new(session.state(), plan).execute_stream().await?)
-}
-
-/// The table's names, for those who build plans in code.
-pub(crate) async fn table(session: &SessionContext, table: Table) -> Result<DataFrame, QueryError> {
-    Ok(session.table(table.name()).await?)
+async fn execute(
+    session: &SessionContext,
+    plan: LogicalPlan,
+    stop: &Stop,
+) -> Result<SendableRecordBatchStream, QueryError> {
+    let frame = DataFrame::new(session.state(), plan);
+    let tasks = Arc::new(frame.task_ctx());
+    let plan = stop.guard(frame.create_physical_plan().await?)?;
+    Ok(execute_stream(plan, tasks)?)
 }

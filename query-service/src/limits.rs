@@ -15,11 +15,11 @@ pub struct Limits {
     pub max_rows: usize,
     /// Queries at a time; one more is refused.
     pub max_running: NonZeroUsize,
-    /// Where queries spill; `None` is the system's temporary folder. Created when absent.
+    /// Where queries spill, a folder of their own; `None` is the system's temporary folder. Created when absent.
     pub spill_dir: Option<PathBuf>,
     /// Disk space of all spills together, in bytes.
     pub spill_bytes: u64,
-    /// Threads of all queries together, apart from those of the caller's runtime.
+    /// Threads of each query, apart from those of the caller's runtime.
     pub threads: NonZeroUsize,
 }
 

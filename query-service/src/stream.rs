@@ -14,13 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::Admitted;
 use crate::error::{ErrorKind, QueryError};
 use crate::explain::without_paths;
 use crate::metrics::{answered, failed};
-use crate::workers::Workers;
+use crate::workers::Place;
 
-/// Batches that the workers may be ahead of the reader.
+/// Batches that the query may be ahead of the reader.
 const AHEAD: usize = 2;
 
 /// What holds for one answer.
@@ -45,19 +44,18 @@ pub struct QueryStream {
     /// Whether rows beyond the limit were seen.
     more: bool,
     /// What runs the query; gone once the answer has ended.
-    running: Option<(AbortOnDropHandle<()>, Admitted)>,
+    running: Option<(AbortOnDropHandle<()>, Place)>,
 }
 
 impl QueryStream {
     pub(crate) fn start(
-        workers: &Workers,
+        place: Place,
         mut rows: SendableRecordBatchStream,
-        admitted: Admitted,
         terms: Terms,
     ) -> Result<Self, QueryError> {
         let schema = rows.schema();
         let (sender, batches) = mpsc::channel(AHEAD);
-        let pump = workers.run(async move {
+        let pump = place.run(async move {
             while let Some(batch) = rows.next().await {
                 if sender.send(batch).await.is_err() {
                     return;
@@ -72,7 +70,7 @@ impl QueryStream {
             rows_left: terms.max_rows,
             terms,
             more: false,
-            running: Some((pump, admitted)),
+            running: Some((pump, place)),
         })
     }
 
@@ -102,7 +100,7 @@ impl QueryStream {
         }
     }
 
-    /// Whether the workers came to the end; they may have panicked instead.
+    /// Whether the query came to its end; it may have panicked instead.
     fn poll_pump(&mut self, context: &mut Context<'_>) -> Poll<Result<(), QueryError>> {
         match &mut self.running {
             Some((pump, _)) => Pin::new(pump).poll(context).map_err(QueryError::internal),

@@ -3,13 +3,16 @@
 /// Names offered at most.
 const OFFERED: usize = 3;
 
-/// The `known` names nearest to `wrong`, best first; none when all are far.
+/// The `known` names nearest to `wrong`, best first: those that have it as a word, then those of a few letters' difference.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wrong = wrong.to_lowercase();
-    let allowed = (wrong.chars().count() / 3).max(2);
+    let allowed = (wrong.chars().count() / 3).max(1);
     let mut found: Vec<(usize, String)> = known
-        .map(|name| (strsim::damerau_levenshtein(&wrong, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= allowed || contains_whole(name, &wrong))
+        .map(|name| match contains_whole(name, &wrong) {
+            true => (0, name),
+            false => (strsim::damerau_levenshtein(&wrong, &name.to_lowercase()), name),
+        })
+        .filter(|(distance, _)| *distance <= allowed)
         .map(|(distance, name)| (distance, name.to_owned()))
         .collect();
     found.sort();
@@ -46,6 +49,7 @@ mod tests {
             ("container", vec!["container_id", "container_name"]),
             ("zebra_crossing", vec![]),
             ("podname", vec!["pod_name"]),
+            ("pod", vec!["pod_name", "pod_uid", "pid"]),
         ] {
             assert_eq!(nearest(wrong, known.into_iter())[..offered.len()], offered, "{wrong}");
             assert!(!offered.is_empty() || nearest(wrong, known.into_iter()).is_empty(), "{wrong}");

@@ -106,7 +106,11 @@ impl Served {
                     self.next = if told { Next::Nothing } else { Next::Broken(error) };
                 }
             },
-            Next::Broken(error) => return Err(error.into()),
+            Next::Broken(error) => {
+                // Lets the rows before the error leave: the server flushes when there is nothing more to take.
+                tokio::task::yield_now().await;
+                return Err(error.into());
+            }
             Next::Nothing => return Ok(None),
         }
         Ok(Some(Bytes::from(out)))

@@ -1,0 +1,391 @@
+//! The rows that a story is made of.
+
+use kerntrail_schemas::Table;
+use serde::Serialize;
+
+use super::read::Values;
+
+/// Columns of the envelope that a story needs.
+pub(crate) const ENVELOPE: &[&str] = &["event_id", "time", "boot_ns", "node", "cpu", "seq", "activity"];
+
+/// Columns of the actor that a story needs.
+pub(crate) const ACTOR: &[&str] = &[
+    "process_uid", "exec_seq", "pid", "process_name", "process_path", "cmd_line", "process_start_time", "euid",
+    "cap_effective", "parent_process_uid", "parent_pid", "parent_path", "ancestor_uids", "ancestor_paths",
+    "container_id", "container_name", "image", "container_privileged", "pod_name", "namespace", "workload_kind",
+    "workload_name", "service_account", "origin_container_id", "origin_pod_name", "origin_namespace", "mnt_ns",
+    "pid_ns", "net_ns", "user_ns", "in_host_mnt_ns", "in_host_pid_ns",
+];
+
+/// Own columns of a table that a story needs; `None` for a table that tells no story.
+pub(crate) fn own_columns(table: Table) -> Option<&'static [&'static str]> {
+    Some(match table {
+        Table::ProcessEvents => &["exit_code", "exit_signal", "stdin_kind", "binary_memfd"],
+        Table::FileEvents => &["path", "old_path", "bytes"],
+        Table::KernelEvents => &[
+            "source_path", "target_path", "fs_type", "ret", "ns_type", "mount_is_host", "target_process_uid",
+            "target_pid", "old_uid", "new_uid", "old_cap_effective", "new_cap_effective", "old_mnt_ns", "new_mnt_ns",
+            "old_pid_ns", "new_pid_ns", "old_net_ns", "new_net_ns", "old_user_ns", "new_user_ns", "old_cgroup_id",
+            "new_cgroup_id",
+        ],
+        Table::NetworkFlows => &[
+            "protocol", "src_ip", "src_port", "dst_ip", "dst_port", "bytes_out", "bytes_in",
+            "start_time", "end_time", "ret",
+        ],
+        Table::Findings | Table::EventLoss => return None,
+    })
+}
+
+/// One event of the story.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) table: Table,
+    pub(crate) event_id: String,
+    /// Microseconds since the epoch.
+    pub(crate) time: i64,
+    pub(crate) boot_ns: Option<i64>,
+    pub(crate) node: String,
+    pub(crate) cpu: i64,
+    pub(crate) seq: i64,
+    pub(crate) activity: String,
+    pub(crate) actor: Actor,
+    pub(crate) detail: Detail,
+}
+
+/// Who acted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Actor {
+    /// `process_uid`; where that is unknown, `pid:` and the number.
+    pub(crate) process: String,
+    pub(crate) exec_seq: Option<i64>,
+    pub(crate) pid: Option<i64>,
+    pub(crate) name: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) cmd_line: Option<String>,
+    pub(crate) started: Option<i64>,
+    pub(crate) euid: Option<i64>,
+    pub(crate) capabilities: Option<i64>,
+    pub(crate) parent: Option<String>,
+    pub(crate) parent_pid: Option<i64>,
+    /// Programs from the parent up to the root.
+    pub(crate) ancestor_paths: Vec<String>,
+    /// Processes from the parent up to the root.
+    pub(crate) ancestors: Vec<String>,
+    pub(crate) container: Option<Container>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) mnt_ns: Option<i64>,
+    pub(crate) pid_ns: Option<i64>,
+    pub(crate) net_ns: Option<i64>,
+    pub(crate) user_ns: Option<i64>,
+    pub(crate) in_host_mnt_ns: bool,
+    pub(crate) in_host_pid_ns: bool,
+}
+
+/// A container and its pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) image: Option<String>,
+    pub(crate) privileged: Option<bool>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) pod: Option<String>,
+    pub(crate) workload: Option<String>,
+    pub(crate) service_account: Option<String>,
+}
+
+/// The container in which a lineage was born.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) container: String,
+    pub(crate) pod: Option<String>,
+}
+
+/// What the table says beyond envelope and actor.
+#[derive(Clone, Debug)]
+pub(crate) enum Detail {
+    Process(ProcessDetail),
+    File(FileDetail),
+    Kernel(Box<KernelDetail>),
+    Network(NetworkDetail),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessDetail {
+    pub(crate) exit_code: Option<i64>,
+    pub(crate) exit_signal: Option<i64>,
+    pub(crate) stdin: Option<String>,
+    pub(crate) memfd: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileDetail {
+    pub(crate) path: Option<String>,
+    pub(crate) old_path: Option<String>,
+    pub(crate) bytes: Option<i64>,
+}
+
+/// A value before and after a call, where both are known.
+pub(crate) type Pair = Option<(i64, i64)>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelDetail {
+    pub(crate) source: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) fs_type: Option<String>,
+    pub(crate) ret: Option<i64>,
+    pub(crate) ns_type: Option<String>,
+    pub(crate) mount_is_host: bool,
+    pub(crate) target_process: Option<String>,
+    pub(crate) target_pid: Option<i64>,
+    pub(crate) uid: Pair,
+    pub(crate) capabilities: Pair,
+    pub(crate) mnt_ns: Pair,
+    pub(crate) pid_ns: Pair,
+    pub(crate) net_ns: Pair,
+    pub(crate) user_ns: Pair,
+    pub(crate) cgroup: Pair,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetworkDetail {
+    pub(crate) protocol: Option<String>,
+    pub(crate) source: Option<(String, i64)>,
+    pub(crate) destination: Option<(String, i64)>,
+    pub(crate) bytes_out: Option<i64>,
+    pub(crate) bytes_in: Option<i64>,
+    pub(crate) started: Option<i64>,
+    pub(crate) ended: Option<i64>,
+    pub(crate) ret: Option<i64>,
+}
+
+impl Event {
+    /// The result of the call, where there is one.
+    pub(crate) fn ret(&self) -> Option<i64> {
+        match &self.detail {
+            Detail::Kernel(kernel) => kernel.ret,
+            Detail::Network(network) => network.ret,
+            Detail::Process(_) | Detail::File(_) => None,
+        }
+    }
+
+    /// Order of a node's events: ties in time by node, kernel clock, processor and number.
+    pub(crate) fn key(&self) -> (i64, &str, Option<i64>, i64, i64, Table, &str) {
+        (self.time, &self.node, self.boot_ns, self.cpu, self.seq, self.table, &self.event_id)
+    }
+
+    pub(crate) fn is(&self, table: Table, activity: &str) -> bool {
+        self.table == table && self.activity == activity
+    }
+}
+
+/// Makes the event of a row of `table`.
+pub(crate) fn event(table: Table, values: &Values, row: usize) -> Event {
+    Event {
+        table,
+        event_id: values.text("event_id", row).unwrap_or_default(),
+        time: values.number("time", row).unwrap_or_default(),
+        boot_ns: values.number("boot_ns", row),
+        node: values.text("node", row).unwrap_or_default(),
+        cpu: values.number("cpu", row).unwrap_or_default(),
+        seq: values.number("seq", row).unwrap_or_default(),
+        activity: values.text("activity", row).unwrap_or_default(),
+        actor: actor(values, row),
+        detail: detail(table, values, row),
+    }
+}
+
+fn actor(values: &Values, row: usize) -> Actor {
+    let text = |name: &str| values.text(name, row);
+    let number = |name: &str| values.number(name, row);
+    let pid = number("pid");
+    let parent = text("parent_process_uid");
+    let unknown = || format!("pid:{}", pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string()));
+    Actor {
+        process: text("process_uid").unwrap_or_else(unknown),
+        exec_seq: number("exec_seq"),
+        pid,
+        name: text("process_name"),
+        path: text("process_path"),
+        cmd_line: text("cmd_line"),
+        started: number("process_start_time"),
+        euid: number("euid"),
+        capabilities: number("cap_effective"),
+        parent_pid: number("parent_pid"),
+        ancestor_paths: text("parent_path").into_iter().chain(values.list("ancestor_paths", row)).collect(),
+        ancestors: parent.iter().cloned().chain(values.list("ancestor_uids", row)).collect(),
+        parent,
+        container: text("container_id").map(|id| container(id, values, row)),
+        origin: text("origin_container_id").map(|container| Origin {
+            container,
+            pod: slashed(text("origin_namespace"), text("origin_pod_name")),
+        }),
+        mnt_ns: number("mnt_ns"),
+        pid_ns: number("pid_ns"),
+        net_ns: number("net_ns"),
+        user_ns: number("user_ns"),
+        in_host_mnt_ns: values.flag("in_host_mnt_ns", row) == Some(true),
+        in_host_pid_ns: values.flag("in_host_pid_ns", row) == Some(true),
+    }
+}
+
+fn container(id: String, values: &Values, row: usize) -> Container {
+    let text = |name: &str| values.text(name, row);
+    Container {
+        id,
+        name: text("container_name"),
+        image: text("image"),
+        privileged: values.flag("container_privileged", row),
+        namespace: text("namespace"),
+        pod: text("pod_name"),
+        workload: slashed(text("workload_kind"), text("workload_name")),
+        service_account: text("service_account"),
+    }
+}
+
+fn slashed(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}/{second}")),
+        (_, second) => second,
+    }
+}
+
+fn detail(table: Table, values: &Values, row: usize) -> Detail {
+    let text = |name: &str| values.text(name, row);
+    let number = |name: &str| values.number(name, row);
+    match table {
+        Table::FileEvents => {
+            Detail::File(FileDetail { path: text("path"), old_path: text("old_path"), bytes: number("bytes") })
+        }
+        Table::KernelEvents => Detail::Kernel(Box::new(kernel(values, row))),
+        Table::NetworkFlows => Detail::Network(network(values, row)),
+        Table::ProcessEvents | Table::Findings | Table::EventLoss => Detail::Process(ProcessDetail {
+            exit_code: number("exit_code"),
+            exit_signal: number("exit_signal").filter(|signal| *signal != 0),
+            stdin: text("stdin_kind"),
+            memfd: values.flag("binary_memfd", row) == Some(true),
+        }),
+    }
+}
+
+fn kernel(values: &Values, row: usize) -> KernelDetail {
+    let text = |name: &str| values.text(name, row);
+    let pair = |name: &str| {
+        Some((values.number(&format!("old_{name}"), row)?, values.number(&format!("new_{name}"), row)?))
+    };
+    KernelDetail {
+        source: text("source_path"),
+        target: text("target_path"),
+        fs_type: text("fs_type"),
+        ret: values.number("ret", row),
+        ns_type: text("ns_type"),
+        mount_is_host: values.flag("mount_is_host", row) == Some(true),
+        target_process: text("target_process_uid"),
+        target_pid: values.number("target_pid", row),
+        uid: pair("uid"),
+        capabilities: pair("cap_effective"),
+        mnt_ns: pair("mnt_ns"),
+        pid_ns: pair("pid_ns"),
+        net_ns: pair("net_ns"),
+        user_ns: pair("user_ns"),
+        cgroup: pair("cgroup_id"),
+    }
+}
+
+fn network(values: &Values, row: usize) -> NetworkDetail {
+    let end = |ip: &str, port: &str| Some((values.text(ip, row)?, values.number(port, row).unwrap_or_default()));
+    NetworkDetail {
+        protocol: values.text("protocol", row),
+        source: end("src_ip", "src_port"),
+        destination: end("dst_ip", "dst_port"),
+        bytes_out: values.number("bytes_out", row),
+        bytes_in: values.number("bytes_in", row),
+        started: values.number("start_time", row),
+        ended: values.number("end_time", row),
+        ret: values.number("ret", row),
+    }
+}
+
+/// Columns of a finding that a story needs, beyond `process_uid` and `pid`.
+pub(crate) const FINDING: &[&str] = &[
+    "finding_id", "rule_id", "rule_name", "severity", "risk_score", "attack_tactics", "attack_techniques",
+    "first_time", "last_time", "time", "event_refs", "message", "process_uid", "pid",
+];
+
+/// What a rule found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Finding {
+    #[serde(skip)]
+    pub(crate) last_time: i64,
+    pub(crate) finding_id: String,
+    pub(crate) rule_id: Option<String>,
+    pub(crate) rule_name: Option<String>,
+    pub(crate) severity: Option<String>,
+    pub(crate) risk_score: Option<i64>,
+    pub(crate) attack_tactics: Vec<String>,
+    pub(crate) attack_techniques: Vec<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) event_refs: Vec<String>,
+    pub(crate) process_uid: Option<String>,
+}
+
+/// Makes the finding of a row.
+pub(crate) fn finding(values: &Values, row: usize) -> Finding {
+    let text = |name: &str| values.text(name, row);
+    let time = values.number("last_time", row).or(values.number("time", row)).unwrap_or_default();
+    Finding {
+        last_time: time,
+        finding_id: text("finding_id").unwrap_or_default(),
+        rule_id: text("rule_id"),
+        rule_name: text("rule_name"),
+        severity: text("severity"),
+        risk_score: values.number("risk_score", row),
+        attack_tactics: values.list("attack_tactics", row),
+        attack_techniques: values.list("attack_techniques", row),
+        message: text("message"),
+        event_refs: values.list("event_refs", row),
+        process_uid: text("process_uid"),
+    }
+}
+
+impl Finding {
+    /// 0 for `informational` up to 4 for `critical`.
+    pub(crate) fn rank(&self) -> usize {
+        let known = ["informational", "low", "medium", "high", "critical"];
+        known.iter().position(|name| self.severity.as_deref() == Some(name)).unwrap_or(0)
+    }
+}
+
+/// Columns of a loss that a story needs.
+pub(crate) const LOSS: &[&str] =
+    &["time", "node", "cpu", "activity", "from_seq", "to_seq", "lost", "start_time", "end_time", "event_kind"];
+
+/// Events that are missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Loss {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) node: String,
+    pub(crate) cpu: Option<i64>,
+    pub(crate) from_seq: Option<i64>,
+    pub(crate) to_seq: Option<i64>,
+    pub(crate) reason: String,
+    pub(crate) lost: Option<i64>,
+    pub(crate) event_kind: Option<String>,
+}
+
+/// Makes the loss of a row.
+pub(crate) fn loss(values: &Values, row: usize) -> Loss {
+    let time = values.number("time", row).unwrap_or_default();
+    Loss {
+        start: values.number("start_time", row).unwrap_or(time),
+        end: values.number("end_time", row).unwrap_or(time),
+        node: values.text("node", row).unwrap_or_default(),
+        cpu: values.number("cpu", row),
+        from_seq: values.number("from_seq", row),
+        to_seq: values.number("to_seq", row),
+        reason: values.text("activity", row).unwrap_or_default(),
+        lost: values.number("lost", row),
+        event_kind: values.text("event_kind", row),
+    }
+}

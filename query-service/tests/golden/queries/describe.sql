@@ -1,0 +1,1 @@
+describe event_loss

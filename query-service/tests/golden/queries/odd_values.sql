@@ -1,0 +1,1 @@
+select null as nothing, '' as empty, chr(27) || '[31m' as escape, 'a' || chr(10) || 'b' as lines, 'say "hi", | ok' as quotes, make_array('x', null, 'y z') as list, 'a' || chr(8238) || 'b' as bidi, 1.5 as number

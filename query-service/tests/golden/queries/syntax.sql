@@ -1,0 +1,1 @@
+selec pid from process_events

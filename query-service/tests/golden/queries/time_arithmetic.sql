@@ -1,0 +1,1 @@
+select date, date_trunc('minute', time) as minute, count(*) as n from process_events where time >= timestamp '2026-08-01T10:00:00Z' and time < timestamp '2026-08-01T10:00:00Z' + interval '3 seconds' group by 1, 2

@@ -1,0 +1,1 @@
+select cmdline from process_events

@@ -1,0 +1,1 @@
+select zebra_crossing from event_loss

@@ -1,0 +1,1 @@
+select p.pod from process_events p

@@ -1,0 +1,1 @@
+select lenght(cmd_line) from process_events

@@ -1,0 +1,198 @@
+//! What one query may use, and that it stops.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use kerntrail_query_service::output::{Format, Options, write};
+use kerntrail_query_service::{Bounds, Engine, ErrorKind, Limits, QueryError, QueryStream, Tables, TablesError};
+use kerntrail_schemas::Table;
+
+use crate::queries::answer;
+use crate::rows::many;
+
+/// Queries without an end, each in the way of another operator.
+const ENDLESS: [&str; 5] = [
+    // A nested loop that lets nothing out.
+    "select count(*) as n from process_events a cross join process_events b cross join process_events c \
+     cross join process_events d cross join process_events e where a.pid + b.pid + c.pid + d.pid < e.pid - 5000",
+    // A cross product that is only counted.
+    "select sum(a.pid + b.pid + c.pid + d.pid + e.pid) as n from process_events a cross join process_events b \
+     cross join process_events c cross join process_events d cross join process_events e",
+    // A hash join on a key that all rows share, with a filter that lets nothing out.
+    "select count(*) as n from (select pid, pid * 0 as k from process_events) a join (select a.pid, a.pid * 0 as k from \
+     process_events a cross join process_events b cross join process_events c) b on a.k = b.k and a.pid + b.pid < -1",
+    // A recursion.
+    "with recursive t(x) as (select 1 union all select x + 1 from t) select count(*) as n from t",
+    // A row that becomes many.
+    "select count(*) as n from (select unnest(range(0, 1000)) as x from process_events a cross join process_events b) t",
+];
+
+/// All rows, then the error if there is one.
+async fn drain(mut stream: QueryStream) -> (usize, Option<QueryError>) {
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        match batch {
+            Ok(batch) => rows += batch.num_rows(),
+            Err(error) => {
+                assert!(stream.next().await.is_none(), "an answer ends with its error");
+                return (rows, Some(error));
+            }
+        }
+    }
+    (rows, None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
+    let stored = many(1_000).await;
+    // One place of one thread: a query that went on computing would keep the next from running.
+    let engine = stored.engine_within(Limits {
+        timeout: Duration::from_secs(20),
+        max_running: NonZeroUsize::MIN,
+        threads: NonZeroUsize::MIN,
+        ..Limits::default()
+    });
+    for endless in ENDLESS {
+        let short = Bounds { timeout: Some(Duration::from_millis(300)), max_rows: None };
+        let error = match engine.query_within(endless, &short).await {
+            Ok(stream) => drain(stream).await.1.expect("it has no end"),
+            Err(error) => error,
+        };
+        assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Limit), "{endless}: {error}");
+        let next = answer(&engine, "select count(*) as n from process_events").await;
+        assert!(next.contains("1000"), "after {endless}: {next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_dropped_stops() {
+    let stored = many(1_000).await;
+    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Limits::default() });
+    for endless in ENDLESS {
+        drop(engine.query(endless).await.unwrap());
+        let next = answer(&engine, "select count(*) as n from process_events").await;
+        assert!(next.contains("1000"), "after {endless}: {next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_can_ask_for_less_and_not_for_more() {
+    let stored = many(1_000).await;
+    let engine = stored.engine_within(Limits { max_rows: 10, timeout: Duration::from_millis(200), ..Limits::default() });
+    let sql = "select pid from process_events";
+    for (asked, got) in [(None, 10), (Some(3), 3), (Some(100), 10)] {
+        let stream = engine.query_within(sql, &Bounds { max_rows: asked, timeout: None }).await.unwrap();
+        let (rows, error) = drain(stream).await;
+        assert_eq!((rows, error.unwrap().kind()), (got, ErrorKind::Limit), "{asked:?}");
+    }
+    let bounds = Bounds { timeout: Some(Duration::from_secs(3_600)), max_rows: None };
+    let (_, error) = drain(engine.query_within(ENDLESS[0], &bounds).await.unwrap()).await;
+    assert_eq!(error.unwrap().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_rows_as_allowed_are_no_error() {
+    let stored = many(1_000).await;
+    let engine = stored.engine_within(Limits { max_rows: 1_000, ..Limits::default() });
+    let (rows, error) = drain(engine.query("select pid from process_events").await.unwrap()).await;
+    assert!((rows, error.is_none()) == (1_000, true));
+    let (rows, error) = drain(engine.query("select pid from process_events union all select 1").await.unwrap()).await;
+    assert_eq!((rows, error.unwrap().kind()), (1_000, ErrorKind::Limit));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_needs_too_much_memory_ends() {
+    let stored = many(20_000).await;
+    let spill = tempfile::tempdir().unwrap();
+    let engine = stored.engine_within(Limits {
+        memory_bytes: NonZeroUsize::new(1 << 20).unwrap(),
+        spill_dir: Some(spill.path().join("made/when/needed")),
+        ..Limits::default()
+    });
+    let sql = "select array_agg(a.cmd_line || b.cmd_line) as x from process_events a join process_events b on a.pid % 100 = b.pid % 100";
+    let text = answer(&engine, sql).await;
+    assert!(text.contains("the query needs more memory than one query may use"), "{text}");
+    assert!(answer(&engine, "select count(*) as n from process_events").await.contains("20000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sort_larger_than_its_memory_spills() {
+    let stored = many(60_000).await;
+    let spill = tempfile::tempdir().unwrap();
+    let engine = stored.engine_within(Limits {
+        memory_bytes: NonZeroUsize::new(24 << 20).unwrap(),
+        spill_dir: Some(spill.path().to_owned()),
+        threads: NonZeroUsize::new(1).unwrap(),
+        ..Limits::default()
+    });
+    let wide = "select repeat(cmd_line, 60) as x, pid from process_events order by x desc, pid";
+    let (rows, error) = drain(engine.query(wide).await.unwrap()).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(rows, 60_000);
+    let mut plan = Vec::new();
+    let explained = engine.query(&format!("explain analyze {wide}")).await.unwrap();
+    write(explained, Format::Json, Options::default(), &mut plan).await.unwrap();
+    let plan = String::from_utf8(plan).unwrap();
+    assert!(plan.contains("spill_count=") && !plan.contains("spill_count=0,"), "it did not spill: {plan}");
+    assert_eq!(std::fs::read_dir(spill.path()).unwrap().map(|entry| files(&entry.unwrap().path())).sum::<usize>(), 0);
+}
+
+/// Files in the folder.
+fn files(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
+    let stored = many(1_000).await;
+    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::new(2).unwrap(), ..Limits::default() });
+    let first = engine.query(ENDLESS[0]).await.unwrap();
+    let second = engine.query(ENDLESS[0]).await.unwrap();
+    let Err(error) = engine.query("select 1").await else { panic!("a third query ran") };
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    drop(second);
+    assert!(answer(&engine, "select 1 as one").await.contains("(1 row)"));
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_outlives_its_engine() {
+    let stored = many(30_000).await;
+    let engine = stored.engine();
+    let stream = engine.query("select pid, cmd_line from process_events").await.unwrap();
+    drop(engine);
+    let (rows, error) = drain(stream).await;
+    assert_eq!((rows, error.is_none()), (30_000, true));
+}
+
+/// A lake that cannot be read.
+struct Broken;
+
+#[async_trait]
+impl Tables for Broken {
+    fn tenant(&self) -> &str {
+        "acme"
+    }
+
+    async fn provider(&self, _table: Table) -> Result<Option<Arc<dyn datafusion::catalog::TableProvider>>, TablesError> {
+        Err("cannot list s3://secret-bucket/acme".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_is_not_told_where_the_lake_is() {
+    let engine = Engine::over(Arc::new(Broken), Limits::default()).unwrap();
+    let Err(error) = engine.query("select * from process_events").await else { panic!("it answered") };
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(!error.message().contains("secret"), "{error}");
+    let mut causes = String::new();
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        causes.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    assert!(causes.contains("secret-bucket"), "the log must know: {causes}");
+}

@@ -1,0 +1,185 @@
+//! Trees and timelines.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use kerntrail_query_service::timeline::{self, Entity, StoryFormat, Window, timeline};
+use kerntrail_query_service::tree::{self, tree};
+use kerntrail_query_service::{Engine, ErrorKind};
+use kerntrail_schemas::Table;
+use kerntrail_schemas::cell::Micros;
+use kerntrail_schemas::tables::ProcessColumns;
+
+use crate::golden;
+use crate::rows::Rows;
+use crate::script::{BEGIN, Node, WEB_ID, escape};
+
+const FORMATS: [(StoryFormat, &str); 3] =
+    [(StoryFormat::Text, "txt"), (StoryFormat::Json, "json"), (StoryFormat::Markdown, "md")];
+
+async fn told(engine: &Engine, entity: Entity, format: StoryFormat) -> String {
+    timeline(engine, &timeline::Request::new(entity)).await.unwrap().render(format)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_of_an_escape() {
+    let stored = escape().rows.into_lake().await;
+    let engine = stored.engine();
+    for (format, ending) in FORMATS {
+        let text = told(&engine, Entity::pod("prod/web-0").unwrap(), format).await;
+        assert!(!text.contains('\x1b'), "a terminal escape got through");
+        golden::check(&format!("escape_timeline.{ending}"), &text);
+        let request = tree::Request { entity: Some(Entity::pod("prod/web-0").unwrap()), ..tree::Request::default() };
+        let text = tree(&engine, &request).await.unwrap().render(format);
+        assert!(!text.contains('\x1b'), "a terminal escape got through");
+        golden::check(&format!("escape_tree.{ending}"), &text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_attempt_is_told_as_refused() {
+    let stored = escape().rows.into_lake().await;
+    let text = told(&stored.engine(), Entity::pod("tools-0").unwrap(), StoryFormat::Text).await;
+    golden::check("refused_timeline.txt", &text);
+    for said in ["Escape      none seen", "REFUSED (EPERM)", "Refused     1 attempt"] {
+        assert!(text.contains(said), "{said:?} is missing in\n{text}");
+    }
+}
+
+/// What a story is of, apart from its name: the lines below the head.
+fn body(text: &str) -> &str {
+    &text[text.find("TIME (UTC)").unwrap()..]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_container_and_finding_lead_to_the_same_story() {
+    let stored = escape().rows.into_lake().await;
+    let engine = stored.engine();
+    let pod = told(&engine, Entity::pod("web-0").unwrap(), StoryFormat::Text).await;
+    for entity in [
+        Entity::container(&WEB_ID[..12]).unwrap(),
+        Entity::container(&format!("containerd://{WEB_ID}")).unwrap(),
+        Entity::finding("5f0d1c").unwrap(),
+        Entity::finding("c0ffee112233").unwrap(),
+    ] {
+        let text = told(&engine, entity.clone(), StoryFormat::Text).await;
+        assert_eq!(body(&text), body(&pod), "{entity}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_brings_its_descendants_and_nothing_else() {
+    let node = escape();
+    let uid = node.uid(4207, 3_000).to_string();
+    let stored = node.rows.into_lake().await;
+    let engine = stored.engine();
+    for entity in [Entity::process("4207").unwrap(), Entity::process(&uid).unwrap()] {
+        let text = told(&engine, entity, StoryFormat::Json).await;
+        let story: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut pids: Vec<i64> =
+            story["events"].as_array().unwrap().iter().map(|event| event["pid"].as_i64().unwrap()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        // 4210 has no origin columns: only descent leads to it.
+        assert_eq!(pids, [4207, 4208, 4209, 4210]);
+        assert_eq!(story["summary"]["outbound_after_escape"][0]["destination"], "198.51.100.7:443");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_names_what_could() {
+    let stored = escape().rows.into_lake().await;
+    let engine = stored.engine();
+    let none = Window { since: Some(BEGIN + 86_400_000_000), until: None };
+    for (entity, window, said) in [
+        (Entity::pod("web-9").unwrap(), Window::default(), "did you mean \"web-0\"?"),
+        (Entity::pod("prod/web-9").unwrap(), Window::default(), "nothing is known of pod prod/web-9"),
+        (Entity::pod("prod/web-0").unwrap(), none, "nothing is known of pod prod/web-0"),
+        (Entity::container("ffff").unwrap(), Window::default(), "there is no container"),
+        (Entity::process("77").unwrap(), Window::default(), "there is no process 77"),
+        (Entity::finding("ffff").unwrap(), Window::default(), "there is no finding"),
+    ] {
+        let request = timeline::Request { window, ..timeline::Request::new(entity) };
+        let error = timeline(&engine, &request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::User, "{error}");
+        assert!(error.message().contains(said), "{said:?} is not in {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_cuts_is_visible() {
+    let stored = escape().rows.into_lake().await;
+    let engine = stored.engine();
+    let two = NonZeroUsize::new(2).unwrap();
+    let request = timeline::Request { max_events: two, ..timeline::Request::new(Entity::pod("prod/web-0").unwrap()) };
+    let text = timeline(&engine, &request).await.unwrap().render(StoryFormat::Text);
+    for table in ["process_events", "kernel_events", "network_flows"] {
+        assert!(text.contains(&format!("Cut         {table}: only the first 2 rows are told")), "{text}");
+    }
+    assert!(!text.contains("file_events: only"), "{text}");
+    let request = tree::Request { max_processes: two, ..tree::Request::default() };
+    let text = tree(&engine, &request).await.unwrap().render(StoryFormat::Text);
+    assert!(text.starts_with("2 processes of all processes\n"), "{text}");
+    assert!(text.contains("Cut: only the first 2 of 6 processes are shown"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_leaves_out_what_is_outside() {
+    let stored = escape().rows.into_lake().await;
+    let window = Window { since: Some(BEGIN + 3_004_000), until: Some(BEGIN + 3_101_000) };
+    let request = timeline::Request { window, ..timeline::Request::new(Entity::pod("prod/web-0").unwrap()) };
+    let text = timeline(&stored.engine(), &request).await.unwrap().render(StoryFormat::Json);
+    let story: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let activities: Vec<&str> =
+        story["events"].as_array().unwrap().iter().map(|event| event["activity"].as_str().unwrap()).collect();
+    assert_eq!(activities, ["setns", "fork", "exec"]);
+}
+
+/// Four events at one moment, on two processors; `order` is how they arrive.
+async fn tied(order: [usize; 4]) -> String {
+    let mut node = Node::new("worker-1");
+    let mut process = node.host_process(42, 0, None).contain(WEB_ID, "prod/web-0", [1, 2, 3, 4], false);
+    let mut rows = Rows::default();
+    let places = [(0, 5), (0, 6), (1, 2), (1, 3)];
+    let mut envelope = node.envelope(0, "exec");
+    for place in order {
+        (envelope.cpu, envelope.seq) = (Some(places[place].0), Some(places[place].1));
+        process.runs(&[&format!("/bin/program-{place}")]);
+        rows.process.append(&envelope, Some(&Arc::new(process.0.clone())), &ProcessColumns::default());
+    }
+    let stored = rows.into_lake().await;
+    told(&stored.engine(), Entity::pod("prod/web-0").unwrap(), StoryFormat::Json).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ties_have_one_order_however_the_rows_arrived() {
+    let told = tied([0, 1, 2, 3]).await;
+    let story: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let titles: Vec<&str> = story["events"].as_array().unwrap().iter().map(|event| event["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["/bin/program-0", "/bin/program-1", "/bin/program-2", "/bin/program-3"]);
+    for order in [[3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+        assert_eq!(tied(order).await, told, "{order:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pid_that_was_used_twice_is_the_last_one() {
+    let mut node = Node::new("worker-1");
+    for millis in [0, 60_000] {
+        let mut process = node.host_process(42, millis, None);
+        node.exec(millis, &mut process, &["/bin/true", &millis.to_string()], ProcessColumns::default());
+    }
+    let stored = node.rows.into_lake().await;
+    let text = told(&stored.engine(), Entity::process("42").unwrap(), StoryFormat::Text).await;
+    assert!(text.contains("/bin/true 60000") && !text.contains("/bin/true 0"), "{text}");
+    assert!(text.contains("Note        pid 42 was used before by another process"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_everything_marks_containers_and_the_host() {
+    let stored = escape().rows.into_lake().await;
+    let text = tree(&stored.engine(), &tree::Request::default()).await.unwrap().render(StoryFormat::Text);
+    golden::check("all_tree.txt", &text);
+    assert_eq!(Table::ProcessEvents.name(), "process_events");
+    assert_eq!(Micros(BEGIN).day().0, 20_666);
+}
