@@ -247,7 +247,7 @@ mod tests {
             let filter =
                 Filter::compile(Some(condition), &[TABLE]).unwrap_or_else(|error| panic!("{condition}: {error:?}"));
             let selected: Vec<bool> =
-                filter.apply(TABLE, &batch()).into_iter().map(|selected| selected.unwrap()).collect();
+                filter.apply(&batch()).unwrap().into_iter().map(|selected| selected.unwrap()).collect();
             assert_eq!(selected, expected, "{condition}");
         }
         assert_eq!(Filter::compile(None, &[TABLE]).unwrap().apply(&batch()).unwrap(), vec![Ok(true); 4]);
@@ -266,7 +266,8 @@ mod tests {
         for (condition, expected) in [
             ("namespce = 'x'", "no column \"namespce\" in process_events; did you mean \"namespace\"?"),
             ("pid +", "no SQL expression"),
-            ("pid = 1 extra", "no use here"),
+            ("pid = 1 extra", "no SQL expression"),
+            ("pid = 1 as extra", "no use here"),
             ("pid = 1; drop table x", "no SQL expression"),
             ("pid + 1", "not true or false"),
             ("now() > time", "now() depends on more than the row"),

@@ -107,10 +107,8 @@ impl Running {
     /// Waits until the sink is in a state that `wanted` accepts.
     pub(crate) async fn wait(&mut self, what: &str, wanted: impl FnMut(&SinkState) -> bool) -> SinkState {
         let waited = tokio::time::timeout(LIMIT, self.state.wait_for(wanted)).await;
-        match waited {
-            Ok(state) => state.unwrap().clone(),
-            Err(_) => panic!("waited for {what}, but the sink is {:?}", self.state.borrow()),
-        }
+        let reached = waited.map(|state| state.unwrap().clone());
+        reached.unwrap_or_else(|_| panic!("waited for {what}, but the sink is {:?}", self.state.borrow()))
     }
 }
 

@@ -220,8 +220,9 @@ mod tests {
         let config = serde_json::json!({"name": "n", "kind": "ndjson", "path": "/unused"});
         let settings = serde_json::from_value::<crate::SinkConfig>(config).unwrap().settings().unwrap();
         let mut intake = Intake::new(&settings, &Nowhere);
-        intake.messages =
-            vec![(partition(0), 5), (partition(1), 9), (partition(0), 6), (partition(0), 7), (partition(1), 10)];
+        for (number, offset) in [(0, 5), (1, 9), (0, 6), (0, 7), (1, 10)] {
+            intake.skip(partition(number), offset, "not needed here");
+        }
         for (undone, expected) in [
             (&[][..], &[(0, 8), (1, 11)][..]),
             (&[2], &[(0, 6), (1, 11)]),
