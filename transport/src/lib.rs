@@ -5,6 +5,17 @@
 //! Invariant: nothing here looks into a row; [`codec`] alone knows how rows become bytes.
 
 pub mod codec;
+pub mod dedup;
+pub mod embedded;
+pub mod kafka;
 pub mod log;
+pub mod metrics;
+mod patience;
+pub mod spooled;
 
+pub use dedup::BatchFilter;
+pub use embedded::{EmbeddedLog, EmbeddedOptions};
+pub use kafka::{KafkaLog, KafkaOptions};
 pub use log::{Consumer, Delivered, EventLog, Group, Headers, LogError, Message, Partition, Polled, Position, Topic};
+pub use patience::append_patiently;
+pub use spooled::{Spooled, SpoolOptions};

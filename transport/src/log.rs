@@ -17,6 +17,15 @@ pub struct Topic {
     pub table: Table,
 }
 
+impl Topic {
+    /// The topic of this name; `None` if it is none of ours.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (tenant, table) = name.strip_prefix("kerntrail.")?.rsplit_once('.')?;
+        let table = table.parse().ok()?;
+        (!tenant.is_empty()).then(|| Self { tenant: tenant.to_owned(), table })
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kerntrail.{}.{}", self.tenant, self.table)
@@ -98,7 +107,7 @@ pub enum Polled {
 }
 
 /// Name of a consumer group: its members share the partitions, and its offsets survive restarts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group(pub String);
 
 /// An event log.
@@ -107,7 +116,8 @@ pub trait EventLog: Send + Sync {
     /// Appends `messages` in order and returns when they are durable.
     ///
     /// Errors: `Full` when the log's bound is reached (nothing was appended; wait and try again), else as named.
-    /// After an error some of the messages may be in the log: append them again with the same batch numbers.
+    /// After another error some of the messages may be in the log, or get there later: append them again with the same
+    /// batch numbers, before any that come after them. [`append_patiently`](crate::append_patiently) does.
     async fn append(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError>;
 
     /// Joins `group` as a reader of `topics`.
@@ -123,13 +133,16 @@ pub trait EventLog: Send + Sync {
 /// A member of a consumer group.
 #[async_trait]
 pub trait Consumer: Send {
-    /// Waits at most `wait` for messages and returns at most `most` of them, or a change of assignment.
+    /// Waits at most `wait` for messages and returns at most `most` of them (at least one is allowed), or a change of
+    /// assignment. Cancel-safe: a poll that is dropped has taken nothing.
     async fn poll(&mut self, most: usize, wait: Duration) -> Result<Polled, LogError>;
 
     /// Reads `position.partition` on from `position.next`; the partition must be assigned.
     async fn seek(&mut self, position: &Position) -> Result<(), LogError>;
 
     /// Stores positions for the group; a later subscription reads on from them.
+    ///
+    /// Errors: a partition is not, or no longer, assigned to this member; else as named.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError>;
 }
 
@@ -155,7 +168,8 @@ pub enum LogError {
         /// Whether trying again may help.
         retriable: bool,
     },
-    /// What was read is no message of ours.
+    /// What was read is no message of ours: its headers are missing or malformed. [`Consumer::poll`] gives what lies
+    /// before it first, then this, then what lies behind it. A payload that does not decode is no such error.
     #[error("message {offset} of {partition} is damaged: {reason}")]
     Damaged {
         /// Where it lay.

@@ -1,0 +1,117 @@
+//! Rows that are too many for one message become several.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, UInt32Array};
+use arrow::compute::{take_record_batch, max, min};
+use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::tables::Envelope;
+use kerntrail_schemas::{Columns, TableBatch};
+
+use super::{CodecError, MAX_ROWS, encode};
+use crate::log::{Headers, Message};
+
+/// Encoded rows, and what the headers of their message tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What [`encode`] made of them.
+    pub payload: Bytes,
+    /// Number of rows.
+    pub rows: u32,
+    /// Lowest and highest `seq`; `(0, 0)` where none has one.
+    pub seq_range: (i64, i64),
+}
+
+/// Encodes `rows` in as few pieces as halving gives, each within the bounds of a message; none for no rows.
+///
+/// Errors: `TooLarge` for a single row that exceeds them, else as [`encode`].
+pub fn split(rows: &TableBatch) -> Result<Vec<Piece>, CodecError> {
+    let mut pieces = Vec::new();
+    if rows.rows() > 0 {
+        halve(rows, &mut pieces)?;
+    }
+    Ok(pieces)
+}
+
+fn halve(rows: &TableBatch, pieces: &mut Vec<Piece>) -> Result<(), CodecError> {
+    let count = rows.rows();
+    let error = if count > MAX_ROWS && count > 1 {
+        None
+    } else {
+        match encode(rows) {
+            Ok(payload) => {
+                pieces.push(Piece { payload, rows: count as u32, seq_range: seq_range(rows) });
+                return Ok(());
+            }
+            Err(error @ CodecError::TooLarge { .. }) if count > 1 => Some(error),
+            Err(error) => return Err(error),
+        }
+    };
+    tracing::debug!(table = %rows.table, rows = count, ?error, "rows are split over two messages");
+    for half in [0..count / 2, count / 2..count] {
+        let part = part(rows, half)
+            .map_err(|error| CodecError::Encode { table: rows.table, reason: error.to_string() })?;
+        halve(&part, pieces)?;
+    }
+    Ok(())
+}
+
+/// The rows in `range` with the actors that they point to.
+fn part(rows: &TableBatch, range: Range<usize>) -> Result<TableBatch, ArrowError> {
+    let events = rows.events.slice(range.start, range.len());
+    let Some(actors) = &rows.actors else {
+        return Ok(TableBatch { table: rows.table, actors: None, events });
+    };
+    let schema = events.schema();
+    let place = Envelope::columns().len();
+    let pointers = events.columns().get(place).and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let pointers = pointers.ok_or_else(|| ArrowError::SchemaError(format!("{} has no pointers to actors", rows.table)))?;
+    let mut kept: Vec<u32> = Vec::new();
+    let mut moved: Vec<Option<i32>> = vec![None; actors.num_rows()];
+    let mut new = Vec::with_capacity(pointers.len());
+    for pointer in pointers {
+        let known = pointer.map(|pointer| match moved.get_mut(pointer as usize) {
+            Some(moved) => Ok(*moved.get_or_insert_with(|| {
+                kept.push(pointer as u32);
+                kept.len() as i32 - 1
+            })),
+            None => Err(ArrowError::InvalidArgumentError(format!("an event of {} points to no actor", rows.table))),
+        });
+        new.push(known.transpose()?);
+    }
+    let mut columns: Vec<ArrayRef> = events.columns().to_vec();
+    columns[place] = Arc::new(Int32Array::from(new));
+    let actors = take_record_batch(actors, &UInt32Array::from(kept))?;
+    Ok(TableBatch { table: rows.table, actors: Some(actors), events: RecordBatch::try_new(schema, columns)? })
+}
+
+fn seq_range(rows: &TableBatch) -> (i64, i64) {
+    let Some(seq) = rows.events.column_by_name("seq").and_then(|seq| seq.as_primitive_opt::<Int64Type>()) else {
+        return (0, 0);
+    };
+    min(seq).zip(max(seq)).unwrap_or_default()
+}
+
+impl Message {
+    /// `rows` of `node`, numbered by `stream`, as messages whose batch numbers start with `first_batch`.
+    ///
+    /// Errors: as [`split`].
+    pub fn of_rows(rows: &TableBatch, node: &str, stream: &StreamId, first_batch: i64) -> Result<Vec<Self>, CodecError> {
+        let message = |(piece, batch): (Piece, i64)| Self {
+            headers: Headers {
+                schema_version: kerntrail_schemas::SCHEMA_VERSION,
+                node: node.to_owned(),
+                stream: stream.clone(),
+                batch,
+                rows: piece.rows,
+                seq_range: piece.seq_range,
+            },
+            payload: piece.payload,
+        };
+        Ok(split(rows)?.into_iter().zip(first_batch..).map(message).collect())
+    }
+}

@@ -1,0 +1,151 @@
+//! What of the store is held in memory: topics, how far each partition reaches, and what groups have committed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::groups::Groups;
+use super::store::{Entry, Store, StoreError};
+use crate::log::{Group, Partition, Position, Topic};
+
+/// How far a partition reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Offset of the oldest message held; `next` where none is.
+    pub(super) low: i64,
+    /// Offset that the next message will get.
+    pub(super) next: i64,
+    /// Bytes held.
+    pub(super) bytes: u64,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    topics: BTreeMap<Topic, (u32, Vec<Extent>)>,
+    /// Partitions of the topics that a group has subscribed to, with what it has committed.
+    committed: BTreeMap<Group, HashMap<Partition, Option<i64>>>,
+    pub(super) members: Groups,
+}
+
+impl State {
+    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
+        let (mut topics, mut extents, mut offsets) = (HashMap::new(), Vec::new(), Vec::new());
+        for entry in store.entries() {
+            match entry? {
+                Entry::Topic { name, id, partitions } => {
+                    let topic = Topic::parse(&name).ok_or_else(|| format!("{name:?} is no topic of ours"))?;
+                    topics.insert(id, (topic, vec![Extent::default(); partitions as usize]));
+                }
+                Entry::Extent { id, partition, extent } => extents.push((id, partition, extent)),
+                Entry::Committed { group, id, partition, next } => offsets.push((group, id, partition, next)),
+            }
+        }
+        for (id, partition, extent) in extents {
+            let place = topics.get_mut(&id).and_then(|(_, extents)| extents.get_mut(partition as usize));
+            *place.ok_or_else(|| format!("partition {partition} of topic {id} belongs to no topic"))? = extent;
+        }
+        let mut state = Self::default();
+        for (group, id, number, next) in offsets {
+            let (topic, _) = topics.get(&id).ok_or_else(|| format!("{} has offsets of no topic", group.0))?;
+            let partition = Partition { topic: topic.clone(), number: number as i32 };
+            state.committed.entry(group).or_default().insert(partition, next);
+        }
+        state.topics = topics.into_iter().map(|(id, (topic, extents))| (topic, (id, extents))).collect();
+        Ok(state)
+    }
+
+    pub(super) fn topic(&self, topic: &Topic) -> Option<(u32, Vec<Extent>)> {
+        self.topics.get(topic).cloned()
+    }
+
+    pub(super) fn next_topic_id(&self) -> u32 {
+        self.topics.values().map(|(id, _)| id + 1).max().unwrap_or(0)
+    }
+
+    pub(super) fn add_topic(&mut self, topic: Topic, id: u32, partitions: u32) {
+        self.topics.insert(topic, (id, vec![Extent::default(); partitions as usize]));
+    }
+
+    pub(super) fn extents(&self, topic: &Topic) -> Option<impl Iterator<Item = (Partition, Extent)>> {
+        let (_, extents) = self.topics.get(topic)?;
+        let partition = |number| Partition { topic: topic.clone(), number };
+        Some((0..).zip(extents).map(move |(number, extent)| (partition(number), *extent)))
+    }
+
+    pub(super) fn extent(&self, partition: &Partition) -> Option<(u32, Extent)> {
+        let (id, extents) = self.topics.get(&partition.topic)?;
+        Some((*id, *extents.get(usize::try_from(partition.number).ok()?)?))
+    }
+
+    pub(super) fn set_extents(&mut self, topic: &Topic, extents: Vec<Extent>) {
+        if let Some((_, known)) = self.topics.get_mut(topic) {
+            *known = extents;
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.topics.values().flat_map(|(_, extents)| extents).map(|extent| extent.bytes).sum()
+    }
+
+    pub(super) fn partitions(&self, topics: &[Topic]) -> Vec<Partition> {
+        topics.iter().filter_map(|topic| self.extents(topic)).flatten().map(|(partition, _)| partition).collect()
+    }
+
+    pub(super) fn groups(&self) -> Vec<Group> {
+        self.committed.keys().cloned().collect()
+    }
+
+    /// Those of `partitions` that `group` has not subscribed to so far, with the ids of their topics.
+    pub(super) fn unregistered(&self, group: &Group, partitions: &[Partition]) -> Vec<(Partition, u32)> {
+        let known = self.committed.get(group);
+        let new = partitions.iter().filter(|partition| !known.is_some_and(|known| known.contains_key(partition)));
+        new.filter_map(|partition| Some((partition.clone(), self.extent(partition)?.0))).collect()
+    }
+
+    pub(super) fn register(&mut self, group: &Group, partitions: impl Iterator<Item = Partition>) {
+        self.committed.entry(group.clone()).or_default().extend(partitions.map(|partition| (partition, None)));
+    }
+
+    /// Topic ids and numbers of the partitions that `group` has subscribed to.
+    pub(super) fn registered(&self, group: &Group) -> Vec<(u32, u32)> {
+        let partitions = self.committed.get(group).into_iter().flat_map(HashMap::keys);
+        partitions.filter_map(|partition| Some((self.extent(partition)?.0, partition.number as u32))).collect()
+    }
+
+    pub(super) fn forget(&mut self, group: &Group) {
+        self.committed.remove(group);
+    }
+
+    pub(super) fn set_committed(&mut self, group: &Group, partition: &Partition, next: i64) {
+        self.committed.entry(group.clone()).or_default().insert(partition.clone(), Some(next));
+    }
+
+    pub(super) fn committed(&self, group: &Group, topic: &Topic) -> Vec<Position> {
+        let offsets = self.committed.get(group).into_iter().flatten().filter(|(part, _)| part.topic == *topic);
+        let mut positions: Vec<Position> = offsets
+            .filter_map(|(partition, next)| Some(Position { partition: partition.clone(), next: (*next)? }))
+            .collect();
+        positions.sort_by_key(|position| position.partition.number);
+        positions
+    }
+
+    /// Where `group` reads on in `partition` when it does not say.
+    pub(super) fn start(&self, group: &Group, partition: &Partition) -> i64 {
+        let committed = self.committed.get(group).and_then(|offsets| offsets.get(partition)).copied().flatten();
+        let low = self.extent(partition).map_or(0, |(_, extent)| extent.low);
+        committed.map_or(low, |next| next.max(low))
+    }
+
+    /// Partitions that hold messages which every group has read, and up to which offset.
+    pub(super) fn readable_by_nobody(&self) -> Vec<(Partition, i64)> {
+        let mut lowest: HashMap<&Partition, i64> = HashMap::new();
+        for (partition, next) in self.committed.values().flatten() {
+            let next = next.unwrap_or(0);
+            lowest.entry(partition).and_modify(|least| *least = next.min(*least)).or_insert(next);
+        }
+        let read = lowest.into_iter().filter_map(|(partition, floor)| {
+            let (_, extent) = self.extent(partition)?;
+            let floor = floor.min(extent.next);
+            (floor > extent.low).then(|| (partition.clone(), floor))
+        });
+        read.collect()
+    }
+}

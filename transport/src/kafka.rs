@@ -1,0 +1,239 @@
+//! The event log on Apache Kafka, or what speaks its protocol, through librdkafka.
+//!
+//! A message's key is its node, so a node's rows keep their order; its headers are Kafka headers (see [`mod@headers`]);
+//! its payload is compressed already, so Kafka compresses nothing.
+//!
+//! Invariant: the producer is idempotent, waits for all in-sync replicas, and never gives up on a message that it took:
+//! librdkafka's own timeout is off. Otherwise one message could time out and the next be delivered, and when the first
+//! is sent again, consumers would drop it as known. `append` gives up waiting after
+//! [`KafkaOptions::delivery_timeout`]; what it leaves in the queue still arrives before whatever is appended later.
+//! Invariant: offsets are committed only by [`Consumer::commit`].
+
+mod client;
+mod consumer;
+mod headers;
+mod topics;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+
+use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
+use crate::metrics::appended;
+use client::{Context, failed, failed_now, offline};
+use consumer::KafkaConsumer;
+use topics::Topics;
+
+/// How to reach Kafka, and what to make there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaOptions {
+    /// Addresses of brokers, `host:port`, joined by commas.
+    pub bootstrap_servers: String,
+    /// Name by which brokers know this program in their logs and quotas.
+    pub client_id: String,
+    /// Partitions of a topic that is not there yet.
+    pub partitions: i32,
+    /// Replicas of such a topic.
+    pub replication: i32,
+    /// Longest time that `append` waits for brokers to acknowledge, in seconds.
+    pub delivery_timeout_s: u64,
+    /// Any property of librdkafka, for TLS and SASL above all; those that the exactly-once way needs are refused.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "localhost:9092".to_owned(),
+            client_id: "kerntrail".to_owned(),
+            partitions: 6,
+            replication: 3,
+            delivery_timeout_s: 30,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// The event log on Kafka.
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: KafkaOptions,
+    topics: Topics,
+    producer: RwLock<FutureProducer<Context>>,
+    /// Asks for offsets of groups that it does not join; one each, as the group is a setting of the client.
+    watchers: Mutex<HashMap<Group, Arc<BaseConsumer<Context>>>>,
+}
+
+impl KafkaLog {
+    /// Prepares the clients; brokers are looked for in the background.
+    ///
+    /// Errors: a property is not known to librdkafka, malformed, or one of those that may not be changed.
+    pub fn new(options: KafkaOptions) -> Result<Self, LogError> {
+        client::check(&options)?;
+        let producer = RwLock::new(client::producer(&options)?);
+        let topics = Topics::new(&options)?;
+        let shared = Shared { options, topics, producer, watchers: Mutex::new(HashMap::new()) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let shared = Arc::clone(&self.shared);
+        client::blocking(move || work(&shared)).await
+    }
+}
+
+impl Shared {
+    fn producer(&self) -> FutureProducer<Context> {
+        self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A producer that has failed for good is replaced; what it held is appended again by those who wait for it.
+    fn replace_if_fatal(&self, used: &FutureProducer<Context>) -> Result<bool, LogError> {
+        let Some((code, reason)) = used.client().fatal_error() else { return Ok(false) };
+        let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if std::ptr::eq(current.client().native_ptr(), used.client().native_ptr()) {
+            tracing::warn!(?code, reason, "the Kafka producer has failed; a new one takes over");
+            *current = client::producer(&self.options)?;
+        }
+        Ok(true)
+    }
+
+    fn watcher(&self, group: &Group) -> Result<Arc<BaseConsumer<Context>>, LogError> {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = watchers.get(group) {
+            return Ok(Arc::clone(known));
+        }
+        let watcher = Arc::new(client::watcher(&self.options, Some(group))?);
+        watchers.insert(group.clone(), Arc::clone(&watcher));
+        Ok(watcher)
+    }
+
+    fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let name = topic.to_string();
+        let ends = (0..self.topics.partitions(&name)?).map(|number| {
+            let (_, next) = self.topics.client().fetch_watermarks(&name, number, client::TIMEOUT).map_err(|error| {
+                failed(format!("ask for the end of {topic}/{number}"), error)
+            })?;
+            Ok(Position { partition: Partition { topic: topic.clone(), number }, next })
+        });
+        ends.collect()
+    }
+
+    fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let name = topic.to_string();
+        let operation = || format!("ask what {} has committed of {topic}", group.0);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&name, 0, self.topics.partitions(&name)? - 1);
+        let offsets = self.watcher(group)?.committed_offsets(list, client::TIMEOUT);
+        let offsets = offsets.map_err(|error| failed(operation(), error))?;
+        let mut positions = Vec::new();
+        for place in offsets.elements() {
+            place.error().map_err(|error| failed(operation(), error))?;
+            if let Offset::Offset(next) = place.offset() {
+                let partition = Partition { topic: topic.clone(), number: place.partition() };
+                positions.push(Position { partition, next });
+            }
+        }
+        Ok(positions)
+    }
+}
+
+/// Hands `message` to the producer; `None` when its queue has no room.
+fn enqueue(
+    producer: &FutureProducer<Context>,
+    topic: &str,
+    message: &Message,
+) -> Result<Option<DeliveryFuture>, KafkaError> {
+    let record = FutureRecord::to(topic)
+        .key(message.headers.node.as_bytes())
+        .payload(message.payload.as_ref())
+        .headers(headers::write(&message.headers));
+    match producer.send_result(record) {
+        Ok(delivery) => Ok(Some(delivery)),
+        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(None),
+        Err((error, _)) => Err(error),
+    }
+}
+
+/// Hands all to the producer, as it has room, and waits until each is acknowledged.
+async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Message]) -> Result<(), KafkaError> {
+    let mut waiting: Vec<DeliveryFuture> = Vec::new();
+    for message in messages {
+        let delivery = loop {
+            match enqueue(producer, topic, message)? {
+                Some(delivery) => break delivery,
+                None if waiting.is_empty() => return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
+                None => settle(std::mem::take(&mut waiting)).await?,
+            }
+        };
+        waiting.push(delivery);
+    }
+    settle(waiting).await
+}
+
+async fn settle(waiting: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
+    for outcome in join_all(waiting).await {
+        outcome.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    async fn append(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
+        let name = topic.to_string();
+        let operation = || format!("append to {topic}");
+        if !self.shared.topics.is_known(&name) {
+            let name = name.clone();
+            self.blocking(move |shared| shared.topics.ensure(&name)).await?;
+        }
+        let producer = self.shared.producer();
+        let patience = Duration::from_secs(self.shared.options.delivery_timeout_s);
+        match tokio::time::timeout(patience, deliver(&producer, &name, &messages)).await {
+            Ok(Ok(())) => {
+                appended("kafka", topic.table.name(), &messages);
+                Ok(())
+            }
+            Ok(Err(error)) if self.shared.replace_if_fatal(&producer)? => Err(failed_now(operation(), error)),
+            Ok(Err(error)) => Err(failed(operation(), error)),
+            Err(_) => Err(offline(operation(), patience)),
+        }
+    }
+
+    async fn subscribe(&self, group: &Group, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
+        let (group, topics) = (group.clone(), topics.to_vec());
+        let consumer = self.blocking(move |shared| {
+            for topic in &topics {
+                shared.topics.ensure(&topic.to_string())?;
+            }
+            KafkaConsumer::join(&shared.options, &group, &topics)
+        });
+        Ok(Box::new(consumer.await?))
+    }
+
+    async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let topic = topic.clone();
+        self.blocking(move |shared| shared.end(&topic)).await
+    }
+
+    async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let (group, topic) = (group.clone(), topic.clone());
+        self.blocking(move |shared| shared.committed(&group, &topic)).await
+    }
+}

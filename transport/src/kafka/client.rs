@@ -1,0 +1,215 @@
+//! Settings, logs and errors of librdkafka's clients.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::FutureProducer;
+
+use super::KafkaOptions;
+use crate::codec::MAX_PAYLOAD_BYTES;
+use crate::log::{Group, LogError};
+
+/// Longest wait for an answer to a question (metadata, offsets).
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// Room beside the payload: key and headers.
+const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + (48 << 10);
+/// Kilobytes of messages on their way, and of messages fetched ahead.
+const QUEUE_KBYTES: &str = "65536";
+
+/// What exactly-once rests on.
+const FIXED: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "group.id",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "request.required.acks",
+];
+
+/// Refuses properties that would break what this module promises.
+pub(super) fn check(options: &KafkaOptions) -> Result<(), LogError> {
+    match options.properties.keys().find(|name| FIXED.contains(&name.as_str())) {
+        Some(name) => Err(failed_for_good("use the Kafka properties", format!("{name} cannot be changed"))),
+        None => Ok(()),
+    }
+}
+
+fn config(options: &KafkaOptions, own: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.bootstrap_servers).set("client.id", &options.client_id);
+    config.set("reconnect.backoff.max.ms", "1000");
+    for (name, value) in own {
+        config.set(*name, *value);
+    }
+    for (name, value) in &options.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+pub(super) fn producer(options: &KafkaOptions) -> Result<FutureProducer<Context>, LogError> {
+    let largest = MAX_MESSAGE_BYTES.to_string();
+    let own = [
+        ("enable.idempotence", "true"),
+        ("enable.gapless.guarantee", "true"),
+        ("message.timeout.ms", "0"),
+        ("queue.buffering.max.kbytes", QUEUE_KBYTES),
+        ("message.max.bytes", largest.as_str()),
+        ("compression.type", "none"),
+        // As Java's clients place keys.
+        ("partitioner", "murmur2_random"),
+    ];
+    let made = config(options, &own).create_with_context(Context);
+    made.map_err(|error| failed("make the Kafka producer", error))
+}
+
+pub(super) fn admin(options: &KafkaOptions) -> Result<AdminClient<Context>, LogError> {
+    config(options, &[]).create_with_context(Context).map_err(|error| failed("make the Kafka admin client", error))
+}
+
+/// A client that asks, and joins nothing; about committed offsets only as `group`.
+pub(super) fn watcher(options: &KafkaOptions, group: Option<&Group>) -> Result<BaseConsumer<Context>, LogError> {
+    let mut config = config(options, &[("enable.auto.commit", "false"), ("allow.auto.create.topics", "false")]);
+    if let Some(group) = group {
+        config.set("group.id", &group.0);
+    }
+    config.create_with_context(Context).map_err(|error| failed("make a Kafka client", error))
+}
+
+pub(super) fn member(options: &KafkaOptions, group: &Group) -> ClientConfig {
+    let own = [
+        ("group.id", group.0.as_str()),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "earliest"),
+        ("allow.auto.create.topics", "false"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("queued.max.messages.kbytes", QUEUE_KBYTES),
+        ("fetch.wait.max.ms", "100"),
+    ];
+    config(options, &own)
+}
+
+/// Passes librdkafka's own messages on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // A broker that is away is told once by `note`; here it would be told at every attempt to reach it.
+    tracing::debug!(?level, facility, message, "librdkafka");
+}
+
+/// Whether all brokers were away when last heard of: told when it changes.
+static AWAY: Mutex<bool> = Mutex::new(false);
+
+pub(super) fn note(error: &KafkaError, reason: &str) {
+    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+        tracing::debug!(%error, reason, "Kafka");
+        return;
+    }
+    let mut away = AWAY.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*away {
+        tracing::warn!("no Kafka broker can be reached; trying again");
+    }
+    *away = true;
+}
+
+/// A broker has answered.
+pub(super) fn note_back() {
+    let mut away = AWAY.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::take(&mut *away) {
+        tracing::info!("a Kafka broker is back");
+    }
+}
+
+/// Runs `work` where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(failed_for_good("use Kafka while the program ends", error)),
+        },
+    }
+}
+
+/// The error of an operation; whether it may pass is told by its code.
+pub(super) fn failed(operation: impl Into<String>, error: KafkaError) -> LogError {
+    let retriable = is_retriable(&error);
+    LogError::Failed { operation: operation.into(), source: Box::new(error), retriable }
+}
+
+/// An error after which the operation can be tried at once.
+pub(super) fn failed_now(operation: impl Into<String>, error: KafkaError) -> LogError {
+    LogError::Failed { operation: operation.into(), source: Box::new(error), retriable: true }
+}
+
+pub(super) fn failed_for_good(
+    operation: impl Into<String>,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LogError {
+    LogError::Failed { operation: operation.into(), source: source.into(), retriable: false }
+}
+
+/// No broker has acknowledged in time.
+pub(super) fn offline(operation: impl Into<String>, waited: Duration) -> LogError {
+    let source = format!("no acknowledgement within {} s", waited.as_secs()).into();
+    LogError::Failed { operation: operation.into(), source, retriable: true }
+}
+
+/// What does not pass by waiting: the request itself is wrong, or not allowed.
+fn is_retriable(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => return false,
+        KafkaError::AdminOpCreation(_) => return false,
+        other => other.rdkafka_error_code(),
+    };
+    !matches!(
+        code,
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidMessage
+                | Code::InvalidMessageSize
+                | Code::InvalidTopic
+                | Code::InvalidPartitions
+                | Code::InvalidReplicationFactor
+                | Code::PolicyViolation
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::Authentication
+                | Code::UnsupportedVersion
+                | Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::FencedInstanceId
+        )
+    )
+}

@@ -1,0 +1,27 @@
+//! Names of this crate's metrics.
+//!
+//! The lag of a group is for its members to tell, from [`EventLog::end`](crate::EventLog::end) and
+//! [`EventLog::committed`](crate::EventLog::committed).
+
+/// Messages appended; labels `log` (`embedded`, `kafka`), `table`.
+pub const MESSAGES_APPENDED_TOTAL: &str = "kerntrail_transport_messages_appended_total";
+/// Bytes of their payloads; labels as above.
+pub const BYTES_APPENDED_TOTAL: &str = "kerntrail_transport_bytes_appended_total";
+/// Rows of those messages; labels as above.
+pub const EVENTS_IN_TOTAL: &str = "kerntrail_transport_events_in_total";
+/// Bytes that the embedded log holds.
+pub const HELD_BYTES: &str = "kerntrail_transport_held_bytes";
+/// Appends refused because the embedded log was full.
+pub const FULL_TOTAL: &str = "kerntrail_transport_full_total";
+/// Messages in the spool that the log behind it has not acknowledged yet.
+pub const SPOOL_LAG_MESSAGES: &str = "kerntrail_transport_lag_spool_messages";
+
+/// Counts what was appended to the log of kind `log`.
+pub(crate) fn appended(log: &'static str, table: &'static str, messages: &[crate::Message]) {
+    let labels = [("log", log), ("table", table)];
+    let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
+    let rows: u64 = messages.iter().map(|message| u64::from(message.headers.rows)).sum();
+    metrics::counter!(MESSAGES_APPENDED_TOTAL, &labels).increment(messages.len() as u64);
+    metrics::counter!(BYTES_APPENDED_TOTAL, &labels).increment(bytes as u64);
+    metrics::counter!(EVENTS_IN_TOTAL, &labels).increment(rows);
+}

@@ -1,0 +1,30 @@
+//! Appending until it succeeds.
+
+use std::time::Duration;
+
+use crate::log::{EventLog, LogError, Message, Topic};
+
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// Appends `messages`, and again as long as the log is full or fails in a way that may pass: backpressure.
+///
+/// A caller that must end sooner drops the future; the messages may then be in the log, or not.
+///
+/// Errors: only what trying again does not help.
+pub async fn append_patiently(log: &dyn EventLog, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
+    let mut delay = FIRST_DELAY;
+    loop {
+        // Copies headers only: payloads are shared.
+        match log.append(topic, messages.clone()).await {
+            Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
+                if delay == FIRST_DELAY {
+                    tracing::warn!(%topic, %error, "cannot append; trying again");
+                }
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_DELAY);
+    }
+}

@@ -1,0 +1,209 @@
+//! An event log behind a spool on disk: appended messages are safe at once and travel when the log behind takes them.
+//!
+//! Life of a message: it is appended to the spool (one fsync), and `append` returns; one task sends it on, in order,
+//! with the batch number it came with; once the log behind has acknowledged it, the spool's offset is committed and the
+//! message is removed. After a crash in between it is sent again, and consumers drop the number they have taken.
+//!
+//! Invariant: a message leaves the spool only once the log behind has it.
+//! Invariant: at the spool's bound `append` returns [`LogError::Full`]; nothing is dropped.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::embedded::{EmbeddedLog, EmbeddedOptions, OpenError};
+use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Polled, Position, Topic};
+use crate::metrics::SPOOL_LAG_MESSAGES;
+use crate::patience::append_patiently;
+
+/// Messages sent on at once.
+const MOST_SENT: usize = 512;
+/// How long one poll of the spool waits; it is woken sooner.
+const LONGEST_POLL: Duration = Duration::from_secs(5);
+const DELAY_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Where the spool lies and how much it holds.
+#[derive(Clone, Debug)]
+pub struct SpoolOptions {
+    /// Folder of the spool.
+    pub dir: PathBuf,
+    /// Bytes of messages that wait at most; beyond, `append` returns [`LogError::Full`].
+    pub max_bytes: u64,
+    /// Topics that are appended to. Others are refused.
+    pub topics: Vec<Topic>,
+}
+
+/// A log behind a spool. Reading goes to the log behind; only appends take the way through the spool.
+pub struct Spooled {
+    spool: EmbeddedLog,
+    behind: Arc<dyn EventLog>,
+    topics: Vec<Topic>,
+    forwarder: JoinHandle<()>,
+    /// Rises when messages were acknowledged.
+    progress: watch::Receiver<u64>,
+}
+
+impl Spooled {
+    /// Opens the spool and starts to send on what it holds.
+    ///
+    /// Errors: the spool cannot be opened, or its task cannot subscribe to it.
+    pub async fn start(options: SpoolOptions, behind: Arc<dyn EventLog>) -> Result<Self, SpoolError> {
+        let embedded = EmbeddedOptions { max_bytes: options.max_bytes, keep: Duration::ZERO, partitions: 1 };
+        let spool = EmbeddedLog::open(options.dir, embedded).await?;
+        let consumer = spool.subscribe(&forwarder(), &options.topics).await?;
+        let (moved, progress) = watch::channel(0);
+        let task = Forwarder { consumer, spool: spool.clone(), behind: Arc::clone(&behind), moved };
+        let forwarder = tokio::spawn(task.run());
+        Ok(Self { spool, behind, topics: options.topics, forwarder, progress })
+    }
+
+    /// Messages that the log behind has not acknowledged.
+    ///
+    /// Errors: the spool fails.
+    pub async fn waiting(&self) -> Result<u64, LogError> {
+        waiting(&self.spool, &self.topics).await
+    }
+
+    /// Returns once the log behind has all that was appended; for an orderly end, and for tests.
+    ///
+    /// Errors: the spool fails.
+    pub async fn flush(&self) -> Result<(), LogError> {
+        let mut progress = self.progress.clone();
+        loop {
+            progress.mark_unchanged();
+            if self.waiting().await? == 0 {
+                return Ok(());
+            }
+            if progress.changed().await.is_err() {
+                let source = "the task that sends has ended".into();
+                return Err(LogError::Failed { operation: "send what is spooled".into(), source, retriable: false });
+            }
+        }
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        self.forwarder.abort();
+    }
+}
+
+/// Why the spool cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// It cannot be opened.
+    #[error("cannot open the spool")]
+    Open(#[from] OpenError),
+    /// Its task cannot read it.
+    #[error("cannot read the spool")]
+    Read(#[from] LogError),
+}
+
+fn forwarder() -> Group {
+    Group("forwarder".to_owned())
+}
+
+async fn waiting(spool: &EmbeddedLog, topics: &[Topic]) -> Result<u64, LogError> {
+    let mut total = 0;
+    for topic in topics {
+        let ends = spool.end(topic).await?;
+        let committed = spool.committed(&forwarder(), topic).await?;
+        for end in ends {
+            let read = committed.iter().find(|position| position.partition == end.partition);
+            total += end.next.saturating_sub(read.map_or(0, |position| position.next)).max(0) as u64;
+        }
+    }
+    Ok(total)
+}
+
+struct Forwarder {
+    consumer: Box<dyn Consumer>,
+    spool: EmbeddedLog,
+    behind: Arc<dyn EventLog>,
+    moved: watch::Sender<u64>,
+}
+
+impl Forwarder {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.send_some().await {
+                // The messages stay in the spool, which fills up and says so: nothing is skipped.
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "cannot send what is spooled; trying again");
+                tokio::time::sleep(DELAY_AFTER_FAILURE).await;
+            }
+        }
+    }
+
+    async fn send_some(&mut self) -> Result<(), LogError> {
+        let messages = match self.consumer.poll(MOST_SENT, LONGEST_POLL).await {
+            Ok(Polled::Messages(messages)) => messages,
+            Ok(Polled::Assigned(_) | Polled::Revoked(_)) => return Ok(()),
+            Err(LogError::Damaged { partition, offset, reason }) => {
+                tracing::error!(%partition, offset, reason, "a damaged message in the spool is left out");
+                return self.done(vec![Position { partition, next: offset + 1 }]).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut parts: BTreeMap<Partition, (Vec<Message>, [i64; 2])> = BTreeMap::new();
+        for delivered in messages {
+            let offset = delivered.offset;
+            let (batch, span) = parts.entry(delivered.partition).or_insert_with(|| (Vec::new(), [offset; 2]));
+            batch.push(delivered.message);
+            span[1] = offset + 1;
+        }
+        let mut failure = None;
+        for (partition, (batch, [first, next])) in parts {
+            let sent = match &failure {
+                None => append_patiently(self.behind.as_ref(), &partition.topic, batch).await,
+                Some(_) => Ok(()),
+            };
+            match (sent, &failure) {
+                (Ok(()), None) => self.done(vec![Position { partition, next }]).await?,
+                (sent, _) => {
+                    // Read again what was not sent.
+                    self.consumer.seek(&Position { partition, next: first }).await?;
+                    failure = failure.or(sent.err());
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn done(&mut self, positions: Vec<Position>) -> Result<(), LogError> {
+        self.consumer.commit(&positions).await?;
+        let topics: Vec<Topic> = positions.into_iter().map(|position| position.partition.topic).collect();
+        let left = waiting(&self.spool, &topics).await?;
+        metrics::gauge!(SPOOL_LAG_MESSAGES, "table" => topics.first().map_or("", |topic| topic.table.name())).set(left as f64);
+        self.moved.send_modify(|count| *count += 1);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventLog for Spooled {
+    async fn append(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
+        if !self.topics.contains(topic) {
+            let source = "the spool does not send this topic on".into();
+            return Err(LogError::Failed { operation: format!("append to {topic}"), source, retriable: false });
+        }
+        self.spool.append(topic, messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
+        self.behind.subscribe(group, topics).await
+    }
+
+    async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.behind.end(topic).await
+    }
+
+    async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.behind.committed(group, topic).await
+    }
+}
