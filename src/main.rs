@@ -1,1 +1,62 @@
-fn main() {}
+//! kerntrail's command line: reads the configuration and hands over to one file per subcommand.
+//!
+//! Exit codes: 0 ok, 1 failed, 2 wrong usage.
+
+mod cli;
+mod commands;
+mod config;
+mod logging;
+mod parts;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cli::{Action, Cli, ConfigAction};
+use config::{Config, ConfigError, Overrides};
+
+const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
+
+fn main() -> ExitCode {
+    // One provider of cryptography for every TLS client of the process; a second call would only say so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (cli, overrides) = cli::parse();
+    match start(cli, &overrides) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kerntrail: {error:#}");
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    let file = config_file(cli.config);
+    let config = config::load(file.as_deref(), overrides)?;
+    if let Action::Config(ConfigAction::Show) = cli.action {
+        return commands::config::show(&config);
+    }
+    logging::start(&config.logging)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(dispatch(cli.action, config, file.as_deref()))?;
+    // What still runs in the background is not waited for: everything that matters was drained.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+fn config_file(given: Option<PathBuf>) -> Option<PathBuf> {
+    given.or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()))
+}
+
+async fn dispatch(action: Action, config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Run => commands::run::run(config).await,
+        Action::Query(query) => commands::query::run(&config, query).await,
+        Action::Tree(story) => commands::story::tree(&config, story).await,
+        Action::Timeline(story) => commands::story::timeline(&config, story).await,
+        Action::Replay(replay) => commands::replay::run(&config, replay).await,
+        Action::Rules(rules) => commands::rules::run(&config, rules).await,
+        Action::Sinks(sinks) => commands::sinks::run(&config, sinks).await,
+        Action::Lake(lake) => commands::lake::run(&config, lake).await,
+        Action::Config(_) => commands::config::check(&config, file),
+    }
+}

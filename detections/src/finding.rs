@@ -89,6 +89,18 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Title of its rule.
+    pub(crate) fn rule_title(&self) -> &str {
+        self.own.rule_name.as_deref().unwrap_or_default()
+    }
+
+    /// What happened, in a sentence.
+    pub(crate) fn message(&self) -> &str {
+        self.own.message.as_deref().unwrap_or_default()
+    }
+}
+
 /// "title: first command -> last command, in pod namespace/name".
 fn message(rule: &Rule, events: &[Match]) -> String {
     let mut commands: Vec<String> = events.iter().filter_map(what).collect();

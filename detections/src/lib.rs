@@ -12,6 +12,7 @@ mod metrics;
 pub mod rules;
 mod sequence;
 mod state;
+pub mod testing;
 
 pub use detector::{DetectError, Detector, DetectorConfig};
 pub use rules::{Rule, RuleError, RuleKind, Rules};

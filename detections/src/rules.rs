@@ -12,7 +12,7 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::RuleId;
 use rsigma_ir::{LowerOptions, lower_rule};
 use rsigma_parser::{
-    CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule, WindowMode, parse_sigma_yaml,
+    ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule, WindowMode, parse_sigma_yaml,
 };
 use sha2::{Digest, Sha256};
 
@@ -333,10 +333,13 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
     match &correlation.condition {
         CorrelationCondition::Extended(_) => Some("a condition of a temporal correlation".into()),
         CorrelationCondition::Threshold { predicates, .. } => {
-            let whole = predicates.iter().all(|(operator, count)| {
-                *count == correlation.rules.len() as u64 && matches!(operator, rsigma_parser::ConditionOperator::Gte | rsigma_parser::ConditionOperator::Eq)
-            });
-            (!whole).then(|| "a temporal correlation of fewer rules than it names".into())
+            let all = correlation.rules.len() as u64;
+            // The parser's form of no condition: every rule once.
+            let none = predicates.as_slice() == [(ConditionOperator::Gte, 1)];
+            let whole = |(operator, count): &(ConditionOperator, u64)| {
+                *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
+            };
+            (!none && !predicates.iter().all(whole)).then(|| "a temporal correlation of fewer rules than it names".into())
         }
     }
 }

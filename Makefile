@@ -1,0 +1,36 @@
+# kerntrail: `make run` builds and starts everything on this machine, `make test` runs every test.
+CARGO ?= cargo
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.PHONY: run build deps test test-deps lint docs bench clean
+.DEFAULT_GOAL := build
+
+deps: ## the system packages that the build needs
+	@deploy/install-deps.sh build
+
+build: deps ## the program: target/release/kerntrail
+	$(CARGO) build --release --locked
+
+run: build ## everything on this machine
+	@echo "kerntrail starts; ask it from another terminal: target/release/kerntrail query \"show tables\""
+	@exec target/release/kerntrail run $(RUN)
+
+test-deps: deps
+	@tests/testbed/install.sh
+
+# Debug assertions and incremental state would only cost here: tests use the profile of the program.
+test: test-deps ## every test
+	$(CARGO) test --release --locked --workspace $(TEST)
+
+lint: deps ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+docs: ## writes docs/tables.md and docs/configuration.md again
+	KERNTRAIL_WRITE_DOCS=1 $(CARGO) test --release --locked -p kerntrail-schemas -p kerntrail is_current
+
+bench: build test-deps ## measures, beside peers in the same run
+	@bench/run.sh
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,256 @@
+//! The schedule: every interval, each rule looks at the rows that its tables took since its cursor.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
+use kerntrail_lake::{Lake, LakeError};
+use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::{SCHEMA_VERSION, Table};
+use kerntrail_transport::codec::{self, CodecError};
+use kerntrail_transport::{EventLog, Headers, LogError, Message, Topic};
+use tokio_util::sync::CancellationToken;
+
+use crate::evaluate::{matches, session};
+use crate::finding::{self, Finding, Writer};
+use crate::metrics;
+use crate::rules::{Rule, RuleKind, Rules};
+use crate::sequence::{RowsOf, completed};
+use crate::state::{Outbox, State, StateError};
+
+/// Most findings in one message, so that it stays below the log's bound.
+const MOST_IN_MESSAGE: usize = 256;
+
+/// Settings of the detector.
+#[derive(Clone, Debug)]
+pub struct DetectorConfig {
+    /// How often rules look for new rows.
+    pub interval: Duration,
+    /// Folder of the detector's state.
+    pub state_dir: PathBuf,
+    /// Whose findings.
+    pub tenant: String,
+    /// Name of this detector, part of the findings' stream.
+    pub node: String,
+    /// Cluster written into findings; that of the events where absent.
+    pub cluster: Option<String>,
+}
+
+/// Why a pass failed; the next one starts where this one did.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// The lake cannot be read.
+    #[error("cannot read the rows of {table} for rules")]
+    Lake {
+        /// The table.
+        table: Table,
+        /// Why.
+        #[source]
+        source: LakeError,
+    },
+    /// A rule's query failed.
+    #[error("cannot evaluate the rule \"{title}\"")]
+    Evaluate {
+        /// The rule.
+        title: String,
+        /// Why.
+        #[source]
+        source: DataFusionError,
+    },
+    /// Findings cannot be made into a message.
+    #[error("cannot encode findings")]
+    Encode(#[source] CodecError),
+    /// Findings cannot be made into rows.
+    #[error("cannot make rows of findings")]
+    Rows(#[source] arrow::error::ArrowError),
+    /// Findings cannot be appended to the event log.
+    #[error("cannot append findings to the event log")]
+    Append(#[source] LogError),
+    /// The stored payload of findings is no base64.
+    #[error("the outbox of findings is damaged")]
+    Outbox(#[source] base64::DecodeError),
+    /// The state file failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Runs rules on what arrives in the lake.
+pub struct Detector {
+    rules: Rules,
+    lake: Arc<Lake>,
+    log: Arc<dyn EventLog>,
+    config: DetectorConfig,
+    writer: Writer,
+    session: SessionContext,
+}
+
+impl Detector {
+    /// A detector of `rules` over `lake`, whose findings go to `log`.
+    pub fn new(rules: Rules, lake: Arc<Lake>, log: Arc<dyn EventLog>, config: DetectorConfig) -> Self {
+        let writer = Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
+        Self { rules, lake, log, config, writer, session: session() }
+    }
+
+    /// Runs until `cancel`; a failed pass is told and tried again.
+    ///
+    /// Without a state file, rules start with the rows that the lake holds then.
+    pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
+        let mut ticks = tokio::time::interval(self.config.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.pass().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "rules could not run; trying again");
+            }
+        }
+    }
+
+    /// Looks once at what is new; returns the number of findings.
+    pub async fn pass(&self) -> Result<usize, DetectError> {
+        let path = self.config.state_dir.join("detector.json");
+        let mut state = State::read(&path)?.unwrap_or_default();
+        self.send(&mut state, &path).await?;
+        let fresh = self.fresh(&mut state).await?;
+        if fresh.added.is_empty() {
+            // A version without rows (a compaction) still moves the cursor.
+            if fresh.moved {
+                state.write(&path)?;
+            }
+            return Ok(0);
+        }
+        let mut findings = Vec::new();
+        for rule in self.rules.iter() {
+            let found = self.evaluate(rule, &fresh, &mut state).await;
+            findings.extend(found.map_err(|source| DetectError::Evaluate { title: rule.title.clone(), source })?);
+        }
+        let count = findings.len();
+        self.store_and_send(findings, state, &path).await?;
+        Ok(count)
+    }
+
+    /// What the rules' tables took since the cursors, which move on in `state`.
+    async fn fresh(&self, state: &mut State) -> Result<Fresh, DetectError> {
+        let mut fresh = Fresh::default();
+        for table in self.rules.tables() {
+            let failed = |source| DetectError::Lake { table, source };
+            let Some(handle) = self.lake.existing(table).await.map_err(failed)? else { continue };
+            let cursor = state.cursors.get(table.name()).copied();
+            metrics::lag(table, handle.version() - cursor.unwrap_or(-1));
+            fresh.all.insert(table, handle.provider());
+            if cursor == Some(handle.version()) {
+                continue;
+            }
+            let added = match handle.added_since(cursor).await {
+                Ok(added) => added,
+                Err(LakeError::CursorTooOld { oldest, .. }) => {
+                    self.tell_gap(table, cursor, oldest);
+                    handle.added_since(Some(oldest)).await.map_err(failed)?
+                }
+                Err(LakeError::CursorAhead { .. }) => handle.added_since(None).await.map_err(failed)?,
+                Err(error) => return Err(failed(error)),
+            };
+            state.cursors.insert(table.name().to_owned(), added.to_version);
+            fresh.moved = true;
+            if let Some(rows) = added.rows {
+                fresh.added.insert(table, rows);
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn tell_gap(&self, table: Table, cursor: Option<i64>, oldest: i64) {
+        metrics::gap(table);
+        tracing::warn!(%table, cursor, oldest, "rules missed rows: the lake no longer knows what it took after the cursor");
+    }
+
+    async fn evaluate(&self, rule: &Rule, fresh: &Fresh, state: &mut State) -> Result<Vec<Finding>, DataFusionError> {
+        match &rule.kind {
+            RuleKind::Single(step) => {
+                let Some(rows) = fresh.added.get(&step.table) else { return Ok(Vec::new()) };
+                let mut found = matches(&self.session, Arc::clone(rows), step, &[], None).await?;
+                found.sort_by_key(|event| event.order);
+                Ok(found.into_iter().filter_map(|event| Finding::new(rule, &[event], &self.writer)).collect())
+            }
+            RuleKind::Sequence(sequence) => {
+                let chains = completed(&self.session, sequence, &fresh.added, &fresh.all).await?;
+                let found = chains.iter().filter_map(|events| Finding::new(rule, events, &self.writer));
+                Ok(found
+                    .filter(|finding| {
+                        state.is_new_sequence(rule.id.as_str(), &finding.group, finding.first_us, finding.last_us)
+                    })
+                    .collect())
+            }
+        }
+    }
+
+    /// Stores the cursors together with the findings up to them, then sends the findings.
+    async fn store_and_send(&self, findings: Vec<Finding>, mut state: State, path: &Path) -> Result<(), DetectError> {
+        for chunk in findings.chunks(MOST_IN_MESSAGE) {
+            state.last_batch += 1;
+            state.outbox.push(outbox(state.last_batch, chunk)?);
+        }
+        state.write(path)?;
+        self.send(&mut state, path).await?;
+        for finding in &findings {
+            metrics::finding(finding.rule_title());
+            tracing::info!(finding = %finding.id, "{}", finding.message());
+        }
+        Ok(())
+    }
+
+    /// Appends what the outbox holds and empties it.
+    async fn send(&self, state: &mut State, path: &Path) -> Result<(), DetectError> {
+        if state.outbox.is_empty() {
+            return Ok(());
+        }
+        let messages = state.outbox.iter().map(|outbox| self.message(outbox)).collect::<Result<_, _>>()?;
+        let topic = Topic { tenant: self.config.tenant.clone(), table: Table::Findings };
+        self.log.append(&topic, messages).await.map_err(DetectError::Append)?;
+        state.outbox.clear();
+        Ok(state.write(path)?)
+    }
+
+    fn message(&self, outbox: &Outbox) -> Result<Message, DetectError> {
+        let headers = Headers {
+            schema_version: SCHEMA_VERSION,
+            node: self.config.node.clone(),
+            stream: self.writer.stream.clone(),
+            batch: outbox.batch,
+            rows: outbox.rows,
+            seq_range: outbox.seq_range,
+        };
+        let payload = BASE64.decode(&outbox.payload).map_err(DetectError::Outbox)?;
+        Ok(Message { headers, payload: Bytes::from(payload) })
+    }
+}
+
+/// New rows and all rows, by table.
+#[derive(Default)]
+struct Fresh {
+    added: RowsOf,
+    all: BTreeMap<Table, Arc<dyn TableProvider>>,
+    /// Whether a cursor moved.
+    moved: bool,
+}
+
+fn outbox(batch: i64, findings: &[Finding]) -> Result<Outbox, DetectError> {
+    let rows = finding::rows(findings).map_err(DetectError::Rows)?;
+    let payload = codec::encode(&rows).map_err(DetectError::Encode)?;
+    let numbers = || findings.iter().map(|finding| finding.seq);
+    Ok(Outbox {
+        batch,
+        rows: findings.len() as u32,
+        seq_range: (numbers().min().unwrap_or_default(), numbers().max().unwrap_or_default()),
+        payload: BASE64.encode(payload),
+    })
+}

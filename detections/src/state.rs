@@ -1,0 +1,142 @@
+//! What the detector must not forget: cursors, findings that are on their way, findings that overlap later ones.
+//!
+//! One JSON file, replaced whole. Life of a pass: evaluate -> store cursors and outbox -> append the outbox to the
+//! event log -> store the empty outbox. After a crash the outbox is appended again with the same batch numbers, which
+//! every consumer drops if it has them already.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most findings remembered for telling an overlap.
+const MOST_RECENT: usize = 10_000;
+
+/// The detector's state.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// For each table the last version that rules have read.
+    pub(crate) cursors: BTreeMap<String, i64>,
+    /// Number of the last batch of findings.
+    pub(crate) last_batch: i64,
+    /// Findings that may not be in the event log yet.
+    pub(crate) outbox: Vec<Outbox>,
+    /// Sequences found lately, oldest first.
+    recent: Vec<Recent>,
+}
+
+/// One message of findings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Outbox {
+    pub(crate) batch: i64,
+    pub(crate) rows: u32,
+    pub(crate) seq_range: (i64, i64),
+    /// The encoded rows, base64.
+    pub(crate) payload: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Recent {
+    rule: String,
+    group: String,
+    first_us: i64,
+    last_us: i64,
+}
+
+/// The state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It cannot be read or written.
+    #[error("cannot {operation} the detector's state {}", path.display())]
+    File {
+        /// `read` or `write`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("the detector's state {} is damaged; move it away and rules start at the lake's present versions", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl State {
+    /// Reads `path`; none where there is no file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StateError::Damaged { path: path.to_owned(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError::File { operation: "read", path: path.to_owned(), source }),
+        }
+    }
+
+    /// Replaces the file at `path`.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), StateError> {
+        let failed = |source| StateError::File { operation: "write", path: path.to_owned(), source };
+        let bytes = serde_json::to_vec(self).map_err(|source| StateError::Damaged { path: path.to_owned(), source })?;
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        let new = path.with_extension("new");
+        std::fs::write(&new, bytes).map_err(failed)?;
+        std::fs::File::open(&new).and_then(|file| file.sync_all()).map_err(failed)?;
+        std::fs::rename(&new, path).map_err(failed)
+    }
+
+    /// Remembers a sequence; false when one of the same rule and group overlaps it in time, so that it is no new finding.
+    pub(crate) fn is_new_sequence(&mut self, rule: &str, group: &str, first_us: i64, last_us: i64) -> bool {
+        let overlaps = |have: &Recent| {
+            have.rule == rule && have.group == group && have.first_us <= last_us && first_us <= have.last_us
+        };
+        if self.recent.iter().any(overlaps) {
+            return false;
+        }
+        self.recent.push(Recent { rule: rule.to_owned(), group: group.to_owned(), first_us, last_us });
+        let surplus = self.recent.len().saturating_sub(MOST_RECENT);
+        self.recent.drain(..surplus);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_new_unless_it_overlaps_one_of_its_group() {
+        let mut state = State::default();
+        let cases = [
+            ("a", "g", 10, 20, true),
+            ("a", "g", 20, 30, false),
+            ("a", "g", 5, 40, false),
+            ("a", "h", 15, 16, true),
+            ("b", "g", 15, 16, true),
+            ("a", "g", 21, 30, true),
+        ];
+        for (rule, group, first, last, new) in cases {
+            assert_eq!(state.is_new_sequence(rule, group, first, last), new, "{rule} {group} {first}..{last}");
+        }
+    }
+
+    #[test]
+    fn the_state_survives_and_damage_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/state.json");
+        assert!(State::read(&path).unwrap().is_none());
+        let state = State { cursors: BTreeMap::from([("process_events".into(), 7)]), last_batch: 3, ..State::default() };
+        state.write(&path).unwrap();
+        assert_eq!(State::read(&path).unwrap().unwrap().cursors, state.cursors);
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(State::read(&path), Err(StateError::Damaged { .. })));
+    }
+}

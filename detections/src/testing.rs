@@ -1,0 +1,175 @@
+//! Tests that a rule's file carries: events, and how many findings of the file's rules they make.
+//!
+//! ```yaml
+//! kerntrail:
+//!   tests:
+//!     - name: what is tested
+//!       finds: 1
+//!       events:
+//!         - {table: process_events, activity: exec, at: 0, args: [sh]}   # at: seconds; other keys are columns
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::json::ReaderBuilder;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use kerntrail_schemas::Table;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::evaluate::{matches, session};
+use crate::rules::{Rule, RuleError, RuleKind, Rules};
+use crate::sequence::{RowsOf, completed};
+
+/// Time of an event at 0.
+const BEGIN_US: i64 = 1_767_225_600_000_000;
+
+/// One test and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The test's name.
+    pub name: String,
+    /// Findings that the test asks for.
+    pub expected: usize,
+    /// Titles of the rules that made a finding.
+    pub found: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether as many findings were made as asked for.
+    pub fn passed(&self) -> bool {
+        self.found.len() == self.expected
+    }
+}
+
+/// Why a test could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The file's rules are wrong.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The file's tests are wrong.
+    #[error("{file}: the tests are wrong: {reason}")]
+    Tests {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A rule's query failed.
+    #[error("test \"{name}\" could not be evaluated")]
+    Evaluate {
+        /// The test.
+        name: String,
+        /// Why.
+        #[source]
+        source: datafusion::error::DataFusionError,
+    },
+}
+
+#[derive(Deserialize)]
+struct Document {
+    kerntrail: Option<Section>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    tests: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Test {
+    name: String,
+    finds: usize,
+    events: Vec<Map<String, Value>>,
+}
+
+/// Runs the tests of the file `path` with the content `text`.
+pub async fn run(path: &Path, text: &str) -> Result<Vec<Outcome>, TestError> {
+    let mut rules = Rules::default();
+    rules.add_file(path, text)?;
+    let mut outcomes = Vec::new();
+    for test in tests(path, text)? {
+        let rows = rows(&test).map_err(|reason| TestError::Tests { file: path.display().to_string(), reason })?;
+        let mut found = Vec::new();
+        for rule in rules.iter() {
+            let count = count(rule, &rows).await;
+            let count = count.map_err(|source| TestError::Evaluate { name: test.name.clone(), source })?;
+            found.extend(std::iter::repeat_n(rule.title.clone(), count));
+        }
+        outcomes.push(Outcome { name: test.name, expected: test.finds, found });
+    }
+    Ok(outcomes)
+}
+
+fn tests(path: &Path, text: &str) -> Result<Vec<Test>, TestError> {
+    let wrong = |error: serde_yaml_ng::Error| TestError::Tests { file: path.display().to_string(), reason: error.to_string() };
+    let mut tests = Vec::new();
+    for document in serde_yaml_ng::Deserializer::from_str(text) {
+        let document = Document::deserialize(document).map_err(wrong)?;
+        tests.extend(document.kerntrail.into_iter().flat_map(|section| section.tests));
+    }
+    Ok(tests)
+}
+
+/// The test's events as rows; every table that is not mentioned is empty.
+fn rows(test: &Test) -> Result<RowsOf, String> {
+    let mut by_table: BTreeMap<Table, Vec<Value>> = BTreeMap::new();
+    for (seq, event) in test.events.iter().enumerate() {
+        let (table, row) = row(seq, event.clone()).map_err(|reason| format!("test \"{}\", event {}: {reason}", test.name, seq + 1))?;
+        by_table.entry(table).or_default().push(row);
+    }
+    let tables = Table::ALL.iter().map(|table| {
+        let rows = by_table.remove(table).unwrap_or_default();
+        Ok((*table, provider(table.schema(), &rows).map_err(|error| format!("test \"{}\": {error}", test.name))?))
+    });
+    tables.collect()
+}
+
+fn row(seq: usize, mut event: Map<String, Value>) -> Result<(Table, Value), String> {
+    let table = event.remove("table").and_then(|name| name.as_str().map(str::to_owned)).ok_or("names no table")?;
+    let table: Table = table.parse().map_err(|error: kerntrail_schemas::tables::UnknownTable| error.to_string())?;
+    let at = event.remove("at").map_or(Some(seq as f64), |at| at.as_f64()).ok_or("`at` is no number of seconds")?;
+    let columns = table.columns();
+    if let Some(unknown) = event.keys().find(|key| !columns.iter().any(|column| column.name == key.as_str())) {
+        return Err(format!("{table} has no column `{unknown}`"));
+    }
+    if let (None, Some(args)) = (event.get("cmd_line"), event.get("args").and_then(Value::as_array)) {
+        let words: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
+        event.insert("cmd_line".into(), words.join(" ").into());
+    }
+    event.insert("time".into(), micros(at).into());
+    for (column, value) in [("stream", Value::from("test")), ("node", "node".into()), ("cpu", 0.into()), ("seq", seq.into())] {
+        event.entry(column).or_insert(value);
+    }
+    Ok((table, Value::Object(event)))
+}
+
+fn micros(at: f64) -> i64 {
+    BEGIN_US + (at * 1e6) as i64
+}
+
+fn provider(schema: SchemaRef, rows: &[Value]) -> Result<Arc<dyn TableProvider>, arrow::error::ArrowError> {
+    let mut decoder = ReaderBuilder::new(Arc::clone(&schema)).build_decoder()?;
+    decoder.serialize(rows)?;
+    let batches = decoder.flush()?.into_iter().collect();
+    let table = MemTable::try_new(schema, vec![batches]);
+    Ok(Arc::new(table.map_err(|error| arrow::error::ArrowError::ExternalError(Box::new(error)))?))
+}
+
+async fn count(rule: &Rule, rows: &RowsOf) -> Result<usize, datafusion::error::DataFusionError> {
+    let session = session();
+    match &rule.kind {
+        RuleKind::Single(step) => match rows.get(&step.table) {
+            Some(rows) => Ok(matches(&session, Arc::clone(rows), step, &[], None).await?.len()),
+            None => Ok(0),
+        },
+        RuleKind::Sequence(sequence) => Ok(completed(&session, sequence, rows, rows).await?.len()),
+    }
+}

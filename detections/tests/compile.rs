@@ -1,0 +1,101 @@
+//! What a rule can and cannot say: matched rows by rule, and errors that name what cannot be expressed.
+
+use std::path::Path;
+
+use kerntrail_detections::{Rules, testing};
+
+/// A rule over `process_events` with the given detection (YAML) and one event; `finds` says whether it matches.
+fn document(detection: &str, event: &str, finds: usize) -> String {
+    format!(
+        "title: t\nid: rule-1\nlogsource: {{category: process_events}}\ndetection:\n{detection}\n\
+         kerntrail:\n  tests:\n    - name: n\n      finds: {finds}\n      events:\n        - {{table: process_events, {event}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn modifiers_and_conditions() {
+    let cases: &[(&str, &str, usize)] = &[
+        // Strings are compared without case, lists by any item.
+        ("  s: {process_path: /BIN/sh}\n  condition: s", "process_path: /bin/sh", 1),
+        ("  s: {process_path|cased: /BIN/sh}\n  condition: s", "process_path: /bin/sh", 0),
+        ("  s: {args: -C}\n  condition: s", "args: [sh, -c, x y]", 1),
+        ("  s: {args: 'x'}\n  condition: s", "args: [sh, -c, x y]", 0),
+        ("  s: {args|contains: ' '}\n  condition: s", "args: [sh, -c, x y]", 1),
+        ("  s: {args|startswith: 'x'}\n  condition: s", "args: [sh, xy]", 1),
+        ("  s: {args|contains|all: [a, b]}\n  condition: s", "args: [xa, xb]", 1),
+        ("  s: {args|contains|all: [a, c]}\n  condition: s", "args: [xa, xb]", 0),
+        ("  s: {args: 1}\n  condition: s", "args: [nsenter, -t, '1']", 1),
+        // Wildcards, and characters that SQL's LIKE would take for wildcards.
+        ("  s: {cmd_line: 'a*c?'}\n  condition: s", "cmd_line: a b cd", 1),
+        ("  s: {cmd_line|contains: '100%_'}\n  condition: s", "cmd_line: x 100%_ y", 1),
+        ("  s: {cmd_line|contains: '100%_'}\n  condition: s", "cmd_line: x 1000a y", 0),
+        ("  s: {cmd_line|endswith: '\\\\n'}\n  condition: s", "cmd_line: 'a\\n'", 1),
+        ("  s: {cmd_line|re: '^a.{2}d$'}\n  condition: s", "cmd_line: abcd", 1),
+        ("  s: {cmd_line|re: '^A'}\n  condition: s", "cmd_line: abcd", 0),
+        ("  s: {cmd_line|re|i: '^A'}\n  condition: s", "cmd_line: abcd", 1),
+        // Numbers and booleans.
+        ("  s: {pid|gt: 5}\n  condition: s", "pid: 6", 1),
+        ("  s: {pid|lte: 5}\n  condition: s", "pid: 6", 0),
+        ("  s: {pid: 6}\n  condition: s", "pid: 6", 1),
+        ("  s: {in_host_mnt_ns: true}\n  condition: s", "in_host_mnt_ns: true", 1),
+        // A missing field is no match; negation applies after that.
+        ("  s: {cwd: /x}\n  condition: s", "pid: 1", 0),
+        ("  s: {cwd: /x}\n  condition: not s", "pid: 1", 1),
+        ("  s: {cwd: null}\n  condition: s", "pid: 1", 1),
+        ("  s: {cwd|exists: false}\n  condition: s", "pid: 1", 1),
+        ("  s: {cwd|exists: true}\n  condition: s", "cwd: /", 1),
+        // Selectors.
+        ("  a1: {pid: 1}\n  a2: {pid: 2}\n  condition: 1 of a*", "pid: 2", 1),
+        ("  a1: {pid: 1}\n  a2: {uid: 2}\n  condition: all of them", "pid: 1, uid: 2", 1),
+        ("  a1: {pid: 1}\n  a2: {uid: 2}\n  condition: all of them", "pid: 1, uid: 3", 0),
+        ("  a1: {pid: 1}\n  a2: {uid: 2}\n  condition: a1 and not a2", "pid: 1", 1),
+        ("  s: [{pid: 1}, {uid: 2}]\n  condition: s", "uid: 2", 1),
+        // Keywords are looked for in every text.
+        ("  s: ['needle']\n  condition: s", "cmd_line: a needle in hay", 1),
+        ("  s: ['needle']\n  condition: s", "cmd_line: hay", 0),
+        // Sigma's own names of fields.
+        ("  s: {Image|endswith: /sh, ParentImage: /init}\n  condition: s", "process_path: /bin/sh, parent_path: /init", 1),
+        ("  s: {ParentCommandLine|contains: 'a b'}\n  condition: s", "parent_args: [a, b]", 1),
+    ];
+    for (detection, event, finds) in cases {
+        let text = document(detection, event, *finds);
+        let outcomes = testing::run(Path::new("case.yml"), &text).await.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        assert!(outcomes[0].passed(), "{:?}\n{text}", outcomes[0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_expressed_is_named() {
+    let source = "logsource: {category: process_creation}";
+    let rule = |detection: &str| format!("title: t\nid: rule-1\n{source}\ndetection:\n  s: {detection}\n  condition: s\n");
+    let correlation = |body: &str| format!("{}---\ntitle: c\nid: rule-2\ncorrelation:\n  timespan: 1m\n  group-by: [node]\n{body}", rule("{pid: 1}").replace("title: t", "title: t\nname: a"));
+    let cases = [
+        (rule("{Imag: x}"), "has no field `Imag`; did you mean `Image`?"),
+        (rule("{cmd_line|base64: x}"), "field `cmd_line`: an encoding modifier"),
+        (rule("{pid|cidr: 10.0.0.0/99}"), "`10.0.0.0/99` is no network"),
+        (rule("{cmd_line|re: '('}"), "is no regular expression"),
+        (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
+        (rule("{cmd_line|gt: 3}"), "field `cmd_line`: holds no number"),
+        (rule("{pid: 1}").replace(source, "logsource: {product: windows, category: process_creation}"), "product `windows`"),
+        (rule("{pid: 1}").replace(source, "logsource: {category: dns_query}"), "category `dns_query`"),
+        (rule("{pid: 1}").replace(source, "logsource: {product: linux, service: auditd}"), "service `auditd`"),
+        (rule("{pid: 1}").replace("id: rule-1\n", ""), "has no id"),
+        (correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"), "correlation type `event_count` cannot be expressed"),
+        (correlation("  type: temporal\n  rules: [a, b]\n"), "names the rule `b`, which this file does not have"),
+        (correlation("  type: temporal\n  rules: [a]\n").replace("[node]", "[nod]"), "has no field `nod`; did you mean `node`?"),
+    ];
+    for (text, expected) in cases {
+        let error = Rules::default().add_file(Path::new("dir/case.yml"), &text).expect_err(&text);
+        let chain = format!("{:#}", anyhow::Error::from(error));
+        assert!(chain.starts_with("dir/case.yml: ") && chain.contains(expected), "{chain}\n{text}");
+    }
+}
+
+#[test]
+fn an_id_is_used_once() {
+    let text = "title: t\nid: rule-1\nlogsource: {category: process_events}\ndetection:\n  s: {pid: 1}\n  condition: s\n";
+    let mut rules = Rules::default();
+    rules.add_file(Path::new("a.yml"), text).unwrap();
+    let error = rules.add_file(Path::new("b.yml"), text).unwrap_err().to_string();
+    assert!(error.contains("b.yml") && error.contains("has the id rule-1 of another rule"), "{error}");
+}

@@ -1,0 +1,147 @@
+//! Late rows are neither missed nor counted twice; a crash loses and doubles no finding.
+
+use std::sync::atomic::Ordering;
+
+use arrow::array::AsArray;
+use kerntrail_lake::CompactOptions;
+use kerntrail_schemas::Table;
+use serde_json::json;
+
+use crate::support::Bench;
+
+const SINGLE: &str = "
+title: A shell
+id: rule-1
+tags: [attack.execution, attack.t1059.004]
+level: high
+logsource: {category: process_creation}
+detection:
+  s: {process_path: /bin/sh}
+  condition: s
+";
+
+const SEQUENCE: &str = "
+title: First
+name: first
+logsource: {category: process_creation}
+detection:
+  s: {process_path: /first}
+  condition: s
+---
+title: Second
+name: second
+logsource: {category: kernel_events}
+detection:
+  s: {activity: setns}
+  condition: s
+---
+title: First then second
+id: rule-2
+correlation:
+  type: temporal_ordered
+  rules: [first, second]
+  group-by: [node, container_id]
+  timespan: 60s
+";
+
+async fn exec(bench: &Bench, second: i64, path: &str, container: &str) {
+    let columns = json!({"activity": "exec", "process_path": path, "cmd_line": path, "container_id": container, "pid": 7});
+    bench.event(Table::ProcessEvents, second, columns).await;
+}
+
+async fn setns(bench: &Bench, second: i64, container: &str) {
+    bench.event(Table::KernelEvents, second, json!({"activity": "setns", "container_id": container})).await;
+}
+
+#[tokio::test]
+async fn each_row_is_looked_at_once_however_late_it_is() {
+    let bench = Bench::new();
+    let detector = bench.detector(SINGLE);
+    assert_eq!(detector.pass().await.unwrap(), 0, "an empty lake");
+    exec(&bench, 100, "/bin/sh", "c1").await;
+    exec(&bench, 100, "/bin/ls", "c1").await;
+    assert_eq!(detector.pass().await.unwrap(), 1);
+    assert_eq!(detector.pass().await.unwrap(), 0);
+    // An hour older than what was seen already.
+    exec(&bench, -3500, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 1, "also after a restart");
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 0);
+    assert_eq!(bench.texts("rule_id"), ["rule-1", "rule-1"]);
+}
+
+#[tokio::test]
+async fn a_finding_carries_its_rule_its_events_and_the_actor() {
+    let bench = Bench::new();
+    exec(&bench, 100, "/bin/sh", "c1").await;
+    bench.detector(SINGLE).pass().await.unwrap();
+    let findings = bench.findings();
+    let row = &findings[0];
+    let text = |column: &str| bench.texts(column)[0].clone();
+    assert_eq!(text("severity"), "high");
+    assert_eq!(text("container_id"), "c1");
+    assert_eq!(text("source"), "kerntrail");
+    assert_eq!(text("message"), "A shell: `/bin/sh`");
+    let list = |column: &str| row.column_by_name(column).unwrap().as_list::<i32>().value(0).as_string::<i32>().value(0).to_owned();
+    assert_eq!(list("event_refs"), "process_events/s-0-1");
+    assert_eq!((list("attack_tactics").as_str(), list("attack_techniques").as_str()), ("execution", "T1059.004"));
+}
+
+#[tokio::test]
+async fn compaction_makes_no_finding_again() {
+    let bench = Bench::new();
+    let detector = bench.detector(SINGLE);
+    for second in 0..40 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(detector.pass().await.unwrap(), 40);
+    let mut table = bench.lake.table(Table::ProcessEvents).await.unwrap();
+    let before = table.files().len();
+    table.compact(&CompactOptions::default()).await.unwrap();
+    assert!(table.files().len() < before, "nothing was compacted");
+    assert_eq!(detector.pass().await.unwrap(), 0);
+    exec(&bench, 50, "/bin/sh", "c1").await;
+    assert_eq!(detector.pass().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_late_first_event_completes_a_sequence_once() {
+    let bench = Bench::new();
+    setns(&bench, 30, "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 0);
+    exec(&bench, 10, "/first", "c2").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 0, "another container");
+    exec(&bench, 40, "/first", "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 0, "after it");
+    exec(&bench, 10, "/first", "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 1);
+    // One more first event of the same incident.
+    exec(&bench, 12, "/first", "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 0);
+    // A second incident of the same container.
+    exec(&bench, 500, "/first", "c1").await;
+    setns(&bench, 501, "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 1);
+    // Too far apart.
+    exec(&bench, 1000, "/first", "c1").await;
+    setns(&bench, 1061, "c1").await;
+    assert_eq!(bench.detector(SEQUENCE).pass().await.unwrap(), 0);
+    assert_eq!(bench.texts("group_key"), ["n|c1", "n|c1"]);
+}
+
+#[tokio::test]
+async fn a_log_that_fails_loses_and_doubles_nothing() {
+    for kept in [false, true] {
+        let bench = Bench::new();
+        bench.log.keeps_when_broken.store(kept, Ordering::SeqCst);
+        exec(&bench, 100, "/bin/sh", "c1").await;
+        bench.log.broken.store(true, Ordering::SeqCst);
+        assert!(bench.detector(SINGLE).pass().await.is_err());
+        exec(&bench, 101, "/bin/sh", "c1").await;
+        bench.log.broken.store(false, Ordering::SeqCst);
+        bench.detector(SINGLE).pass().await.unwrap();
+        bench.detector(SINGLE).pass().await.unwrap();
+        let ids = bench.texts("finding_id");
+        assert_eq!(ids.len(), 2, "kept: {kept}");
+        assert_ne!(ids[0], ids[1]);
+    }
+}

@@ -1,0 +1,270 @@
+//! The command line: subcommands here, and a flag for every setting of the configuration.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use kerntrail_query_service::output::Format;
+use kerntrail_query_service::timeline::StoryFormat;
+
+use crate::config::{Origin, Overrides, SETTINGS, default_of};
+
+/// The security history of Kubernetes nodes: collect it, keep it, ask it.
+#[derive(Debug, Parser)]
+#[command(name = "kerntrail", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file (TOML); /etc/kerntrail/kerntrail.toml where it exists.
+    #[arg(long, short = 'c', global = true, env = "KERNTRAIL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A key of a sink in the configuration file: NAME.KEY=VALUE. May be repeated.
+    #[arg(long = "sink", global = true, value_name = "NAME.KEY=VALUE")]
+    pub sink: Vec<String>,
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run everything on this machine: collector, event log, pipeline, lake, rules, sinks, query service.
+    Run,
+    /// Answer SQL over the history.
+    Query(Query),
+    /// Show processes as a tree.
+    Tree(Story),
+    /// Tell what happened to a pod, container or process, or around a finding.
+    Timeline(Story),
+    /// Import exported events (Tetragon JSON), then return: the rows are committed.
+    Replay(Replay),
+    /// Detection rules.
+    #[command(subcommand)]
+    Rules(Rules),
+    /// Sinks and their dead letters.
+    #[command(subcommand)]
+    Sinks(Sinks),
+    /// The lake's tables and files.
+    #[command(subcommand)]
+    Lake(LakeAction),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigAction),
+}
+
+/// `kerntrail query`
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The question, such as "select time, cmd_line from process_events limit 5"; - reads it from standard input.
+    pub sql: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Form of the answer.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// table, json, ndjson, csv, markdown or arrow.
+    #[arg(long, short = 'o', default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+}
+
+/// `kerntrail tree` and `kerntrail timeline`
+#[derive(Debug, Args)]
+pub struct Story {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// Only from this time on: 15m, 2h, 1d ago, or a time such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Only until this time.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// text, json or markdown.
+    #[arg(long, short = 'o', default_value = "text", value_name = "FORMAT")]
+    pub output: StoryFormat,
+}
+
+/// Whose story.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Subject {
+    /// A pod: name, or namespace/name.
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub pod: Option<String>,
+    /// A container id; its first characters suffice.
+    #[arg(long, value_name = "ID")]
+    pub container: Option<String>,
+    /// A process uid, or a pid.
+    #[arg(long, value_name = "UID|PID")]
+    pub process: Option<String>,
+    /// A finding id.
+    #[arg(long, value_name = "ID")]
+    pub finding: Option<String>,
+}
+
+/// `kerntrail replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Files of exported events: NDJSON, JSON objects back to back, arrays; also gzip and zstd; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Show no progress.
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+/// `kerntrail rules`
+#[derive(Debug, Subcommand)]
+pub enum Rules {
+    /// List the rules that would run.
+    List,
+    /// Check rules of files or folders; without any, those that would run.
+    Check {
+        /// Files or folders of Sigma rules.
+        paths: Vec<PathBuf>,
+    },
+    /// Run the test events that rule files carry.
+    Test {
+        /// Files or folders of Sigma rules; the shipped ones where there are none.
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// `kerntrail sinks`
+#[derive(Debug, Subcommand)]
+pub enum Sinks {
+    /// List the configured sinks.
+    List,
+    /// Records that a destination refused.
+    #[command(subcommand)]
+    Dlq(Dlq),
+}
+
+/// `kerntrail sinks dlq`
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List dead letters.
+    List {
+        /// Only of this sink.
+        sink: Option<String>,
+    },
+    /// Show one dead letter whole.
+    Show {
+        /// Its id in the list; the first characters suffice.
+        id: String,
+    },
+    /// Send dead letters again; those that arrive are removed.
+    Replay {
+        /// The sink.
+        sink: String,
+        /// Only those whose ids begin so.
+        ids: Vec<String>,
+    },
+    /// Remove dead letters unsent.
+    Purge {
+        /// The sink.
+        sink: String,
+        /// Only those whose ids begin so.
+        ids: Vec<String>,
+    },
+}
+
+/// `kerntrail lake`
+#[derive(Debug, Subcommand)]
+pub enum LakeAction {
+    /// List tables with their version, files and rows.
+    Info,
+    /// List the data files of a table's current snapshot, one a line.
+    Files {
+        /// The table.
+        table: String,
+    },
+}
+
+/// `kerntrail config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Check the configuration and the rules and sinks that it names.
+    Check,
+    /// Show every setting with its present value and meaning.
+    Show,
+}
+
+/// Parses the program's arguments; the values of settings, weakest first.
+pub fn parse() -> (Cli, Overrides) {
+    let matches = with_settings(Cli::command()).get_matches();
+    let overrides = overrides(&matches);
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => (cli, overrides),
+        Err(error) => error.exit(),
+    }
+}
+
+/// Every setting as a global flag and variable; shown by `--help`, not by `-h`.
+fn with_settings(command: Command) -> Command {
+    SETTINGS.iter().fold(command, |command, setting| {
+        let default = default_of(setting.path).map(|value| value.to_string()).unwrap_or_default();
+        let help = format!("{} [default: {}]", setting.doc, default.trim_matches('"'));
+        command.arg(
+            Arg::new(setting.path)
+                .long(setting.flag())
+                .env(setting.variable())
+                .value_name("VALUE")
+                .global(true)
+                .hide_short_help(true)
+                .hide_env_values(true)
+                .help_heading("Settings")
+                .help(help),
+        )
+    })
+}
+
+fn overrides(matches: &ArgMatches) -> Overrides {
+    let mut from_variables = Vec::new();
+    let mut from_flags = Vec::new();
+    for setting in SETTINGS {
+        let Some(value) = matches.get_one::<String>(setting.path) else { continue };
+        match matches.value_source(setting.path) {
+            Some(ValueSource::CommandLine) => from_flags.push((Origin::Flag(setting.flag()), *setting, value.clone())),
+            _ => from_variables.push((Origin::Variable(setting.variable()), *setting, value.clone())),
+        }
+    }
+    from_variables.extend(from_flags);
+    let sinks = matches.get_many::<String>("sink").into_iter().flatten();
+    let flags = sinks.map(|assignment| (Origin::Flag("sink".into()), assignment.clone()));
+    Overrides { values: from_variables, sinks: sink_variables().into_iter().chain(flags).collect() }
+}
+
+/// `KERNTRAIL_SINK_<NAME>__<KEY>` as `name.key=value`.
+fn sink_variables() -> Vec<(Origin, String)> {
+    let mut found: Vec<(Origin, String)> = std::env::vars()
+        .filter_map(|(variable, value)| {
+            let (name, key) = variable.strip_prefix("KERNTRAIL_SINK_")?.split_once("__")?;
+            let assignment = format!("{}.{}={value}", name.to_lowercase(), key.to_lowercase());
+            Some((Origin::Variable(variable), assignment))
+        })
+        .collect();
+    found.sort_by(|a, b| a.1.cmp(&b.1));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        with_settings(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_setting_is_a_flag_of_every_command() {
+        let matches = with_settings(Cli::command())
+            .try_get_matches_from(["kerntrail", "query", "select 1", "--data-dir", "/x", "--node-pid=7"])
+            .unwrap();
+        let overrides = overrides(&matches);
+        let given: Vec<(String, &str)> =
+            overrides.values.iter().map(|(origin, setting, _)| (origin.to_string(), setting.path)).collect();
+        assert!(given.contains(&("flag --data-dir".into(), "data_dir")), "{given:?}");
+        assert!(given.contains(&("flag --node-pid".into(), "node.pid")), "{given:?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! One file per subcommand.
+
+pub mod config;
+pub mod lake;
+pub mod query;
+pub mod replay;
+pub mod rules;
+pub mod run;
+pub mod sinks;
+pub mod story;

@@ -1,0 +1,126 @@
+//! `kerntrail replay`: imports files of other tools' events and returns when the rows are committed.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::io::ReaderStream;
+
+use crate::cli::Replay;
+use crate::config::Config;
+use crate::parts::import::{self, Importer, Input, Outcome};
+use crate::parts::{self, event_log, event_log::Opened};
+
+/// Imports the files one after the other; failure when a record of any was not taken.
+pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
+    let opened = match event_log::open(config).await? {
+        Opened::Here(opened) => opened,
+        Opened::InServer(address) => return all(&replay, Route::Server(address)).await,
+    };
+    let lake = Arc::new(parts::lake(config)?);
+    let pipeline = Arc::new(parts::pipeline(config, Arc::clone(&opened.log), Arc::clone(&lake)));
+    let importer = Arc::new(Importer::new(config, opened, lake, Arc::clone(&pipeline)));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { pipeline.run(stop).await }
+    });
+    let code = all(&replay, Route::Here(importer)).await;
+    stop.cancel();
+    running.await??;
+    code
+}
+
+/// Who imports.
+enum Route {
+    Here(Arc<Importer>),
+    Server(String),
+}
+
+async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
+    let mut good = true;
+    for path in &replay.files {
+        match one(path, replay.quiet, &route).await {
+            Ok(outcome) => {
+                report(path, &outcome);
+                good &= outcome.rejected == 0;
+            }
+            // The other files are imported all the same.
+            Err(error) => {
+                eprintln!("kerntrail: {error:#}");
+                good = false;
+            }
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome> {
+    let from_stdin = path == Path::new("-");
+    let cannot = || format!("cannot read {}", path.display());
+    let bytes = if from_stdin { None } else { Some(std::fs::metadata(path).with_context(cannot)?.len()) };
+    let input = Input { name: path.display().to_string(), bytes };
+    let bar = bar(&input, quiet);
+    let outcome = match route {
+        Route::Here(importer) => {
+            let reader: Box<dyn Read + Send> =
+                if from_stdin { Box::new(std::io::stdin()) } else { Box::new(File::open(path).with_context(cannot)?) };
+            let mut progress = |now: kerntrail_pipeline::import::ImportProgress| show(&bar, now.bytes_read, now.rows);
+            importer.run(reader, &input, &mut progress).await
+        }
+        Route::Server(address) => {
+            let body = if from_stdin {
+                reqwest::Body::wrap_stream(ReaderStream::new(tokio::io::stdin()))
+            } else {
+                reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::fs::File::open(path).await.with_context(cannot)?, 1 << 18))
+            };
+            import::ask_server(address, &input, body, &mut |bytes, rows| show(&bar, bytes, rows)).await
+        }
+    };
+    bar.finish_and_clear();
+    outcome
+}
+
+fn bar(input: &Input, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, form) = match input.bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{prefix} {bar:30} {percent}% {bytes_per_sec} {msg} {eta}"),
+        None => (ProgressBar::no_length(), "{prefix} {spinner} {bytes} {bytes_per_sec} {msg}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar.with_prefix(input.name.clone())
+}
+
+fn show(bar: &ProgressBar, bytes: u64, rows: u64) {
+    bar.set_position(bytes);
+    bar.set_message(format!("{rows} rows"));
+}
+
+fn report(path: &Path, outcome: &Outcome) {
+    let name = path.display();
+    let place: u64 = outcome.without_place.iter().map(|(_, count)| count).sum();
+    println!(
+        "{name}: {} records: {} rows added, {} already there, {place} without a place, {} rejected",
+        outcome.records, outcome.rows, outcome.already_there, outcome.rejected
+    );
+    for (function, count) in &outcome.without_place {
+        println!("{name}: no table has a place for {function} ({count})");
+    }
+    for (line, reason) in &outcome.first_rejects {
+        eprintln!("{name}:{line}: {reason}");
+    }
+    if outcome.rejected > outcome.first_rejects.len() as u64 {
+        eprintln!("{name}: and {} more", outcome.rejected - outcome.first_rejects.len() as u64);
+    }
+    if let Some(kept) = &outcome.rejects_file {
+        eprintln!("{name}: rejected records are kept in {}", kept.display());
+    }
+}

@@ -1,0 +1,85 @@
+//! `kerntrail rules`: which rules there are, whether they are right, what their own tests say.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use kerntrail_detections::{RuleKind, Rules, testing};
+
+use crate::cli;
+use crate::config::Config;
+use crate::parts;
+
+/// Runs the subcommand.
+pub async fn run(config: &Config, action: cli::Rules) -> anyhow::Result<ExitCode> {
+    match action {
+        cli::Rules::List => list(&parts::rules(config)?),
+        cli::Rules::Check { paths } if paths.is_empty() => list(&parts::rules(config)?),
+        cli::Rules::Check { paths } => check(&paths),
+        cli::Rules::Test { paths } => test(&paths).await,
+    }
+}
+
+fn list(rules: &Rules) -> anyhow::Result<ExitCode> {
+    println!("{:<36}  {:<13} {:<8}  title", "id", "severity", "kind");
+    for rule in rules.iter() {
+        let kind = match &rule.kind {
+            RuleKind::Single(_) => "event",
+            RuleKind::Sequence(_) => "sequence",
+        };
+        println!("{:<36}  {:<13} {kind:<8}  {}", rule.id, rule.level.as_str(), rule.title);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut rules = Rules::default();
+    for (path, text) in files(paths)? {
+        rules.add_file(&path, &text)?;
+    }
+    println!("{} rules are right", rules.iter().count());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let (mut passed, mut failed) = (0, 0);
+    for (path, text) in files(paths)? {
+        for outcome in testing::run(&path, &text).await? {
+            if outcome.passed() {
+                passed += 1;
+                continue;
+            }
+            failed += 1;
+            println!("{}: \"{}\": {} findings expected, {} made", path.display(), outcome.name, outcome.expected, outcome.found.len());
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The rule files that `paths` name; the shipped ones where there are none.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    if paths.is_empty() {
+        return Ok(Rules::shipped_files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect());
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        collect(path, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn collect(path: &Path, found: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()> {
+    let cannot = || format!("cannot read rules from {}", path.display());
+    if !path.is_dir() {
+        found.push((path.to_owned(), std::fs::read_to_string(path).with_context(cannot)?));
+        return Ok(());
+    }
+    let mut inside: Vec<PathBuf> =
+        std::fs::read_dir(path).with_context(cannot)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    inside.sort();
+    for path in inside.iter().filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "yml" || end == "yaml")) {
+        collect(path, found)?;
+    }
+    Ok(())
+}

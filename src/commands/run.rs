@@ -1,0 +1,157 @@
+//! `kerntrail run`: everything on this machine, in one process.
+//!
+//! Start: event log, lake, HTTP, pipeline, rules, sinks, and last the collector, so that nothing waits for a part
+//! behind it. Stop (SIGTERM or SIGINT): the collector first, then each part once what is before it has drained.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use kerntrail_lake::Lake;
+use kerntrail_transport::EventLog;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::parts::event_log::Opened;
+use crate::parts::import::Importer;
+use crate::parts::{self, collector, event_log, http, import, metrics, sinks};
+
+/// Runs until SIGTERM or SIGINT, or until a part fails.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let mut stop_asked = stop_signal()?;
+    let recorder = metrics::start()?;
+    let address = parts::listen_address(&config)?;
+    let opened = match event_log::open(&config).await? {
+        Opened::Here(opened) => opened,
+        Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
+    };
+    let log = Arc::clone(&opened.log);
+    let listener = http::bind(address).await?;
+    let _told = event_log::tell_others(&config, address)?;
+    let lake = Arc::new(parts::lake(&config)?);
+    let (ready, is_ready) = watch::channel(false);
+    let mut parts = Running::default();
+
+    let pipeline = Arc::new(parts::pipeline(&config, Arc::clone(&log), Arc::clone(&lake)));
+    let importer = Arc::new(Importer::new(&config, opened, Arc::clone(&lake), Arc::clone(&pipeline)));
+    let engine = Arc::new(parts::engine_over(&config, Arc::clone(&lake))?);
+    let serving = parts.stop_of(Stage::Http);
+    let served = http::serve(listener, engine, import::route(importer), recorder, is_ready, serving.cancelled_owned());
+    parts.start(Stage::Http, served);
+    let storing = parts.stop_of(Stage::Storing);
+    parts.start(Stage::Storing, async move { pipeline.run(storing).await.context("the pipeline failed") });
+    start_rules(&config, &log, &lake, &mut parts)?;
+    for sink in sinks::make(&config, &log)? {
+        let forwarding = parts.stop_of(Stage::Storing);
+        parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
+    }
+    start_collector(&config, &log, &mut parts).await?;
+    ready.send_replace(true);
+    tracing::info!("ready: http://{address}, data in {}", config.data_dir.display());
+
+    let failed = tokio::select! {
+        () = async { stop_asked.recv().await.unwrap_or(()) } => None,
+        failed = parts.first_end() => Some(failed),
+    };
+    ready.send_replace(false);
+    let drained = parts.stop().await;
+    match failed {
+        Some(error) => Err(error),
+        None => drained.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn start_rules(config: &Config, log: &Arc<dyn EventLog>, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {
+    if config.rules.enabled {
+        let detector = parts::detector(config, Arc::clone(log), Arc::clone(lake))?;
+        let detecting = parts.stop_of(Stage::Collecting);
+        parts.start(Stage::Collecting, async move { detector.run(detecting).await.context("the rules failed") });
+    }
+    Ok(())
+}
+
+/// Without privileges or BPF everything else runs; one line says what is missing and how to allow it.
+async fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running) -> anyhow::Result<()> {
+    if !config.collector.enabled {
+        tracing::info!("no live collection: collector.enabled is false");
+        return Ok(());
+    }
+    if let Err(missing) = kerntrail_collector::preflight() {
+        tracing::warn!("no live collection: {missing}");
+        return Ok(());
+    }
+    let collecting = parts.stop_of(Stage::Collecting);
+    let collector = collector::start(config, Arc::clone(log), collecting).await?;
+    parts.start(Stage::Collecting, collector);
+    Ok(())
+}
+
+fn stop_signal() -> anyhow::Result<tokio::sync::mpsc::Receiver<()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (tell, told) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        let _ = tell.send(()).await;
+    });
+    Ok(told)
+}
+
+/// In which order parts stop.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// What brings rows.
+    Collecting,
+    /// What takes rows from the event log.
+    Storing,
+    /// What others may still ask.
+    Http,
+}
+
+/// The parts that run, by stage.
+#[derive(Default)]
+struct Running {
+    stages: [(CancellationToken, JoinSet<anyhow::Result<()>>); 3],
+}
+
+impl Running {
+    /// What ends the parts of `stage`.
+    fn stop_of(&self, stage: Stage) -> CancellationToken {
+        self.stages[stage as usize].0.clone()
+    }
+
+    fn start(&mut self, stage: Stage, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.stages[stage as usize].1.spawn(part);
+    }
+
+    /// The first part that ends by itself, which none should.
+    async fn first_end(&mut self) -> anyhow::Error {
+        let [(_, collecting), (_, storing), (_, http)] = &mut self.stages;
+        let ended = tokio::select! {
+            Some(ended) = collecting.join_next() => ended,
+            Some(ended) = storing.join_next() => ended,
+            Some(ended) = http.join_next() => ended,
+        };
+        match ended.map_err(anyhow::Error::from).flatten() {
+            Ok(()) => anyhow::anyhow!("a part ended by itself"),
+            Err(error) => error,
+        }
+    }
+
+    /// Stops stage after stage and waits for each part; the first error.
+    async fn stop(self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        for (stop, mut parts) in self.stages {
+            stop.cancel();
+            while let Some(ended) = parts.join_next().await {
+                outcome = outcome.and(ended.map_err(anyhow::Error::from).flatten());
+            }
+        }
+        outcome
+    }
+}

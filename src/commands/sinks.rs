@@ -1,0 +1,77 @@
+//! `kerntrail sinks`: which there are, and what their destinations refused.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use kerntrail_sinks::SinkConfig;
+use kerntrail_sinks::dlq::{self, Which, replay::replay};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Dlq, Sinks};
+use crate::config::Config;
+use crate::parts;
+
+/// Runs the subcommand.
+pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
+    let letters = parts::dead_letters_dir(config);
+    match action {
+        Sinks::List => list(config, &letters),
+        Sinks::Dlq(Dlq::List { sink }) => list_letters(&letters, sink.as_deref()),
+        Sinks::Dlq(Dlq::Show { id }) => show(&letters, &id),
+        Sinks::Dlq(Dlq::Replay { sink, ids }) => replay_letters(named(config, &sink)?, &letters, &which(ids)).await,
+        Sinks::Dlq(Dlq::Purge { sink, ids }) => {
+            println!("{} dead letters removed", dlq::purge(&letters, &sink, &which(ids))?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn list(config: &Config, letters: &Path) -> anyhow::Result<ExitCode> {
+    println!("{:<20} {:<14} dead letters", "name", "kind");
+    for sink in &config.sinks {
+        let count = dlq::list(letters, Some(&sink.name))?.letters.len();
+        println!("{:<20} {:<14} {count}", sink.name, sink.kind.word());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_letters(folder: &Path, sink: Option<&str>) -> anyhow::Result<ExitCode> {
+    let listing = dlq::list(folder, sink)?;
+    println!("{:<18} {:<16} {:<26} {:<16} reason", "id", "sink", "written", "table");
+    for letter in &listing.letters {
+        let reason = letter.words.replace(char::is_control, " ");
+        println!("{:<18} {:<16} {:<26} {:<16} {reason}", letter.id(), letter.sink, letter.written, letter.table);
+    }
+    for error in &listing.unreadable {
+        eprintln!("kerntrail: {:#}", anyhow::anyhow!(error.to_string()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(folder: &Path, id: &str) -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(&dlq::show(folder, id)?)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Failure when a letter stays.
+async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyhow::Result<ExitCode> {
+    let report = replay(sink, folder, which, &CancellationToken::new()).await?;
+    println!("{} delivered, {} refused again, {} not sent", report.delivered, report.refused.len(), report.not_sent);
+    for (id, words) in &report.refused {
+        eprintln!("{id}: {}", words.replace(char::is_control, " "));
+    }
+    if let Some(why) = &report.stopped {
+        bail!("the destination takes no events now: {why}");
+    }
+    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn which(ids: Vec<String>) -> Which {
+    if ids.is_empty() { Which::All } else { Which::Ids(ids) }
+}
+
+fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a SinkConfig> {
+    let found = config.sinks.iter().find(|sink| sink.name == name);
+    found.with_context(|| format!("the configuration has no sink named {name:?}; `kerntrail sinks list` names them"))
+}

@@ -1,0 +1,33 @@
+//! The program's own messages: structured, on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, Logging};
+
+/// Other people's crates speak only of what is wrong.
+const OTHERS: &str = "warn";
+
+/// Starts writing messages as `config` says.
+pub fn start(config: &Logging) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter(&config.level))
+        .map_err(|error| anyhow::anyhow!("logging.level: {:?} is no level and no filter: {error}", config.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// A bare level is meant for kerntrail itself.
+fn filter(level: &str) -> String {
+    if level.contains(['=', ',']) {
+        return level.to_owned();
+    }
+    format!("{OTHERS},kerntrail={level},{}", crate_filters(level))
+}
+
+fn crate_filters(level: &str) -> String {
+    let crates = ["ebpf", "collector", "transport", "lake", "pipeline", "sinks", "query_service", "detections"];
+    crates.map(|name| format!("kerntrail_{name}={level}")).join(",")
+}

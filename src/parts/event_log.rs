@@ -1,0 +1,138 @@
+//! The event log as the configuration asks for it, and who on this machine holds it.
+//!
+//! One process at a time has the data folder's log open. While a server runs, a file in the folder says where it
+//! listens, so that `replay` hands its input over.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use kerntrail_schemas::Table;
+use kerntrail_transport::embedded::OpenError;
+use kerntrail_transport::spooled::SpoolError;
+use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog, Group, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic};
+
+use crate::config::{Config, LogKind};
+use crate::parts::sinks;
+
+/// The log, or who has it.
+pub enum Opened {
+    /// This process.
+    Here(Log),
+    /// The server at this address.
+    InServer(String),
+}
+
+/// The open log.
+#[derive(Clone)]
+pub struct Log {
+    /// What every part appends to and reads from.
+    pub log: Arc<dyn EventLog>,
+    spool: Option<Arc<Spooled>>,
+}
+
+impl Log {
+    /// Returns once what was appended can be read: with Kafka, once the brokers have what lay in the spool.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        match &self.spool {
+            Some(spool) => spool.flush().await.context("cannot send what is spooled"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens the log that `config` names; sinks have their place in it from then on, also before they first run.
+pub async fn open(config: &Config) -> anyhow::Result<Opened> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+    let opened = match config.log.kind {
+        LogKind::Embedded => embedded(config).await,
+        LogKind::Kafka => kafka(config).await,
+    };
+    let log = match opened {
+        Ok(log) => log,
+        Err(error) if is_in_use(&error) => return server(config).map(Opened::InServer).ok_or(error),
+        Err(error) => return Err(error),
+    };
+    sinks::register(config, &log.log).await?;
+    Ok(Opened::Here(log))
+}
+
+async fn embedded(config: &Config) -> anyhow::Result<Log> {
+    let options = EmbeddedOptions { max_bytes: config.log.max_size.0, ..EmbeddedOptions::default() };
+    let log = EmbeddedLog::open(log_dir(config), options).await?;
+    forget_removed_sinks(config, &log).await;
+    Ok(Log { log: Arc::new(log), spool: None })
+}
+
+async fn kafka(config: &Config) -> anyhow::Result<Log> {
+    let options = KafkaOptions {
+        bootstrap_servers: config.log.kafka.bootstrap.clone(),
+        partitions: config.log.kafka.partitions,
+        replication: config.log.kafka.replication,
+        properties: config.log.kafka.properties.clone(),
+        ..KafkaOptions::default()
+    };
+    let brokers = KafkaLog::new(options).context("log.kafka")?;
+    let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
+    let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics };
+    let spooled = Arc::new(Spooled::start(spool, Arc::new(brokers)).await?);
+    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled) })
+}
+
+fn log_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("log")
+}
+
+/// A sink that is no longer configured must not hold back messages for ever.
+async fn forget_removed_sinks(config: &Config, log: &EmbeddedLog) {
+    let gone = |group: &Group| {
+        let sink = group.0.strip_prefix("sink-");
+        sink.is_some_and(|name| !config.sinks.iter().any(|sink| sink.name == name))
+    };
+    for group in log.groups().iter().filter(|group| gone(group)) {
+        match log.forget(group).await {
+            Ok(()) => tracing::info!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
+            Err(error) => tracing::warn!(group = group.0, error = &error as &dyn std::error::Error, "cannot forget a sink"),
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let embedded = error.downcast_ref::<OpenError>();
+    let spooled = error.downcast_ref::<SpoolError>().and_then(|error| match error {
+        SpoolError::Open(error) => Some(error),
+        _ => None,
+    });
+    matches!(embedded.or(spooled), Some(OpenError::InUse { .. }))
+}
+
+fn address_file(config: &Config) -> PathBuf {
+    config.data_dir.join("server")
+}
+
+/// Address of the server that has the log open; none when it is another command, which ends by itself.
+fn server(config: &Config) -> Option<String> {
+    let address = std::fs::read_to_string(address_file(config)).ok()?;
+    Some(address.trim().to_owned()).filter(|address| !address.is_empty())
+}
+
+/// Says where the server listens until the value is dropped.
+pub fn tell_others(config: &Config, address: SocketAddr) -> anyhow::Result<Told> {
+    let file = address_file(config);
+    if file.is_dir() {
+        bail!("{} is a folder", file.display());
+    }
+    std::fs::write(&file, format!("{address}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(Told(file))
+}
+
+/// The file that says where the server listens.
+pub struct Told(PathBuf);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,179 @@
+//! Importing, in whichever process holds the event log: this one, or the running server, which gets the bytes over
+//! HTTP and answers with progress and outcome, a JSON object a line.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures::{StreamExt, TryStreamExt};
+use kerntrail_lake::Lake;
+use kerntrail_pipeline::Pipeline;
+use kerntrail_pipeline::import::{ImportOptions, ImportProgress, ImportReport, import};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::config::Config;
+use crate::parts::{self, event_log::Log};
+
+/// Where the running server takes imports.
+pub const PATH: &str = "/api/v1/import";
+/// Lines of progress that wait for a slow reader; more are left out.
+const LINES: usize = 16;
+
+/// What importing needs; one import at a time, so that none sees the other's rows as new.
+pub struct Importer {
+    opened: Log,
+    lake: Arc<Lake>,
+    pipeline: Arc<Pipeline>,
+    rejects_dir: PathBuf,
+    cluster: Option<String>,
+    one: Mutex<()>,
+}
+
+/// What is imported.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Input {
+    /// Path, or - for standard input.
+    pub name: String,
+    /// Its length, where known.
+    pub bytes: Option<u64>,
+}
+
+/// A line of the server's answer.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// So far.
+    Progress { bytes_read: u64, rows: u64, rejected: u64 },
+    /// The rows are committed.
+    Done(Outcome),
+    /// It stopped.
+    Failed { reason: String },
+}
+
+/// What became of an input.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Outcome {
+    pub records: u64,
+    pub rows: u64,
+    pub already_there: u64,
+    pub without_place: Vec<(String, u64)>,
+    pub rejected: u64,
+    pub rejects_file: Option<PathBuf>,
+    /// Line and reason of the first rejects.
+    pub first_rejects: Vec<(u64, String)>,
+}
+
+impl From<ImportReport> for Outcome {
+    fn from(report: ImportReport) -> Self {
+        Self {
+            records: report.records,
+            rows: report.rows,
+            already_there: report.already_there,
+            without_place: report.without_place.into_iter().collect(),
+            rejected: report.rejected,
+            rejects_file: report.rejects_file,
+            first_rejects: report.first_rejects.into_iter().map(|reject| (reject.line, reject.reason)).collect(),
+        }
+    }
+}
+
+impl Importer {
+    /// Imports through `opened` and `pipeline`, which must run, into `lake`.
+    pub fn new(config: &Config, opened: Log, lake: Arc<Lake>, pipeline: Arc<Pipeline>) -> Self {
+        let (rejects_dir, cluster) = (parts::rejected_dir(config), parts::cluster(config));
+        Self { opened, lake, pipeline, rejects_dir, cluster, one: Mutex::new(()) }
+    }
+
+    /// Imports `reader` and returns when its rows are committed to the lake.
+    pub async fn run<R: Read + Send + 'static>(
+        &self,
+        reader: R,
+        input: &Input,
+        progress: &mut (dyn FnMut(ImportProgress) + Send),
+    ) -> anyhow::Result<Outcome> {
+        let _one = self.one.lock().await;
+        // What an import that was killed left in the log must be in the lake before it is asked what it holds.
+        self.settle().await.context("cannot commit what the event log still holds")?;
+        let mut options = ImportOptions::new(input.name.clone(), self.rejects_dir.clone());
+        options.bytes_total = input.bytes;
+        options.cluster = self.cluster.clone();
+        let report = import(reader, options, self.opened.log.as_ref(), &self.lake, progress).await;
+        self.settle().await.context("cannot commit the imported rows")?;
+        Ok(report?.into())
+    }
+
+    /// What was appended is committed to the lake.
+    async fn settle(&self) -> anyhow::Result<()> {
+        self.opened.settle().await?;
+        Ok(self.pipeline.drain().await?)
+    }
+}
+
+/// The server's route.
+pub fn route(importer: Arc<Importer>) -> Router {
+    Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::disable()).with_state(importer)
+}
+
+async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>, body: Body) -> Response {
+    let (lines, answer) = mpsc::channel::<String>(LINES);
+    let bytes = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+    let reader = SyncIoBridge::new(Box::pin(bytes));
+    tokio::spawn(async move {
+        let mut progress = |now: ImportProgress| {
+            let line = Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected };
+            let _ = lines.try_send(written(&line));
+        };
+        let line = match importer.run(reader, &input, &mut progress).await {
+            Ok(outcome) => Line::Done(outcome),
+            Err(error) => Line::Failed { reason: format!("{error:#}") },
+        };
+        let _ = lines.send(written(&line)).await;
+    });
+    let lines = ReceiverStream::new(answer).map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(line)));
+    ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+fn written(line: &Line) -> String {
+    let mut text = serde_json::to_string(line).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Has the server at `address` import `body`.
+pub async fn ask_server(
+    address: &str,
+    input: &Input,
+    body: reqwest::Body,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> anyhow::Result<Outcome> {
+    let mut url = reqwest::Url::parse(&format!("http://{address}{PATH}"))?;
+    url.query_pairs_mut().append_pair("name", &input.name);
+    if let Some(bytes) = input.bytes {
+        url.query_pairs_mut().append_pair("bytes", &bytes.to_string());
+    }
+    let response = reqwest::Client::new().post(url).body(body).send().await.with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
+    let response = response.error_for_status().context("the running kerntrail refused the import")?;
+    let mut stream = response.bytes_stream();
+    let mut held = Vec::new();
+    while let Some(bytes) = stream.next().await {
+        held.extend_from_slice(&bytes.context("the running kerntrail ended during the import")?);
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = held.drain(..=end).collect();
+            match serde_json::from_slice(&line).context("the running kerntrail answered something else")? {
+                Line::Progress { bytes_read, rows, .. } => progress(bytes_read, rows),
+                Line::Done(outcome) => return Ok(outcome),
+                Line::Failed { reason } => bail!("{reason}"),
+            }
+        }
+    }
+    bail!("the running kerntrail ended during the import")
+}

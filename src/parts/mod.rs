@@ -1,0 +1,113 @@
+//! The parts of the program, made from the configuration.
+
+pub mod collector;
+pub mod event_log;
+pub mod http;
+pub mod import;
+pub mod metrics;
+pub mod sinks;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kerntrail_detections::{Detector, DetectorConfig, Rules};
+use kerntrail_lake::Lake;
+use kerntrail_pipeline::{Pipeline, PipelineConfig};
+use kerntrail_query_service::{Engine, Limits};
+use kerntrail_transport::EventLog;
+
+use crate::config::Config;
+
+/// Where the lake is.
+pub fn lake_uri(config: &Config) -> String {
+    match config.lake.uri.as_str() {
+        "" => config.data_dir.join("lake").display().to_string(),
+        uri => uri.to_owned(),
+    }
+}
+
+/// The lake of the configured tenant.
+pub fn lake(config: &Config) -> anyhow::Result<Lake> {
+    let uri = lake_uri(config);
+    Lake::open(&uri, &config.tenant).with_context(|| format!("cannot open the lake {uri}"))
+}
+
+/// SQL over the lake.
+pub fn engine(config: &Config) -> anyhow::Result<Engine> {
+    engine_over(config, Arc::new(lake(config)?))
+}
+
+/// SQL over `lake`.
+pub fn engine_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Engine> {
+    let limits = Limits {
+        memory_bytes: NonZeroUsize::new(config.query.memory.0 as usize).context("query.memory must be more than 0")?,
+        timeout: config.query.timeout.0,
+        max_rows: config.query.max_rows,
+        ..Limits::default()
+    };
+    Ok(Engine::new(lake, limits)?)
+}
+
+/// Event log to lake.
+pub fn pipeline(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> Pipeline {
+    let settings = PipelineConfig {
+        tenant: config.tenant.clone(),
+        flush_interval: config.lake.flush_interval.0,
+        flush_rows: config.lake.flush_rows,
+        flush_bytes: config.lake.flush_size.0 as usize,
+        compact_interval: config.lake.compact_interval.0,
+        vacuum_keep: config.lake.vacuum_keep.0,
+        rejected_dir: rejected_dir(config),
+    };
+    Pipeline::new(log, lake, settings)
+}
+
+/// Where bad input is kept aside.
+pub fn rejected_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("rejected")
+}
+
+/// Where dead letters lie.
+pub fn dead_letters_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("dead-letters")
+}
+
+/// The shipped rules and those of `rules.dir`.
+pub fn rules(config: &Config) -> anyhow::Result<Rules> {
+    let mut rules = Rules::shipped()?;
+    if !config.rules.dir.as_os_str().is_empty() {
+        rules.load(&config.rules.dir)?;
+    }
+    Ok(rules)
+}
+
+/// Rules over the lake.
+pub fn detector(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> anyhow::Result<Detector> {
+    let settings = DetectorConfig {
+        interval: config.rules.interval.0,
+        state_dir: config.data_dir.join("state"),
+        tenant: config.tenant.clone(),
+        node: config.node.name(),
+        cluster: cluster(config),
+    };
+    Ok(Detector::new(rules(config)?, lake, log, settings))
+}
+
+/// The configured cluster, if there is one.
+pub fn cluster(config: &Config) -> Option<String> {
+    Some(config.cluster.clone()).filter(|name| !name.is_empty())
+}
+
+/// Where the HTTP service listens.
+pub fn listen_address(config: &Config) -> anyhow::Result<SocketAddr> {
+    let address: SocketAddr = config
+        .http
+        .listen
+        .parse()
+        .with_context(|| format!("http.listen: {:?} is no address such as 127.0.0.1:7474", config.http.listen))?;
+    kerntrail_query_service::http::check_loopback(address).context("http.listen")?;
+    Ok(address)
+}

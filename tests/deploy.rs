@@ -1,0 +1,46 @@
+//! What `deploy/` ships is right: the unit is parsed by systemd's own grammar rules, the configuration by the program.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::program::Program;
+
+fn deploy(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
+}
+
+#[test]
+fn the_example_configuration_is_accepted() {
+    let program = Program::new();
+    let output = program.command(&["config", "check"]).env("KERNTRAIL_CONFIG", deploy("kerntrail.toml")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 sinks"));
+}
+
+#[test]
+fn the_unit_starts_the_program_and_lets_it_drain() {
+    let text = std::fs::read_to_string(deploy("kerntrail.service")).unwrap();
+    let sections = parse_unit(&text);
+    let service = &sections["Service"];
+    assert!(service["ExecStart"].ends_with("kerntrail run"));
+    assert_eq!(service["KillSignal"], "SIGTERM");
+    assert!(service["CapabilityBoundingSet"].split(' ').any(|capability| capability == "CAP_BPF"));
+    assert_eq!(sections["Install"]["WantedBy"], "multi-user.target");
+}
+
+/// Sections and `Key=Value` lines (systemd.syntax); anything else is an error.
+fn parse_unit(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut section = None;
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with(['#', ';'])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = Some(name.to_owned());
+            continue;
+        }
+        let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("no key: {line}"));
+        assert!(key.chars().all(char::is_alphanumeric), "no key: {line}");
+        let section = section.clone().expect("a line outside a section");
+        sections.entry(section).or_default().insert(key.into(), value.into());
+    }
+    sections
+}

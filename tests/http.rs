@@ -1,0 +1,108 @@
+//! SQL over HTTP, and what operating the server needs.
+
+use crate::program::{Program, http, http_get, text, write};
+use crate::tetragon::lines;
+
+fn served() -> (Program, crate::program::Running) {
+    let program = Program::new();
+    let file = write(&std::env::temp_dir(), &format!("kerntrail-http-{}.json", program.address().replace(':', "-")), lines(0, 1000).as_bytes());
+    program.run(&["replay", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let running = program.start(&["--collector-enabled=false", "--query-timeout=2s", "--query-max-rows=500"]);
+    (program, running)
+}
+
+#[test]
+fn rows_stream_in_every_format_and_limits_are_told() {
+    let (program, running) = served();
+    let ask = |body: &str| http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "application/json")], body.as_bytes()).unwrap();
+    let sql = "select pid, pod_name from process_events order by pid limit 2";
+    for (format, part) in [
+        ("json", "\"rows\""),
+        ("ndjson", "{\"pid\":1000,\"pod_name\":\"web-0\"}"),
+        ("csv", "1000,web-0"),
+        ("arrow", "application/vnd.apache.arrow.stream"),
+    ] {
+        let answer = ask(&format!("{{\"sql\": \"{sql}\", \"format\": \"{format}\"}}"));
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(part), "{format}: {answer}");
+    }
+    let cases = [
+        ("select nosuch from process_events", "HTTP/1.1 400", "nosuch"),
+        ("insert into process_events select * from process_events", "HTTP/1.1 403", "read"),
+        ("copy process_events to '/tmp/kerntrail-must-not-be.csv'", "HTTP/1.1 403", "read"),
+        ("create table x as select 1", "HTTP/1.1 403", "read"),
+        ("select a.pid from process_events a, process_events b, process_events c, process_events d order by a.pid + b.pid + c.pid + d.pid", "HTTP/1.1 ", "time"),
+    ];
+    for (sql, status, part) in cases {
+        let answer = ask(&format!("{{\"sql\": \"{sql}\", \"format\": \"json\"}}"));
+        assert!(answer.starts_with(status) && answer.contains("\"error\"") && answer.contains(part), "{sql}: {answer}");
+    }
+    let answer = ask("{\"sql\": \"select a.pid from process_events a, process_events b\", \"format\": \"json\"}");
+    assert!(answer.contains("error") && answer.contains("500"), "the row limit is not told: {}", &answer[answer.len().saturating_sub(300)..]);
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn health_metrics_and_a_clean_end() {
+    let (program, running) = served();
+    assert!(http_get(&program.address(), "/healthz").unwrap().contains("200 OK"));
+    let metrics = http_get(&program.address(), "/metrics").unwrap();
+    assert!(metrics.contains("# TYPE kerntrail_"), "{metrics}");
+    for part in ["pipeline", "query"] {
+        assert!(metrics.contains(&format!("kerntrail_{part}")), "no metric of {part}: {metrics}");
+    }
+    let second = program.output(&["run", "--collector-enabled=false"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another kerntrail"), "{}", text(&second.stderr));
+    assert_eq!(running.terminate(), 0);
+    // The folder is free again.
+    assert_eq!(program.start(&["--collector-enabled=false"]).terminate(), 0);
+}
+
+#[test]
+fn it_listens_on_loopback_only() {
+    let program = Program::new();
+    let output = program.output(&["run", "--http-listen=0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("listen on 127.0.0.1"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_wrong_setting_is_told_with_its_place() {
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let file = write(&program.data_dir(), "c.toml", b"[lake]\n\nflush_intervall = \"1s\"\n");
+    let output = program.output(&["config", "check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("c.toml:3: ") && told.contains("did you mean `lake.flush_interval`?"), "{told}");
+}
+
+#[test]
+fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: geteuid reads a number of this process and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: the test drops root's privileges, so it needs to start with them");
+        return;
+    }
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    std::os::unix::fs::chown(program.data_dir(), Some(65534), Some(65534)).unwrap();
+    std::os::unix::fs::chown(program.data_dir().parent().unwrap(), Some(65534), Some(65534)).unwrap();
+    // The built program may lie below a folder that only root may enter.
+    let copy = program.path("kerntrail");
+    std::fs::copy(env!("CARGO_BIN_EXE_kerntrail"), &copy).unwrap();
+    let mut command = std::process::Command::new(&copy);
+    command.arg("run").env("KERNTRAIL_DATA_DIR", program.data_dir()).env("KERNTRAIL_HTTP_LISTEN", program.address()).uid(65534).gid(65534);
+    let running = crate::program::Running::spawn(command);
+    crate::program::wait_for("it is ready", || http_get(&program.address(), "/readyz").map_err(|error| error.to_string()).and_then(|answer| if answer.contains("200 OK") { Ok(()) } else { Err(answer) }));
+    let told = running.log();
+    let named: Vec<&str> = told.lines().filter(|line| line.contains("no live collection")).collect();
+    assert_eq!(named.len(), 1, "{told}");
+    assert!(named[0].contains("root") || named[0].contains("CAP_BPF"), "{told}");
+    let file = write(&program.data_dir(), "in.json", lines(0, 10).as_bytes());
+    program.run(&["replay", file.to_str().unwrap()]);
+    assert_eq!(program.count("select count(*) from process_events"), 10);
+    assert_eq!(running.terminate(), 0);
+}

@@ -1,0 +1,12 @@
+//! End to end, by theme: each test starts the program as a user does, and real servers where it needs them.
+
+mod architecture;
+mod deploy;
+mod elastic;
+mod http;
+mod kafka;
+mod kill;
+mod program;
+mod replay;
+mod splunk;
+mod tetragon;

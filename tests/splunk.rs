@@ -1,0 +1,79 @@
+//! Splunk HEC, by a server written to Splunk's documentation and by somebody else's: a refused record among good
+//! ones, a restart in the middle, dead letters.
+
+use kerntrail_testbed::hec::{Code, Hec};
+use kerntrail_testbed::require;
+use kerntrail_testbed::victorialogs::VictoriaLogs;
+
+use crate::program::{LIMIT, Program, write};
+use crate::tetragon::lines;
+
+/// Event ids that the server indexed, sorted.
+fn indexed(hec: &Hec) -> Vec<String> {
+    let id = |event: &kerntrail_testbed::hec::Event| event.event()["metadata"]["uid"].as_str().expect("an event id").to_owned();
+    let mut ids: Vec<String> = hec.events().iter().map(id).collect();
+    ids.sort();
+    ids
+}
+
+fn import(program: &Program, from: u64, to: u64) {
+    let file = write(&program.data_dir(), "in.json", lines(from, to).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+}
+
+#[test]
+fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
+    let mut hec = Hec::start().expect("the HEC server");
+    let refused = |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);
+    hec.refuse(refused);
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let config = format!(
+        "[[sinks]]\nname = \"splunk\"\nkind = \"splunk_hec\"\nurl = \"{}\"\ntoken = \"{}\"\nwhere = \"pid % 2 = 1\"\nbatch_events = 50\nbackoff_max_ms = 500\n",
+        hec.url(),
+        Hec::TOKEN
+    );
+    let file = write(&program.data_dir(), "c.toml", config.as_bytes());
+    let config = ["--config", file.to_str().unwrap(), "--collector-enabled=false"];
+    let running = program.start(&config);
+    import(&program, 0, 500);
+    hec.wait_events(249, LIMIT).expect("the first half");
+    // Down in between.
+    hec.stop();
+    import(&program, 500, 1000);
+    hec.start_again().expect("the HEC server");
+    hec.wait_events(499, LIMIT).expect("the second half");
+    let mut wanted = program.rows("select event_id from process_events where pid % 2 = 1 and args[3] <> '77'");
+    wanted.sort();
+    assert_eq!(indexed(&hec), wanted);
+
+    let dlq = |args: &[&str]| program.run(&[&["sinks", "dlq"], args, &config[..2]].concat());
+    let listed = dlq(&["list"]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains(Code::IncorrectIndex.text()), "the server's words are missing: {listed}");
+    let id = listed.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(dlq(&["show", &id]).contains("--number 77"));
+    hec.refuse_nothing();
+    assert!(dlq(&["replay", "splunk"]).contains("1 delivered"));
+    assert_eq!(dlq(&["list"]).lines().count(), 1);
+    assert_eq!(hec.events().len(), 500);
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn rows_arrive_at_somebody_elses_server() {
+    if !require::command("go") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = VictoriaLogs::start(folder.path()).expect("VictoriaLogs");
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let config = format!("[[sinks]]\nname = \"logs\"\nkind = \"splunk_hec\"\nurl = \"{}\"\ntoken = \"any\"\n", server.url());
+    let file = write(&program.data_dir(), "c.toml", config.as_bytes());
+    let running = program.start(&["--config", file.to_str().unwrap(), "--collector-enabled=false"]);
+    import(&program, 0, 300);
+    let entries = server.wait_entries("*", 300, LIMIT).expect("the rows");
+    assert_eq!(entries.len(), 300);
+    assert_eq!(running.terminate(), 0);
+}
