@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::error::{ErrorKind, QueryError};
 use crate::explain::is_explain;
+use crate::functions;
 use crate::guard;
 use crate::limits::{Bounds, Limits};
 use crate::metrics::failed;
@@ -37,6 +38,9 @@ use crate::workers::{Place, Places};
 
 /// Consumers named in the log when memory runs out.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// What a function makes at once is at most this part of a query's memory: several batches live at a time.
+const BATCHES_IN_MEMORY: usize = 4;
 
 /// The engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,10 @@ impl Engine {
         if let Some(folder) = &limits.spill_dir {
             std::fs::create_dir_all(folder).map_err(|error| EngineError::SpillFolder(folder.clone(), error))?;
         }
-        let spill = limits.spill_dir.clone().map_or(DiskManagerMode::OsTmpDirectory, |dir| DiskManagerMode::Directories(vec![dir]));
+        let spill = limits
+            .spill_dir
+            .clone()
+            .map_or(DiskManagerMode::OsTmpDirectory, |dir| DiskManagerMode::Directories(vec![dir]));
         let disk = DiskManagerBuilder::default().with_mode(spill).with_max_temp_directory_size(limits.spill_bytes);
         let shared = RuntimeEnvBuilder::new()
             .with_disk_manager_builder(disk)
@@ -105,7 +112,8 @@ impl Engine {
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.shared).with_memory_pool(Arc::new(pool)).build_arc()?;
         let state =
             SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-        let session = SessionContext::new_with_state(state);
+        let session = SessionContext::new_with_state(state.clone());
+        functions::bound(&session, &state, self.limits.memory_bytes.get() / BATCHES_IN_MEMORY);
         session.register_catalog(self.tenant(), Arc::new(History::new(Arc::clone(&self.tables))));
         Ok(session)
     }
@@ -145,7 +153,10 @@ impl Engine {
     fn admit(&self) -> Result<Place, QueryError> {
         self.places.take().map_err(QueryError::internal)?.ok_or_else(|| {
             let running = self.limits.max_running;
-            QueryError::new(ErrorKind::Busy, format!("{running} queries are running, as many as may; ask again in a moment"))
+            QueryError::new(
+                ErrorKind::Busy,
+                format!("{running} queries are running, as many as may; ask again in a moment"),
+            )
         })
     }
 

@@ -10,6 +10,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use crate::functions::WOULD_MAKE;
 use crate::suggest::{did_you_mean, nearest};
 
 /// Whose fault it is, and so what the client can do.
@@ -82,7 +83,10 @@ impl QueryError {
     /// It ran longer than `allowed`.
     pub(crate) fn timeout(allowed: Duration) -> Self {
         let seconds = allowed.as_secs_f64();
-        Self::new(ErrorKind::Timeout, format!("the query ran longer than {seconds} s and was stopped; narrow the time range"))
+        Self::new(
+            ErrorKind::Timeout,
+            format!("the query ran longer than {seconds} s and was stopped; narrow the time range"),
+        )
     }
 
     /// Whose fault it is.
@@ -158,6 +162,9 @@ fn schema_message(error: &SchemaError) -> String {
 }
 
 fn exhausted_message(text: &str) -> String {
+    if text.contains(WOULD_MAKE) {
+        return first_lines(text);
+    }
     if text.contains("disk") {
         "the query needs more temporary disk space than one query may use; select fewer columns or a shorter time range"
     } else {

@@ -44,7 +44,8 @@ mod tests {
     fn only_paths_of_files_are_cut() {
         let plan = "DataSourceExec: file_groups={2 groups: [[var/lib/kt/t/process_events/date=2026-08-01/a.parquet:0..9], \
                     [s3://b/x/b.parquet]]}, predicate=process_path = /bin/sh";
-        let cut = "DataSourceExec: file_groups={2 groups: [[a.parquet:0..9], [b.parquet]]}, predicate=process_path = /bin/sh";
+        let cut =
+            "DataSourceExec: file_groups={2 groups: [[a.parquet:0..9], [b.parquet]]}, predicate=process_path = /bin/sh";
         assert_eq!(without_path(plan), cut);
     }
 }

@@ -60,7 +60,10 @@ fn first_word(statement: &SqlStatement) -> String {
 }
 
 fn refused(what: &str) -> QueryError {
-    QueryError::new(ErrorKind::ReadOnly, format!("{what} is refused: only reading is possible here (SELECT, DESCRIBE, SHOW, EXPLAIN)"))
+    QueryError::new(
+        ErrorKind::ReadOnly,
+        format!("{what} is refused: only reading is possible here (SELECT, DESCRIBE, SHOW, EXPLAIN)"),
+    )
 }
 
 fn settings() -> QueryError {

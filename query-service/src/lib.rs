@@ -8,6 +8,7 @@
 pub mod engine;
 mod error;
 mod explain;
+mod functions;
 mod guard;
 pub mod http;
 mod lake_tables;

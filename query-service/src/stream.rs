@@ -48,11 +48,7 @@ pub struct QueryStream {
 }
 
 impl QueryStream {
-    pub(crate) fn start(
-        place: Place,
-        mut rows: SendableRecordBatchStream,
-        terms: Terms,
-    ) -> Result<Self, QueryError> {
+    pub(crate) fn start(place: Place, mut rows: SendableRecordBatchStream, terms: Terms) -> Result<Self, QueryError> {
         let schema = rows.schema();
         let (sender, batches) = mpsc::channel(AHEAD);
         let pump = place.run(async move {
@@ -123,7 +119,8 @@ impl QueryStream {
 
     fn too_many(&self) -> QueryError {
         let rows = self.terms.max_rows;
-        let message = format!("the answer has more than {rows} rows and was cut there; add a LIMIT or a narrower WHERE");
+        let message =
+            format!("the answer has more than {rows} rows and was cut there; add a LIMIT or a narrower WHERE");
         QueryError::new(ErrorKind::Limit, message)
     }
 }

@@ -21,7 +21,10 @@ pub(crate) const ANCESTORS: &str = "ancestors";
 
 /// `table` with `event_id`, and where rows have an actor, `exec_id` and `ancestors` (programs from the parent up to
 /// the root). Without a provider it is empty; a column that older files lack is NULL.
-pub(crate) fn view(table: Table, stored: Option<Arc<dyn TableProvider>>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+pub(crate) fn view(
+    table: Table,
+    stored: Option<Arc<dyn TableProvider>>,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = table.schema();
     let stored = stored.unwrap_or_else(|| Arc::new(EmptyTable::new(Arc::clone(&schema))));
     let columns = columns_of(table, &schema, &stored.schema())?;

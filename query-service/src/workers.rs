@@ -88,7 +88,12 @@ struct Workers(Option<Runtime>);
 impl Workers {
     fn start(threads: NonZeroUsize) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(threads.get()).thread_name("query").enable_all().build().map(|runtime| Self(Some(runtime)))
+        builder
+            .worker_threads(threads.get())
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
     }
 }
 

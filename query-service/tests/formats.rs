@@ -80,9 +80,11 @@ async fn answers_without_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn arrow_gives_back_the_very_batches() {
     let stored = many(20_000).await;
-    let (out, rows) = written(&stored.engine(), "select pid, cmd_line from process_events order by pid", Format::Arrow).await;
+    let (out, rows) =
+        written(&stored.engine(), "select pid, cmd_line from process_events order by pid", Format::Arrow).await;
     assert_eq!(rows.unwrap(), 20_000);
-    let batches: Vec<RecordBatch> = StreamReader::try_new(Cursor::new(out), None).unwrap().map(Result::unwrap).collect();
+    let batches: Vec<RecordBatch> =
+        StreamReader::try_new(Cursor::new(out), None).unwrap().map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
     assert_eq!(batches[0].schema().field(1).name(), "cmd_line");
 }

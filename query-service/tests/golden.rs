@@ -15,5 +15,8 @@ pub(crate) fn check(name: &str, actual: &str) {
         return;
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(actual == expected, "{name} differs; KERNTRAIL_WRITE_GOLDEN=1 writes it again\n--- expected\n{expected}\n--- actual\n{actual}");
+    assert!(
+        actual == expected,
+        "{name} differs; KERNTRAIL_WRITE_GOLDEN=1 writes it again\n--- expected\n{expected}\n--- actual\n{actual}"
+    );
 }

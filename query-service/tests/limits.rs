@@ -50,7 +50,7 @@ async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
     let stored = many(1_000).await;
     // One place of one thread: a query that went on computing would keep the next from running.
     let engine = stored.engine_within(Limits {
-        timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(60),
         max_running: NonZeroUsize::MIN,
         threads: NonZeroUsize::MIN,
         ..Limits::default()
@@ -70,7 +70,11 @@ async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_is_dropped_stops() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Limits::default() });
+    let engine = stored.engine_within(Limits {
+        max_running: NonZeroUsize::MIN,
+        threads: NonZeroUsize::MIN,
+        ..Limits::default()
+    });
     for endless in ENDLESS {
         drop(engine.query(endless).await.unwrap());
         let next = answer(&engine, "select count(*) as n from process_events").await;
@@ -81,16 +85,20 @@ async fn a_query_that_is_dropped_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_can_ask_for_less_and_not_for_more() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_rows: 10, timeout: Duration::from_millis(200), ..Limits::default() });
+    let engine = stored.engine_within(Limits { max_rows: 10, ..Limits::default() });
     let sql = "select pid from process_events";
     for (asked, got) in [(None, 10), (Some(3), 3), (Some(100), 10)] {
         let stream = engine.query_within(sql, &Bounds { max_rows: asked, timeout: None }).await.unwrap();
         let (rows, error) = drain(stream).await;
         assert_eq!((rows, error.unwrap().kind()), (got, ErrorKind::Limit), "{asked:?}");
     }
+    let engine = stored.engine_within(Limits { timeout: Duration::from_millis(200), ..Limits::default() });
     let bounds = Bounds { timeout: Some(Duration::from_secs(3_600)), max_rows: None };
-    let (_, error) = drain(engine.query_within(ENDLESS[0], &bounds).await.unwrap()).await;
-    assert_eq!(error.unwrap().kind(), ErrorKind::Timeout);
+    let error = match engine.query_within(ENDLESS[0], &bounds).await {
+        Ok(stream) => drain(stream).await.1.unwrap(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +127,42 @@ async fn a_query_that_needs_too_much_memory_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_small_argument_cannot_make_a_huge_value() {
+    let stored = many(1_000).await;
+    let engine = stored.engine();
+    for sql in [
+        "select repeat('x', 1000000000)",
+        "select repeat(cmd_line, 1000000) from process_events",
+        "select lpad('x', 2000000000)",
+        "select rpad(cmd_line, 10000000) from process_events",
+        "select range(0, 1000000000000)",
+        "select range(1000000000000)",
+        "select generate_series(1000000000000, 0, -1)",
+        "select generate_series(pid, pid + 10000000) from process_events",
+        "select range(timestamp '2026-01-01T00:00:00', timestamp '2026-12-31T00:00:00', interval '1 microsecond')",
+        "select range(date '0001-01-01', date '9999-12-31', interval '1 microsecond')",
+        "select array_repeat('x', 1000000000000)",
+        "select array_resize(make_array(1), 1000000000000, 0)",
+    ] {
+        let text = answer(&engine, sql).await;
+        assert!(text.contains("error: ") && text.contains("() would make "), "{sql}: {text:.300}");
+    }
+    for (sql, shown) in [
+        ("select repeat('ab', 3) as x", "ababab"),
+        ("select lpad('x', 3) as x", "  x"),
+        ("select range(3) as x", "[0,1,2]"),
+        ("select generate_series(1, 7, 3) as x", "[1,4,7]"),
+        ("select range(0, null) as x", "NULL"),
+        ("select generate_series(date '2026-01-01', date '2026-01-03', interval '1 day') as x", "2026-01-02"),
+        ("select list_repeat(1, 2) as x", "[1,1]"),
+        ("select count(*) as x from (select unnest(range(0, 100000)) as y)", "100000"),
+    ] {
+        let text = answer(&engine, sql).await;
+        assert!(text.contains(shown), "{sql}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sort_larger_than_its_memory_spills() {
     let stored = many(60_000).await;
     let spill = tempfile::tempdir().unwrap();
@@ -128,7 +172,7 @@ async fn a_sort_larger_than_its_memory_spills() {
         threads: NonZeroUsize::new(1).unwrap(),
         ..Limits::default()
     });
-    let wide = "select repeat(cmd_line, 60) as x, pid from process_events order by x desc, pid";
+    let wide = "select repeat(cmd_line, 40) as x, pid from process_events order by x desc, pid";
     let (rows, error) = drain(engine.query(wide).await.unwrap()).await;
     assert!(error.is_none(), "{error:?}");
     assert_eq!(rows, 60_000);
@@ -177,7 +221,10 @@ impl Tables for Broken {
         "acme"
     }
 
-    async fn provider(&self, _table: Table) -> Result<Option<Arc<dyn datafusion::catalog::TableProvider>>, TablesError> {
+    async fn provider(
+        &self,
+        _table: Table,
+    ) -> Result<Option<Arc<dyn datafusion::catalog::TableProvider>>, TablesError> {
         Err("cannot list s3://secret-bucket/acme".into())
     }
 }

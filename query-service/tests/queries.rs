@@ -25,14 +25,18 @@ pub(crate) async fn answer(engine: &Engine, sql: &str) -> String {
 async fn answers_are_as_written_down() {
     let stored = escape().rows.into_lake().await;
     let engine = stored.engine();
-    let mut files: Vec<_> = std::fs::read_dir(golden::folder().join("queries")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(golden::folder().join("queries")).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "sql"));
     files.sort();
     assert!(files.len() > 10, "queries are missing");
     for path in files {
         let text = answer(&engine, &std::fs::read_to_string(&path).unwrap()).await;
         let root = stored.folder.path().to_str().unwrap();
-        assert!(!text.contains(root) && !text.contains(root.trim_start_matches('/')), "{path:?} tells where the lake is\n{text}");
+        assert!(
+            !text.contains(root) && !text.contains(root.trim_start_matches('/')),
+            "{path:?} tells where the lake is\n{text}"
+        );
         golden::check(&format!("queries/{}.txt", path.file_stem().unwrap().to_str().unwrap()), &text);
     }
 }

@@ -57,7 +57,11 @@ async fn writes_are_refused_and_leave_nothing() {
     ] {
         let Err(error) = engine.query(&sql).await else { panic!("not refused: {sql}") };
         let refused = error.kind() == ErrorKind::ReadOnly || sql.starts_with("with") || sql.starts_with("merge");
-        assert!(refused && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::User), "{sql}: {:?} {error}", error.kind());
+        assert!(
+            refused && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::User),
+            "{sql}: {:?} {error}",
+            error.kind()
+        );
     }
     assert_eq!(stored.lake.existing(Table::ProcessEvents).await.unwrap().unwrap().version(), before);
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "a file was written");

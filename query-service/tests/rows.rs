@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kerntrail_lake::Lake;
 use kerntrail_query_service::{Engine, Limits};
 use kerntrail_schemas::tables::{
-    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns, ProcessColumns,
+    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
+    ProcessColumns,
 };
 use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 use tempfile::TempDir;
@@ -71,7 +72,13 @@ pub(crate) async fn many(count: usize) -> Stored {
     let mut rows = Rows::default();
     for number in 0..count {
         let time = kerntrail_schemas::cell::Micros(1_785_578_400_000_000 + number as i64);
-        let envelope = Envelope { date: Some(time.day()), time: Some(time), seq: Some(number as i64), activity: Some("exec".into()), ..Envelope::default() };
+        let envelope = Envelope {
+            date: Some(time.day()),
+            time: Some(time),
+            seq: Some(number as i64),
+            activity: Some("exec".into()),
+            ..Envelope::default()
+        };
         let actor = Actor { pid: Some(number as i32), cmd_line: Some(format!("program {number}")), ..Actor::default() };
         rows.process.append(&envelope, Some(&Arc::new(actor)), &ProcessColumns::default());
     }

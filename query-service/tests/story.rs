@@ -155,7 +155,8 @@ async fn tied(order: [usize; 4]) -> String {
 async fn ties_have_one_order_however_the_rows_arrived() {
     let told = tied([0, 1, 2, 3]).await;
     let story: serde_json::Value = serde_json::from_str(&told).unwrap();
-    let titles: Vec<&str> = story["events"].as_array().unwrap().iter().map(|event| event["title"].as_str().unwrap()).collect();
+    let titles: Vec<&str> =
+        story["events"].as_array().unwrap().iter().map(|event| event["title"].as_str().unwrap()).collect();
     assert_eq!(titles, ["/bin/program-0", "/bin/program-1", "/bin/program-2", "/bin/program-3"]);
     for order in [[3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
         assert_eq!(tied(order).await, told, "{order:?}");

@@ -39,7 +39,9 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 /// Whether `host`, with or without a port, is `localhost` or a loopback address.
 fn is_loopback_name(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()));
+        return rest
+            .split_once(']')
+            .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()));
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -61,7 +61,11 @@ fn respond(format: Format, body: Body) -> Response {
 /// of its own; a later one is told inside the answer, or where the format has no place for it, breaks the connection.
 pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Response, QueryError> {
     let first = answer.next().await.transpose()?;
-    let served = Served { answer, encoder: encoder(format, Options { served: true, ..Options::default() }), next: Next::Begin(first) };
+    let served = Served {
+        answer,
+        encoder: encoder(format, Options { served: true, ..Options::default() }),
+        next: Next::Begin(first),
+    };
     Ok(respond(format, Body::from_stream(served.pieces())))
 }
 

@@ -41,7 +41,11 @@ pub fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/tree", get(story::tree))
         .route("/api/v1/timeline", get(story::timeline))
         .method_not_allowed_fallback(|| async {
-            answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "user", "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline")
+            answer::refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "user",
+                "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline",
+            )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(access::from_here))

@@ -78,7 +78,9 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<(String, Format, Bounds), Qu
     let request: QueryRequest = serde_json::from_slice(body)
         .map_err(|error| QueryError::user(format!("the request is not what was expected: {error}")))?;
     let format = match &request.format {
-        Some(name) => name.parse().map_err(|error: crate::output::UnknownFormat| QueryError::user(error.to_string()))?,
+        Some(name) => {
+            name.parse().map_err(|error: crate::output::UnknownFormat| QueryError::user(error.to_string()))?
+        }
         None => accepted,
     };
     let timeout = request.timeout.map(|timeout| {

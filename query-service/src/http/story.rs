@@ -90,8 +90,10 @@ pub(super) async fn tree(
 ) -> Response {
     let answer = async {
         let query = read(query)?;
-        let mut request = tree::Request { entity: query.entity()?, window: query.window()?, ..tree::Request::default() };
-        request.max_processes = query.max_processes.map_or(request.max_processes, |asked| asked.min(tree::MAX_PROCESSES));
+        let mut request =
+            tree::Request { entity: query.entity()?, window: query.window()?, ..tree::Request::default() };
+        request.max_processes =
+            query.max_processes.map_or(request.max_processes, |asked| asked.min(tree::MAX_PROCESSES));
         let format = query.format()?;
         Ok(whole(media(format), tree::tree(&engine, &request).await?.render(format)))
     };

@@ -42,7 +42,9 @@ impl<'a> Cells<'a> {
     /// The value's text; `None` for NULL.
     pub(crate) fn text(&mut self, column: usize, row: usize) -> Result<Option<String>, ArrowError> {
         match &mut self.0[column] {
-            Column::Plain(array, _) | Column::Nested(array, _) if array.is_null(row) || array.data_type().is_null() => Ok(None),
+            Column::Plain(array, _) | Column::Nested(array, _) if array.is_null(row) || array.data_type().is_null() => {
+                Ok(None)
+            }
             Column::Plain(_, formatter) => formatter.value(row).try_to_string().map(Some),
             Column::Nested(_, encoder) => {
                 let mut out = Vec::new();

@@ -160,7 +160,11 @@ impl<'a> Walk<'a> {
         let new_root = if event.activity == "pivot_root" { &kernel.source } else { &kernel.target };
         let after = format!("the node's root file system at {}", new_root.as_deref().unwrap_or("an unknown path"));
         let before = "the container's files".to_owned();
-        tell(Crossing { boundary, before, after, gained: Vec::new(), escape: boundary == Boundary::RootDirectory }, lineage, out);
+        tell(
+            Crossing { boundary, before, after, gained: Vec::new(), escape: boundary == Boundary::RootDirectory },
+            lineage,
+            out,
+        );
     }
 
     /// Crossings that show only in who the actor has become.
@@ -187,7 +191,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn cross(&self, event: &Event, boundary: Boundary, before: i64, after: i64, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
+    fn cross(
+        &self,
+        event: &Event,
+        boundary: Boundary,
+        before: i64,
+        after: i64,
+        lineage: &mut Lineage,
+        out: &mut Vec<Crossing>,
+    ) {
         let to_host = boundary != Boundary::UserId && self.labels.is_host(boundary, &event.node, after);
         let crossing = Crossing {
             boundary,
@@ -195,7 +207,9 @@ impl<'a> Walk<'a> {
             after: self.labels.value(boundary, &event.node, after),
             gained: Vec::new(),
             // Other host namespaces than these are often given to pods on purpose.
-            escape: to_host && lineage.confined && matches!(boundary, Boundary::MountNamespace | Boundary::PidNamespace),
+            escape: to_host
+                && lineage.confined
+                && matches!(boundary, Boundary::MountNamespace | Boundary::PidNamespace),
         };
         tell(crossing, lineage, out);
     }

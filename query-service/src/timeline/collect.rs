@@ -199,7 +199,10 @@ async fn losses(
     Ok(lost)
 }
 
-async fn hosts(session: &SessionContext, nodes: &BTreeSet<&str>) -> Result<BTreeMap<String, HostNamespaces>, QueryError> {
+async fn hosts(
+    session: &SessionContext,
+    nodes: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, HostNamespaces>, QueryError> {
     let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
     let init = ident("pid").eq(lit(1)).and(ident("in_host_mnt_ns")).and(ident("in_host_pid_ns"));
     let columns = ["mnt_ns", "pid_ns", "net_ns", "user_ns"];

@@ -81,7 +81,8 @@ fn kernel_title(event: &Event, kernel: &KernelDetail) -> String {
         "mount" => {
             let fs_type = kernel.fs_type.as_ref().map_or_else(String::new, |kind| format!(" ({kind})"));
             let on = target.unwrap_or("an unknown path");
-            source.map_or_else(|| format!("mount on {on}{fs_type}"), |source| format!("mount {source} on {on}{fs_type}"))
+            source
+                .map_or_else(|| format!("mount on {on}{fs_type}"), |source| format!("mount {source} on {on}{fs_type}"))
         }
         "pivot_root" => format!("pivot_root to {}", source.unwrap_or("an unknown path")),
         "chroot" => format!("chroot to {}", target.unwrap_or("an unknown path")),
@@ -97,7 +98,9 @@ fn network_title(event: &Event, network: &NetworkDetail) -> String {
         "connect" => format!("connect to {}{protocol}", end(&network.destination)),
         "accept" => format!("accepted from {} on {}{protocol}", end(&network.source), end(&network.destination)),
         "listen" => format!("listen on {}{protocol}", end(&listener(network))),
-        "close" => format!("closed {} -> {}{protocol}{}", end(&network.source), end(&network.destination), traffic(network)),
+        "close" => {
+            format!("closed {} -> {}{protocol}{}", end(&network.source), end(&network.destination), traffic(network))
+        }
         other => format!("{other} {} -> {}{protocol}", end(&network.source), end(&network.destination)),
     };
     what + &outcome(network.ret)
@@ -216,7 +219,10 @@ mod tests {
 
     #[test]
     fn amounts_and_ends() {
-        assert_eq!([0, 999, 1_000, 1_250_000, 5_000_000_000_000].map(bytes), ["0 B", "999 B", "1.0 kB", "1.2 MB", "5.0 TB"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_250_000, 5_000_000_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "1.2 MB", "5.0 TB"]
+        );
         assert_eq!(socket(&("2001:db8::1".into(), 443)), "[2001:db8::1]:443");
         assert_eq!(signal_name(9), "SIGKILL");
         assert_eq!(signal_name(40), "signal 40");

@@ -68,7 +68,10 @@ impl Entity {
 
 fn prefix(text: &str, what: &str) -> Result<String, QueryError> {
     if text.chars().count() < SHORTEST_PREFIX {
-        return Err(QueryError::user(format!("\"{}\" is too short for a {what}: {SHORTEST_PREFIX} characters", visible(text))));
+        return Err(QueryError::user(format!(
+            "\"{}\" is too short for a {what}: {SHORTEST_PREFIX} characters",
+            visible(text)
+        )));
     }
     Ok(text.to_owned())
 }

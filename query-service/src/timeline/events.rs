@@ -10,11 +10,38 @@ pub(crate) const ENVELOPE: &[&str] = &["event_id", "time", "boot_ns", "node", "c
 
 /// Columns of the actor that a story needs.
 pub(crate) const ACTOR: &[&str] = &[
-    "process_uid", "exec_seq", "pid", "process_name", "process_path", "cmd_line", "process_start_time", "euid",
-    "cap_effective", "parent_process_uid", "parent_pid", "parent_path", "ancestor_uids", "ancestor_paths",
-    "container_id", "container_name", "image", "container_privileged", "pod_name", "namespace", "workload_kind",
-    "workload_name", "service_account", "origin_container_id", "origin_pod_name", "origin_namespace", "mnt_ns",
-    "pid_ns", "net_ns", "user_ns", "in_host_mnt_ns", "in_host_pid_ns",
+    "process_uid",
+    "exec_seq",
+    "pid",
+    "process_name",
+    "process_path",
+    "cmd_line",
+    "process_start_time",
+    "euid",
+    "cap_effective",
+    "parent_process_uid",
+    "parent_pid",
+    "parent_path",
+    "ancestor_uids",
+    "ancestor_paths",
+    "container_id",
+    "container_name",
+    "image",
+    "container_privileged",
+    "pod_name",
+    "namespace",
+    "workload_kind",
+    "workload_name",
+    "service_account",
+    "origin_container_id",
+    "origin_pod_name",
+    "origin_namespace",
+    "mnt_ns",
+    "pid_ns",
+    "net_ns",
+    "user_ns",
+    "in_host_mnt_ns",
+    "in_host_pid_ns",
 ];
 
 /// Own columns of a table that a story needs; `None` for a table that tells no story.
@@ -23,14 +50,40 @@ pub(crate) fn own_columns(table: Table) -> Option<&'static [&'static str]> {
         Table::ProcessEvents => &["exit_code", "exit_signal", "stdin_kind", "binary_memfd"],
         Table::FileEvents => &["path", "old_path", "bytes"],
         Table::KernelEvents => &[
-            "source_path", "target_path", "fs_type", "ret", "ns_type", "mount_is_host", "target_process_uid",
-            "target_pid", "old_uid", "new_uid", "old_cap_effective", "new_cap_effective", "old_mnt_ns", "new_mnt_ns",
-            "old_pid_ns", "new_pid_ns", "old_net_ns", "new_net_ns", "old_user_ns", "new_user_ns", "old_cgroup_id",
+            "source_path",
+            "target_path",
+            "fs_type",
+            "ret",
+            "ns_type",
+            "mount_is_host",
+            "target_process_uid",
+            "target_pid",
+            "old_uid",
+            "new_uid",
+            "old_cap_effective",
+            "new_cap_effective",
+            "old_mnt_ns",
+            "new_mnt_ns",
+            "old_pid_ns",
+            "new_pid_ns",
+            "old_net_ns",
+            "new_net_ns",
+            "old_user_ns",
+            "new_user_ns",
+            "old_cgroup_id",
             "new_cgroup_id",
         ],
         Table::NetworkFlows => &[
-            "protocol", "src_ip", "src_port", "dst_ip", "dst_port", "bytes_out", "bytes_in",
-            "start_time", "end_time", "ret",
+            "protocol",
+            "src_ip",
+            "src_port",
+            "dst_ip",
+            "dst_port",
+            "bytes_out",
+            "bytes_in",
+            "start_time",
+            "end_time",
+            "ret",
         ],
         Table::Findings | Table::EventLoss => return None,
     })
@@ -216,10 +269,8 @@ fn actor(values: &Values, row: usize) -> Actor {
         ancestors: parent.iter().cloned().chain(values.list("ancestor_uids", row)).collect(),
         parent,
         container: text("container_id").map(|id| container(id, values, row)),
-        origin: text("origin_container_id").map(|container| Origin {
-            container,
-            pod: slashed(text("origin_namespace"), text("origin_pod_name")),
-        }),
+        origin: text("origin_container_id")
+            .map(|container| Origin { container, pod: slashed(text("origin_namespace"), text("origin_pod_name")) }),
         mnt_ns: number("mnt_ns"),
         pid_ns: number("pid_ns"),
         net_ns: number("net_ns"),
@@ -270,9 +321,8 @@ fn detail(table: Table, values: &Values, row: usize) -> Detail {
 
 fn kernel(values: &Values, row: usize) -> KernelDetail {
     let text = |name: &str| values.text(name, row);
-    let pair = |name: &str| {
-        Some((values.number(&format!("old_{name}"), row)?, values.number(&format!("new_{name}"), row)?))
-    };
+    let pair =
+        |name: &str| Some((values.number(&format!("old_{name}"), row)?, values.number(&format!("new_{name}"), row)?));
     KernelDetail {
         source: text("source_path"),
         target: text("target_path"),
@@ -308,8 +358,20 @@ fn network(values: &Values, row: usize) -> NetworkDetail {
 
 /// Columns of a finding that a story needs, beyond `process_uid` and `pid`.
 pub(crate) const FINDING: &[&str] = &[
-    "finding_id", "rule_id", "rule_name", "severity", "risk_score", "attack_tactics", "attack_techniques",
-    "first_time", "last_time", "time", "event_refs", "message", "process_uid", "pid",
+    "finding_id",
+    "rule_id",
+    "rule_name",
+    "severity",
+    "risk_score",
+    "attack_tactics",
+    "attack_techniques",
+    "first_time",
+    "last_time",
+    "time",
+    "event_refs",
+    "message",
+    "process_uid",
+    "pid",
 ];
 
 /// What a rule found.

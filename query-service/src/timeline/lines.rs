@@ -199,10 +199,12 @@ impl<'a> Places<'a> {
 
 /// Where a process is, in a few words.
 fn place(actor: &Actor, outside: bool) -> String {
-    let born = || actor.origin.as_ref().map(|origin| {
-        let short = || origin.container.chars().take(12).collect();
-        origin.pod.clone().unwrap_or_else(short)
-    });
+    let born = || {
+        actor.origin.as_ref().map(|origin| {
+            let short = || origin.container.chars().take(12).collect();
+            origin.pod.clone().unwrap_or_else(short)
+        })
+    };
     match (&actor.container, outside) {
         (Some(container), false) => {
             let pod = match (&container.namespace, &container.pod) {
@@ -212,7 +214,9 @@ fn place(actor: &Actor, outside: bool) -> String {
             let short = || container.id.chars().take(12).collect();
             format!("{pod}{}", container.name.clone().unwrap_or_else(short))
         }
-        (Some(_), true) => format!("in the host's namespaces, born in {}", born().unwrap_or_else(|| "a container".into())),
+        (Some(_), true) => {
+            format!("in the host's namespaces, born in {}", born().unwrap_or_else(|| "a container".into()))
+        }
         (None, _) => born().map_or_else(|| "host".to_owned(), |born| format!("on the host, born in {born}")),
     }
 }

@@ -24,9 +24,9 @@ use std::str::FromStr;
 
 use kerntrail_schemas::Table;
 
+pub(crate) use self::describe::exit;
 pub use self::entity::Entity;
 pub use self::window::Window;
-pub(crate) use self::describe::exit;
 
 use self::boundaries::{Marks, mark};
 use self::collect::{Collected, collect};
@@ -76,7 +76,8 @@ impl FromStr for StoryFormat {
             "markdown" => Ok(Self::Markdown),
             other => {
                 let hint = did_you_mean(&nearest(other, ["text", "json", "markdown"].into_iter()));
-                let text = format!("there is no format \"{}\"{hint}; formats are text, json and markdown", visible(other));
+                let text =
+                    format!("there is no format \"{}\"{hint}; formats are text, json and markdown", visible(other));
                 Err(QueryError::user(text))
             }
         }

@@ -56,7 +56,9 @@ fn put(timeline: &Timeline, line: &Line, out: &mut String) {
 fn event_item(event: &Event, line: &EventLine) -> String {
     let pid = event.actor.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
     let mut text = format!("- {} pid {pid} ", clock(event.time));
-    if !is_program(event) && let Some(name) = &event.actor.name {
+    if !is_program(event)
+        && let Some(name) = &event.actor.name
+    {
         text.push_str(&format!("{}: ", markdown(name)));
     }
     text.push_str(&markdown_code(&line.title));

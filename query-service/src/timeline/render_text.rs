@@ -88,12 +88,14 @@ fn escape(timeline: &Timeline) -> String {
     let Some(index) = timeline.summary.escape else { return "none seen".to_owned() };
     let event = &timeline.collected.events[index];
     // One program often crosses several boundaries, a call each.
-    let same = timeline.collected.events.iter().zip(&timeline.marks).filter(|(other, _)| other.actor.process == event.actor.process);
-    let by: Vec<String> = same
-        .flat_map(|(_, marks)| &marks.crossings)
-        .filter(|crossing| crossing.escape)
-        .map(crossing_line)
-        .collect();
+    let same = timeline
+        .collected
+        .events
+        .iter()
+        .zip(&timeline.marks)
+        .filter(|(other, _)| other.actor.process == event.actor.process);
+    let by: Vec<String> =
+        same.flat_map(|(_, marks)| &marks.crossings).filter(|crossing| crossing.escape).map(crossing_line).collect();
     format!("at {} by {}: {}", clock(event.time), who(event), by.join("; "))
 }
 
@@ -132,7 +134,11 @@ fn line_texts(timeline: &Timeline, line: &Line) -> Vec<String> {
             let mut texts = vec![format!("{}  {pid:>7}  {indent}{}", clock(event.time), cut(&event_line(event, line)))];
             let crossings = &timeline.marks[line.event].crossings;
             texts.extend(crossings.iter().map(|crossing| {
-                format!("{margin}{indent}  {} {}", if crossing.escape { "##" } else { "==" }, visible(&crossing_line(crossing)))
+                format!(
+                    "{margin}{indent}  {} {}",
+                    if crossing.escape { "##" } else { "==" },
+                    visible(&crossing_line(crossing))
+                )
             }));
             texts
         }
@@ -168,9 +174,9 @@ pub(crate) fn is_program(event: &Event) -> bool {
     event.table == kerntrail_schemas::Table::ProcessEvents && matches!(event.activity.as_str(), "exec" | "existing")
 }
 
-/// `mount namespace 1 -> 2 (host)`.
+/// `mount namespace: 1 -> 2 (host)`.
 pub(crate) fn crossing_line(crossing: &Crossing) -> String {
-    let mut text = format!("{} {} -> {}", crossing.boundary.words(), crossing.before, crossing.after);
+    let mut text = format!("{}: {} -> {}", crossing.boundary.words(), crossing.before, crossing.after);
     let shown = crossing.gained.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
     match crossing.gained.len() {
         0 => {}

@@ -40,7 +40,11 @@ pub(crate) async fn scan(session: &SessionContext, table: Table, window: &Window
 }
 
 /// Finds `entity`. Errors: there is none, or more than one.
-pub(crate) async fn select(session: &SessionContext, entity: &Entity, window: &Window) -> Result<Selection, QueryError> {
+pub(crate) async fn select(
+    session: &SessionContext,
+    entity: &Entity,
+    window: &Window,
+) -> Result<Selection, QueryError> {
     match entity {
         Entity::Pod { namespace, name } => pod(session, namespace.as_deref(), name, window).await,
         Entity::Container(id) => container(session, id, window).await,
@@ -58,7 +62,12 @@ fn is(column: &str, value: &str) -> Expr {
     ident(column).eq(lit(value))
 }
 
-async fn pod(session: &SessionContext, namespace: Option<&str>, name: &str, window: &Window) -> Result<Selection, QueryError> {
+async fn pod(
+    session: &SessionContext,
+    namespace: Option<&str>,
+    name: &str,
+    window: &Window,
+) -> Result<Selection, QueryError> {
     let namespace = match namespace {
         Some(namespace) => namespace.to_owned(),
         None => namespace_of(session, name, window).await?,
@@ -83,7 +92,9 @@ async fn namespace_of(session: &SessionContext, name: &str, window: &Window) -> 
         }
         _ => {
             let pods: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect();
-            Err(QueryError::user(visible(&format!("there are several pods of that name: {}", pods.join(", "))).into_owned()))
+            Err(QueryError::user(
+                visible(&format!("there are several pods of that name: {}", pods.join(", "))).into_owned(),
+            ))
         }
     }
 }
@@ -149,7 +160,9 @@ async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Res
     };
     let title = format!("finding {id} ({})", rule.as_deref().unwrap_or("unnamed rule"));
     match (origin.or(container), uid) {
-        (Some(container), _) => Ok(whole_container(&container, title, vec![format!("the container in which it began: {container}")])),
+        (Some(container), _) => {
+            Ok(whole_container(&container, title, vec![format!("the container in which it began: {container}")]))
+        }
         (None, Some(uid)) => Ok(process(uid.clone(), title, vec![format!("the process that began it: {uid}")])),
         (None, None) => Err(QueryError::user(format!("finding {id} names neither a container nor a process"))),
     }

@@ -97,7 +97,8 @@ fn after(events: &[Event], marks: &[Marks]) -> Vec<Connections> {
         }
         let destination = flow.destination.as_ref().map_or_else(|| "unknown".to_owned(), socket);
         let failures = usize::from(flow.ret.is_some_and(failed));
-        let same = |known: &&mut Connections| known.process_uid == event.actor.process && known.destination == destination;
+        let same =
+            |known: &&mut Connections| known.process_uid == event.actor.process && known.destination == destination;
         if let Some(known) = found.iter_mut().find(same) {
             known.count += 1;
             known.failed += failures;

@@ -24,7 +24,10 @@ impl Window {
     ///
     /// Errors: neither form, or an end before its beginning.
     pub fn parse(since: Option<&str>, until: Option<&str>, now: SystemTime) -> Result<Self, QueryError> {
-        let window = Self { since: since.map(|text| moment(text, now)).transpose()?, until: until.map(|text| moment(text, now)).transpose()? };
+        let window = Self {
+            since: since.map(|text| moment(text, now)).transpose()?,
+            until: until.map(|text| moment(text, now)).transpose()?,
+        };
         match (window.since, window.until) {
             (Some(since), Some(until)) if until < since => Err(QueryError::user("until lies before since")),
             _ => Ok(window),
@@ -48,7 +51,9 @@ pub(crate) fn micros(time: i64) -> Expr {
 fn moment(text: &str, now: SystemTime) -> Result<i64, QueryError> {
     let text = text.trim();
     if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(DateTime::<Utc>::from(now).timestamp_micros() - i64::try_from(ago.as_micros()).unwrap_or(i64::MAX / 2));
+        return Ok(
+            DateTime::<Utc>::from(now).timestamp_micros() - i64::try_from(ago.as_micros()).unwrap_or(i64::MAX / 2)
+        );
     }
     let with_zone = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_micros());
     let without = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];

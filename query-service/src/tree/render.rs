@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::Tree;
 use super::build::{Forest, Process};
 use crate::output::escape::{self, markdown_code, visible};
-use crate::timeline::exit;
 use crate::timeline::events::Container;
+use crate::timeline::exit;
 use crate::timeline::window::{clock, day, rfc3339};
 
 /// Longest command line, in characters.
@@ -48,9 +48,10 @@ fn walk(forest: &Forest) -> Vec<Shown<'_>> {
 
 /// Where a process is, in a few words.
 fn place(process: &Process) -> String {
-    let born = process.origin.as_ref().map(|origin| {
-        origin.pod.clone().unwrap_or_else(|| origin.container.chars().take(12).collect())
-    });
+    let born = process
+        .origin
+        .as_ref()
+        .map(|origin| origin.pod.clone().unwrap_or_else(|| origin.container.chars().take(12).collect()));
     match &process.container {
         Some(container) if process.in_host_mnt_ns => {
             format!("{}, in the host's mount namespace", container_place(container))
@@ -96,7 +97,11 @@ fn finding_marks(process: &Process) -> Vec<String> {
 
 fn cut(text: &str) -> String {
     let text = visible(text);
-    if text.chars().count() <= WIDTH { text.into_owned() } else { text.chars().take(WIDTH - 1).chain(['…']).collect() }
+    if text.chars().count() <= WIDTH {
+        text.into_owned()
+    } else {
+        text.chars().take(WIDTH - 1).chain(['…']).collect()
+    }
 }
 
 /// `containerd-shim < systemd`: what is above a root and not shown.
@@ -145,7 +150,12 @@ pub(super) fn text(tree: &Tree) -> String {
         let mut programs = programs(process).into_iter();
         let first = programs.next().unwrap_or_default();
         let mut marks = finding_marks(process).into_iter().map(|mark| visible(&mark).into_owned()).collect::<Vec<_>>();
-        lines.push(format!("{}  {pid:>7}  {:<17}  {branch}{}{place}", clock(process.started), ending(process), cut(&first)));
+        lines.push(format!(
+            "{}  {pid:>7}  {:<17}  {branch}{}{place}",
+            clock(process.started),
+            ending(process),
+            cut(&first)
+        ));
         let mut further: Vec<String> = programs.map(|program| format!("=> {}", cut(&program))).collect();
         further.append(&mut marks);
         lines.extend(further.into_iter().map(|line| format!("{:42}{below}{line}", "")));
@@ -166,7 +176,8 @@ pub(super) fn markdown(tree: &Tree) -> String {
         let indent = "  ".repeat(shown.depth);
         let pid = process.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
         let ran: Vec<String> = programs(process).iter().map(|program| markdown_code(program)).collect();
-        let mut line = format!("{indent}- {} {} pid {pid} {}", day(process.started), clock(process.started), ran.join(" => "));
+        let mut line =
+            format!("{indent}- {} {} pid {pid} {}", day(process.started), clock(process.started), ran.join(" => "));
         let mut notes: Vec<String> = vec![ending(process)];
         notes.extend(shown.place.as_ref().map(|place| escape::markdown(place)));
         notes.retain(|note| !note.is_empty());
