@@ -24,6 +24,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::AsyncArrowWriter;
 use parquet::file::metadata::ParquetMetaData;
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::commit::{Change, Outcome};
@@ -164,7 +165,9 @@ impl LakeTable {
             day: removed.first().and_then(|file| file.day),
             target_bytes: options.target_bytes,
         };
-        let written = tokio::task::spawn_blocking(move || merge.run()).await;
+        // Dropped with this future, and then the merge ends too.
+        let (_wanted, unwanted) = oneshot::channel();
+        let written = tokio::task::spawn_blocking(move || merge.run(unwanted)).await;
         let failed = |source: Source| LakeError::store(format!("merge {inputs} files of {table}"), source);
         let written = written.map_err(|source| failed(source.into()))?.map_err(failed)?;
         let paths: Vec<String> = written.iter().map(|file| file.path.clone()).collect();
@@ -174,6 +177,9 @@ impl LakeTable {
             self.discard(&paths).await;
             let reason = format!("merging {inputs} files would make {had:?} rows {rows:?}; left as they are");
             return Err(LakeError::refused(table, reason));
+        }
+        for path in &paths {
+            self.log().sync(path).await?;
         }
         match self.commit(&Change::Replace { removed, added: written }).await? {
             Outcome::Committed(version) => {
@@ -203,13 +209,16 @@ struct Merge {
 }
 
 impl Merge {
-    /// Merges on this thread, with a runtime of its own.
-    fn run(&self) -> Result<Vec<DataFile>, Source> {
+    /// Merges on this thread, with a runtime of its own, unless it becomes `unwanted`.
+    fn run(&self, unwanted: oneshot::Receiver<()>) -> Result<Vec<DataFile>, Source> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut rows = self.sorted_rows()?;
             let mut written = Vec::new();
-            let outcome = self.write_all(&mut rows, &mut written).await;
+            let outcome = tokio::select! {
+                outcome = self.write_all(&mut rows, &mut written) => outcome,
+                _ = unwanted => Err("nobody waits for it any more".into()),
+            };
             if outcome.is_err() {
                 for file in &written {
                     if let Err(error) = self.store.delete(&Path::from(file.path.as_str())).await {

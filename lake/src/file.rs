@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, Datelike, NaiveDate};
+use chrono::{Datelike, NaiveDate};
 use datafusion::common::Statistics;
 use deltalake_core::kernel::{Add, Remove};
 use kerntrail_schemas::Table;
@@ -115,11 +115,6 @@ pub(crate) fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// The UTC day of `millis` since the Unix epoch, as days since it.
-pub(crate) fn day_of(millis: i64) -> Option<i32> {
-    DateTime::from_timestamp_millis(millis).map(|time| time.num_days_from_ce() - EPOCH_FROM_CE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +127,5 @@ mod tests {
         }
         assert_eq!(format_day(20_781).as_deref(), Some("2026-11-24"));
         assert_eq!(format_day(i32::MAX), None);
-        assert_eq!(day_of(1_795_564_799_999), Some(20_781));
-        assert_eq!(day_of(1_795_564_800_000), Some(20_782));
     }
 }

@@ -9,14 +9,15 @@
 //! Invariant: a commit that is no change of data (compaction) holds exactly the rows of the files it removes.
 //! Invariant: this crate does not know where rows come from; it never talks to the event log.
 //!
-//! What survives: after kill -9 at any point the table is as of some commit; files that no commit names are removed by
-//! [`LakeTable::vacuum`]. After a power cut the same holds of everything older than the file system's write-back
-//! (ext4: seconds). `object_store` writes local files without fsync, so the newest commits, or bytes of the files they
-//! name, can be missing; on an object store an acknowledged commit is durable.
+//! What survives: after kill -9 or a power cut at any point the table is as of some commit, and as of every commit
+//! that returned; files that no commit names are removed by [`LakeTable::vacuum`]. `object_store` writes local files
+//! without fsync, so a local lake syncs them itself, data before commit; a checkpoint that a power cut damaged is passed
+//! over.
 
 mod added;
 mod commit;
 mod compact;
+mod durable;
 mod error;
 mod file;
 mod lake;

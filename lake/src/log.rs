@@ -1,9 +1,11 @@
 //! The Delta log of one table in its store: commits, checkpoints.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::json::LineDelimitedWriter;
 use bytes::Bytes;
+use deltalake_core::checkpoints::create_checkpoint_from_table_url_and_cleanup;
 use deltalake_core::kernel::{Action, Remove};
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, get_actions, logstore_for};
@@ -14,9 +16,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
+use crate::durable;
 use crate::error::{LakeError, Source};
 use crate::state::TableState;
 
@@ -92,12 +96,39 @@ impl DeltaLog {
             serde_json::to_writer(&mut lines, action).map_err(|source| self.failed(&operation(), source))?;
             lines.push(b'\n');
         }
+        if let Some(path) = self.local(&format!("{FOLDER}/{version:020}.json")) {
+            return self.create_local(path, lines).await.map_err(|source| self.failed(&operation(), source));
+        }
         let bytes = CommitOrBytes::LogBytes(Bytes::from(lines));
         match self.store.write_commit_entry(version as u64, bytes, Uuid::new_v4()).await {
             Ok(()) => Ok(true),
             Err(TransactionError::VersionAlreadyExists(_)) => Ok(false),
             Err(source) => Err(self.failed(&operation(), source)),
         }
+    }
+
+    async fn create_local(&self, path: PathBuf, bytes: Vec<u8>) -> Result<bool, Source> {
+        let created = tokio::task::spawn_blocking(move || {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            durable::create(&path, &bytes)
+        });
+        Ok(created.await??)
+    }
+
+    /// Waits until a file of the table will survive a power cut. An object store has seen to that already.
+    pub(crate) async fn sync(&self, path: &str) -> Result<(), LakeError> {
+        let Some(local) = self.local(path) else { return Ok(()) };
+        let synced = tokio::task::spawn_blocking(move || durable::sync(&local)).await;
+        let failed = |source: Source| self.failed(&format!("sync {path} of"), source);
+        synced.map_err(|source| failed(source.into()))?.map_err(|source| failed(source.into()))
+    }
+
+    /// Where `path` below the table lies on a local disk.
+    fn local(&self, path: &str) -> Option<PathBuf> {
+        let folder = self.location().to_file_path().ok().filter(|_| self.location().scheme() == "file")?;
+        Some(folder.join(path))
     }
 
     /// The table as the log has it now; `None` when there is no table.
@@ -116,12 +147,59 @@ impl DeltaLog {
 
     async fn try_load(&self) -> Result<Option<TableState>, LakeError> {
         let mut state = TableState::empty(self.table);
-        if let Some(hint) = self.last_checkpoint().await? {
-            let actions = self.checkpoint(&hint).await?;
-            state.restore(hint.version, actions)?;
+        if let Some((version, actions)) = self.newest_checkpoint().await? {
+            state.restore(version, actions)?;
         }
         self.catch_up(&mut state).await?;
         Ok((state.version >= 0).then_some(state))
+    }
+
+    /// The newest checkpoint that can be read, with its version. Its name comes from `_last_checkpoint`, or from a look
+    /// at the folder when that, or what it names, is missing or damaged.
+    async fn newest_checkpoint(&self) -> Result<Option<(i64, Vec<Action>)>, LakeError> {
+        let failure = match self.last_checkpoint().await {
+            Ok(None) => None,
+            Ok(Some(hint)) => match self.checkpoint(&hint).await {
+                Ok(actions) => return Ok(Some((hint.version, actions))),
+                Err(error) => Some(error),
+            },
+            Err(error) => Some(error),
+        };
+        if failure.is_none() && self.commit(0).await?.is_some() {
+            return Ok(None);
+        }
+        for version in self.checkpoint_versions().await?.into_iter().rev() {
+            if let Ok(actions) = self.checkpoint(&LastCheckpoint { version, parts: None }).await {
+                warn!(table = %self.table, version, "the last checkpoint cannot be read; this one can");
+                return Ok(Some((version, actions)));
+            }
+        }
+        match failure {
+            Some(failure) if self.commit(0).await?.is_none() => Err(failure),
+            _ => Ok(None),
+        }
+    }
+
+    /// Versions of the checkpoints in the folder, ascending.
+    async fn checkpoint_versions(&self) -> Result<Vec<i64>, LakeError> {
+        let listed = self.files().list(Some(&Path::from(FOLDER))).try_collect::<Vec<_>>().await;
+        let listed = listed.map_err(|source| self.failed("list the log of", source))?;
+        let version = |file: &object_store::ObjectMeta| {
+            file.location.filename()?.strip_suffix(".checkpoint.parquet")?.parse::<i64>().ok()
+        };
+        let mut versions: Vec<i64> = listed.iter().filter_map(version).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// Makes a checkpoint of `version`, on disk before anything that it stands for is removed.
+    pub(crate) async fn make_checkpoint(&self, version: i64) -> Result<(), LakeError> {
+        let location = self.location().clone();
+        create_checkpoint_from_table_url_and_cleanup(location, version as u64, Some(false), None)
+            .await
+            .map_err(|source| self.failed(&format!("make checkpoint {version} of"), source))?;
+        self.sync(&format!("{FOLDER}/{version:020}.checkpoint.parquet")).await?;
+        self.sync(&format!("{FOLDER}/_last_checkpoint")).await
     }
 
     /// Takes the commits after `state`, as far as they are there without a gap.
@@ -176,9 +254,9 @@ impl DeltaLog {
             }));
         };
         let mut version = -1;
-        if let Some(hint) = self.last_checkpoint().await? {
-            take(self.checkpoint(&hint).await?);
-            version = hint.version;
+        if let Some((of, actions)) = self.newest_checkpoint().await? {
+            take(actions);
+            version = of;
         }
         while let Some(actions) = self.commit(version + 1).await? {
             take(actions);

@@ -7,13 +7,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue, Statistics, project_schema};
+use datafusion::common::{ColumnStatistics, DFSchema, DataFusionError, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -52,10 +52,10 @@ pub(crate) struct FilesProvider {
 impl FilesProvider {
     pub(crate) fn new(table: Table, log: &DeltaLog, files: Vec<Arc<DataFile>>) -> Self {
         let schema = table.schema();
-        let partition = schema.fields().iter().filter(|field| field.name() == PARTITION).cloned().collect();
+        let partition: Fields = schema.fields().iter().filter(|field| field.name() == PARTITION).cloned().collect();
         Self {
             table,
-            scanned: TableSchema::new(file_schema(table), partition),
+            scanned: TableSchema::builder(file_schema(table)).with_table_partition_cols(partition).build(),
             schema,
             files,
             location: log.location().clone(),
@@ -128,9 +128,10 @@ impl FilesProvider {
             partitioned.object_meta.location = join(&folder, &file.path);
             partitioned.object_meta.last_modified =
                 chrono::DateTime::from_timestamp_millis(file.modified).unwrap_or_default();
-            partitioned
+            let partitioned = partitioned
                 .with_partition_values(vec![ScalarValue::Date32(file.day)])
-                .with_statistics(file.statistics(self.table))
+                .with_statistics(file.statistics(self.table));
+            if file.day.is_none() { with_null_partition(partitioned) } else { partitioned }
         };
         Ok(self.files.iter().map(partitioned).collect())
     }
@@ -198,6 +199,16 @@ impl TableProvider for FilesProvider {
         statistics.num_rows = rows.map_or(Precision::Absent, Precision::Exact);
         Some(statistics)
     }
+}
+
+/// DataFusion takes it that a partition's value is never NULL; of this file it is in every row.
+fn with_null_partition(mut file: PartitionedFile) -> PartitionedFile {
+    if let Some(statistics) = file.statistics.as_mut().map(Arc::make_mut)
+        && let Some(partition) = statistics.column_statistics.last_mut()
+    {
+        *partition = ColumnStatistics { null_count: statistics.num_rows, ..ColumnStatistics::new_unknown() };
+    }
+    file
 }
 
 /// Spreads `files` over at most `groups` groups of about the same size, newest first in each.

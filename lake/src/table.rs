@@ -10,7 +10,7 @@ use deltalake_core::kernel::{Action, MetadataExt, Protocol, StructType, new_meta
 use kerntrail_schemas::Table;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::commit::{Change, Outcome};
 use crate::error::{LakeError, Source};
@@ -136,7 +136,10 @@ impl LakeTable {
             self.state_mut().apply(next, actions)?;
         }
         // Nothing follows, or what follows was cleaned up after a checkpoint while this handle slept.
-        let checkpoint = log.checkpoint_version().await?;
+        let checkpoint = log.checkpoint_version().await.unwrap_or_else(|error| {
+            debug!(%error, "no word of a checkpoint");
+            None
+        });
         if checkpoint.is_some_and(|version| version > self.version()) {
             let missing = || LakeError::refused(self.state.table, "the table vanished");
             self.state = Arc::new(log.load().await?.ok_or_else(missing)?);
@@ -204,6 +207,7 @@ impl LakeTable {
             let path = Path::from(file.path.as_str());
             let put = store.put(&path, bytes.into()).await;
             put.map_err(|source| self.log().failed(&format!("write {path} of"), source))?;
+            self.log().sync(&file.path).await?;
             added.push(file);
         }
         Ok(added)

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path as LocalPath;
 use std::time::{Duration, SystemTime};
 
-use deltalake_core::checkpoints::{cleanup_expired_logs_for, create_checkpoint_from_table_url_and_cleanup};
+use deltalake_core::checkpoints::cleanup_expired_logs_for;
 use deltalake_core::kernel::Remove;
 use object_store::ObjectStoreExt;
 use tracing::{info, warn};
@@ -48,10 +48,7 @@ impl LakeTable {
 
     async fn checkpoint_now(&mut self) -> Result<(), LakeError> {
         let version = self.version();
-        let location = self.log().location().clone();
-        create_checkpoint_from_table_url_and_cleanup(location, version as u64, Some(false), None)
-            .await
-            .map_err(|source| self.log().failed(&format!("make checkpoint {version} of"), source))?;
+        self.log().make_checkpoint(version).await?;
         self.state_mut().checkpoint = Some(version);
         self.publish();
         Ok(())

@@ -1,0 +1,153 @@
+//! Rows and progress, in one commit or not at all.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use kerntrail_lake::{LakeError, Progress};
+use kerntrail_schemas::Table;
+
+use crate::support::{DAY, HOUR, NOON, TempLake, all_rows, lines, loss_without_time, processes, seqs, taken};
+
+#[tokio::test]
+async fn rows_and_progress_are_read_back_by_another_process() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    assert_eq!(table.version(), 0);
+    let mut progress = taken(7);
+    progress.batches = [("stream".to_owned(), 3), ("other".to_owned(), 9)].into();
+    let version = table.append(vec![processes(0, 10, NOON), processes(10, 5, NOON)], &[progress.clone()]).await.unwrap();
+    assert_eq!((version, table.version()), (1, 1));
+
+    let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(other.version(), 1);
+    assert_eq!(other.progress("topic/0"), progress);
+    assert_eq!(other.progress("topic/1").next_offset, 0);
+    assert_eq!(other.progress("topic/1").batches, progress.batches);
+    assert_eq!(seqs(other.provider()).await, (0..15).collect::<Vec<_>>());
+    assert_eq!(all_rows(&other).await, all_rows(&table).await);
+    assert!(temp.again().existing(Table::FileEvents).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn every_column_comes_back_as_it_was() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let rows = processes(0, 50, NOON);
+    let memory = datafusion::datasource::MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]).unwrap();
+    table.append(vec![rows], &[]).await.unwrap();
+    let written = all_rows(&table).await;
+    assert_eq!(written.len(), 50);
+    assert_eq!(written, lines(Arc::new(memory), "select * from t").await);
+}
+
+#[tokio::test]
+async fn progress_alone_is_a_commit_and_nothing_is_none() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    assert_eq!(table.append(vec![], &[]).await.unwrap(), 0);
+    assert_eq!(table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(5)]).await.unwrap(), 1);
+    assert_eq!(table.progress("topic/0").next_offset, 5);
+    assert!(table.files().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_writers_of_a_partition_one_gets_a_conflict_and_reads_on() {
+    let temp = TempLake::new();
+    let mut first = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let mut second = temp.again().table(Table::ProcessEvents).await.unwrap();
+    first.append(vec![processes(0, 4, NOON)], &[taken(4)]).await.unwrap();
+
+    let error = second.append(vec![processes(0, 4, NOON)], &[taken(4)]).await.unwrap_err();
+    assert!(matches!(&error, LakeError::Conflict { recorded: 3, offered: 3, .. }), "{error}");
+    second.refresh().await.unwrap();
+    assert_eq!(second.progress("topic/0").next_offset, 4);
+    second.append(vec![processes(4, 4, NOON)], &[taken(8)]).await.unwrap();
+    first.refresh().await.unwrap();
+    assert_eq!(seqs(first.provider()).await, (0..8).collect::<Vec<_>>());
+    assert_eq!(temp.parquet_files(Table::ProcessEvents).len(), 2, "the loser left a file");
+}
+
+#[tokio::test]
+async fn writers_of_different_partitions_do_not_conflict() {
+    let temp = TempLake::new();
+    temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let writers = (0..4).map(|writer| {
+        let lake = temp.again();
+        tokio::spawn(async move {
+            let mut table = lake.table(Table::ProcessEvents).await.unwrap();
+            for turn in 0..10 {
+                let progress = Progress { partition: format!("topic/{writer}"), next_offset: turn + 1, ..Progress::default() };
+                table.append(vec![processes(writer * 100 + turn, 1, NOON)], &[progress]).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let table = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(table.version(), 40);
+    let expected: Vec<i64> = (0..4).flat_map(|writer| (0..10).map(move |turn| writer * 100 + turn)).collect();
+    assert_eq!(seqs(table.provider()).await, expected);
+    for writer in 0..4 {
+        assert_eq!(table.progress(&format!("topic/{writer}")).next_offset, 10);
+    }
+}
+
+#[tokio::test]
+async fn racing_writers_of_one_partition_take_each_row_once() {
+    let temp = TempLake::new();
+    temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let writers = (0..4).map(|_| {
+        let lake = temp.again();
+        tokio::spawn(async move {
+            let mut table = lake.table(Table::ProcessEvents).await.unwrap();
+            loop {
+                let next = table.progress("topic/0").next_offset;
+                if next == 40 {
+                    return;
+                }
+                match table.append(vec![processes(next, 1, NOON)], &[taken(next + 1)]).await {
+                    Ok(_) => {}
+                    Err(LakeError::Conflict { .. }) => table.refresh().await.unwrap(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let table = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(seqs(table.provider()).await, (0..40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn rows_around_midnight_and_of_no_known_day_are_partitioned() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    // Two hours at a row an hour would be few: a row a second from 23:59:55 on.
+    table.append(vec![processes(0, 10, NOON + 12 * HOUR - 5_000_000)], &[]).await.unwrap();
+    table.append(vec![processes(10, 1, NOON - 400 * DAY)], &[]).await.unwrap();
+    let mut days: Vec<String> =
+        table.files().iter().map(|file| file.split('/').rev().nth(1).unwrap().to_owned()).collect();
+    days.sort();
+    assert_eq!(days, ["date=2025-10-20", "date=2026-11-24", "date=2026-11-25"]);
+    let counts = lines(table.provider(), "select date, count(*) as n from t group by date").await;
+    assert_eq!(counts, [
+        r#"{"date":"2025-10-20","n":1}"#, r#"{"date":"2026-11-24","n":5}"#, r#"{"date":"2026-11-25","n":5}"#,
+    ]);
+
+    let mut losses = temp.lake.table(Table::EventLoss).await.unwrap();
+    losses.append(vec![loss_without_time()], &[]).await.unwrap();
+    let losses = temp.again().existing(Table::EventLoss).await.unwrap().unwrap();
+    assert_eq!(lines(losses.provider(), "select lost from t where date is null").await, [r#"{"lost":3}"#]);
+}
+
+#[tokio::test]
+async fn rows_of_other_columns_are_refused() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let error = table.append(vec![loss_without_time()], &[taken(1)]).await.unwrap_err();
+    assert!(matches!(error, LakeError::Refused { .. }), "{error}");
+    assert_eq!((table.version(), temp.parquet_files(Table::ProcessEvents).len()), (0, 0));
+}

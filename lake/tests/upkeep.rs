@@ -1,0 +1,157 @@
+//! Checkpoints, log cleanup, vacuum, and a schema that grows.
+
+use std::time::{Duration, SystemTime};
+
+use kerntrail_lake::{CompactOptions, LakeError};
+use kerntrail_schemas::Table;
+use serde_json::{Value, json};
+
+use crate::support::{NOON, TempLake, lines, processes, seqs, taken};
+
+fn eager() -> CompactOptions {
+    CompactOptions { small_files: 1, ..CompactOptions::default() }
+}
+
+#[tokio::test]
+async fn vacuum_takes_what_nobody_needs_and_nothing_else() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    for seq in 0..3 {
+        table.append(vec![processes(seq, 1, NOON)], &[]).await.unwrap();
+    }
+    table.compact(&eager()).await.unwrap();
+    table.append(vec![processes(3, 1, NOON)], &[]).await.unwrap();
+    let folder = temp.table_folder(Table::ProcessEvents).join("date=2026-11-24");
+    std::fs::write(folder.join("part-orphan.zstd.parquet"), "killed before its commit").unwrap();
+    std::fs::write(folder.join("part-half.zstd.parquet#1"), "killed in the middle").unwrap();
+    std::fs::write(temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000009.json#1"), "x").unwrap();
+
+    let report = table.vacuum(Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(report, Default::default(), "all of it is too young");
+    let report = table.vacuum(Duration::ZERO).await.unwrap();
+    assert_eq!((report.files, report.leftovers), (4, 2));
+    assert_eq!(temp.parquet_files(Table::ProcessEvents).len(), 2);
+    let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(seqs(other.provider()).await, [0, 1, 2, 3]);
+    let error = table.vacuum(Duration::from_secs(7 * 3600)).await.unwrap_err();
+    assert!(matches!(error, LakeError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let mut sleeper = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    for seq in 0..120 {
+        let mut progress = taken(seq + 1);
+        progress.batches = [(format!("stream {seq}"), seq)].into();
+        table.append(vec![processes(seq, 1, NOON)], &[progress]).await.unwrap();
+    }
+    table.compact(&eager()).await.unwrap();
+    assert!(table.checkpoint().await.unwrap());
+    assert!(!table.checkpoint().await.unwrap(), "nothing has come since");
+    make_old(&temp);
+    let report = table.vacuum(Duration::ZERO).await.unwrap();
+    assert!(report.log_files > 100, "{report:?}");
+
+    sleeper.append(vec![processes(120, 1, NOON)], &[taken(121)]).await.unwrap();
+    assert_eq!(sleeper.version(), table.version() + 1);
+    let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    for handle in [&sleeper, &other] {
+        assert_eq!(seqs(handle.provider()).await, (0..121).collect::<Vec<_>>());
+        let progress = handle.progress("topic/0");
+        assert_eq!((progress.next_offset, progress.batches.len()), (121, 120));
+    }
+    let error = other.added_since(Some(5)).await.unwrap_err();
+    assert!(matches!(error, LakeError::CursorTooOld { oldest: 121, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_passed_over() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let mut seq = 0;
+    for _ in 0..2 {
+        for _ in 0..100 {
+            table.append(vec![processes(seq, 1, NOON)], &[taken(seq + 1)]).await.unwrap();
+            seq += 1;
+        }
+        assert!(table.checkpoint().await.unwrap());
+    }
+    let log = temp.table_folder(Table::ProcessEvents).join("_delta_log");
+    std::fs::write(log.join("00000000000000000200.checkpoint.parquet"), "torn").unwrap();
+    // The first hundred commits are gone: the older checkpoint stands for them.
+    (0..100).for_each(|version| std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap());
+    for damage in ["{\"version\":200,\"size\":9}", ""] {
+        std::fs::write(log.join("_last_checkpoint"), damage).unwrap();
+        let other = temp.again().existing(Table::ProcessEvents).await;
+        let other = other.unwrap().unwrap();
+        assert_eq!((other.version(), other.progress("topic/0").next_offset), (200, 200));
+        assert_eq!(seqs(other.provider()).await.len(), 200);
+    }
+    std::fs::remove_file(log.join("_last_checkpoint")).unwrap();
+    assert_eq!(temp.again().table(Table::ProcessEvents).await.unwrap().version(), 200, "it is not made anew");
+}
+
+/// Lets the log look as if it was written an hour ago.
+fn make_old(temp: &TempLake) {
+    for entry in std::fs::read_dir(temp.table_folder(Table::ProcessEvents).join("_delta_log")).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn columns_that_the_table_lacks_are_added_and_read_as_null() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    table.append(vec![processes(0, 2, NOON)], &[]).await.unwrap();
+    // As an older version would have made it: without `stdin_kind` and `policy`.
+    edit_schema(&temp, |fields| {
+        fields.retain(|field| field["name"] != "stdin_kind" && field["name"] != "policy");
+    });
+    let lake = temp.again();
+    let mut table = lake.table(Table::ProcessEvents).await.unwrap();
+    assert_eq!(table.version(), 2);
+    table.append(vec![processes(2, 2, NOON)], &[]).await.unwrap();
+    assert_eq!(lake.table(Table::ProcessEvents).await.unwrap().version(), 3, "nothing is left to add");
+    let sql = "select count(*) as n, count(stdin_kind) as kinds from t";
+    assert_eq!(lines(table.provider(), sql).await, [r#"{"n":4,"kinds":0}"#]);
+}
+
+#[tokio::test]
+async fn a_table_of_other_types_or_a_newer_protocol_is_refused() {
+    let temp = TempLake::new();
+    temp.lake.table(Table::ProcessEvents).await.unwrap();
+    edit_schema(&temp, |fields| {
+        for field in fields.iter_mut().filter(|field| field["name"] == "pid") {
+            field["type"] = "string".into();
+        }
+    });
+    let error = temp.again().table(Table::ProcessEvents).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&error, LakeError::Refused { .. }) && error.to_string().contains("pid"), "{error}");
+
+    let temp = TempLake::new();
+    temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let newer = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [], "writerFeatures": []}});
+    let commit = temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000001.json");
+    std::fs::write(commit, newer.to_string()).unwrap();
+    let error = temp.again().table(Table::ProcessEvents).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&error, LakeError::Refused { .. }) && error.to_string().contains("3/7"), "{error}");
+}
+
+/// Rewrites the schema in the table's first commit.
+fn edit_schema(temp: &TempLake, edit: impl Fn(&mut Vec<Value>)) {
+    let path = temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000000.json");
+    let mut lines = Vec::new();
+    for line in std::fs::read_to_string(&path).unwrap().lines() {
+        let mut action: Value = serde_json::from_str(line).unwrap();
+        if let Some(text) = action.pointer_mut("/metaData/schemaString") {
+            let mut schema: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+            edit(schema["fields"].as_array_mut().unwrap());
+            *text = schema.to_string().into();
+        }
+        lines.push(action.to_string());
+    }
+    std::fs::write(&path, lines.join("\n")).unwrap();
+}
