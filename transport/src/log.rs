@@ -132,7 +132,7 @@ pub trait EventLog: Send + Sync {
 
 /// A member of a consumer group.
 #[async_trait]
-pub trait Consumer: Send {
+pub trait Consumer: Send + Sync {
     /// Waits at most `wait` for messages and returns at most `most` of them (at least one is allowed), or a change of
     /// assignment. Cancel-safe: a poll that is dropped has taken nothing.
     async fn poll(&mut self, most: usize, wait: Duration) -> Result<Polled, LogError>;

@@ -1,0 +1,188 @@
+//! What the embedded log promises beyond the contract.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kerntrail_transport::embedded::OpenError;
+use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog, LogError, Position, append_patiently};
+use tempfile::TempDir;
+
+use crate::contract::Bed;
+use crate::support::{group, messages, open, read, read_on, sized, subscribe, topic};
+
+pub(crate) struct EmbeddedBed {
+    folder: TempDir,
+    log: Option<EmbeddedLog>,
+}
+
+fn four_partitions() -> EmbeddedOptions {
+    EmbeddedOptions { partitions: 4, ..EmbeddedOptions::default() }
+}
+
+impl EmbeddedBed {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Some(open(folder.path(), four_partitions()).await);
+        Self { folder, log }
+    }
+}
+
+#[async_trait]
+impl Bed for EmbeddedBed {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::new(self.log.clone().expect("it is open"))
+    }
+
+    fn tenant(&self) -> &str {
+        "t"
+    }
+
+    async fn restart(&mut self) {
+        self.log = None;
+        self.log = Some(open(self.folder.path(), four_partitions()).await);
+    }
+}
+
+/// Holds about ten messages of 1,000 bytes.
+fn small() -> EmbeddedOptions {
+    EmbeddedOptions { max_bytes: 11_000, ..EmbeddedOptions::default() }
+}
+
+async fn fill(log: &EmbeddedLog) -> i64 {
+    for batch in 0.. {
+        match log.append(&topic("t"), vec![sized("n", batch, 1_000)]).await {
+            Ok(()) => {}
+            Err(LogError::Full { held, limit }) => {
+                assert!(held <= limit && held == log.held_bytes(), "{held} of {limit}");
+                return batch;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    unreachable!("it never fills up")
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_until_every_group_has_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), small()).await;
+    let (mut fast, mut slow) = (subscribe(&log, "fast", &topic("t")).await, subscribe(&log, "slow", &topic("t")).await);
+    let held = fill(&log).await;
+    assert!(held >= 8, "only {held} fit");
+    let seen = read(&mut *fast, held as usize).await;
+    let all = Position { partition: seen.messages[0].partition.clone(), next: held };
+    fast.commit(std::slice::from_ref(&all)).await.unwrap();
+    let refused = log.append(&topic("t"), vec![sized("n", held, 1_000)]).await;
+    assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
+    // A sender that waits gets through once the slow group has committed.
+    let sender = {
+        let log = log.clone();
+        tokio::spawn(async move { append_patiently(&log, &topic("t"), vec![sized("n", held, 1_000)]).await })
+    };
+    read(&mut *slow, held as usize).await;
+    slow.commit(std::slice::from_ref(&all)).await.unwrap();
+    sender.await.unwrap().unwrap();
+    assert_eq!(read_on(&mut *fast, 1).await.batches(), [held]);
+    assert_eq!(read_on(&mut *slow, 1).await.batches(), [held]);
+}
+
+#[tokio::test]
+async fn a_topic_that_nobody_reads_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), small()).await;
+    let held = fill(&log).await;
+    let mut consumer = subscribe(&log, "g", &topic("t")).await;
+    assert_eq!(read(&mut *consumer, held as usize).await.batches(), (0..held).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_forgotten_group_holds_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), small()).await;
+    let gone = subscribe(&log, "gone", &topic("t")).await;
+    let mut here = subscribe(&log, "here", &topic("t")).await;
+    let held = fill(&log).await;
+    let seen = read(&mut *here, held as usize).await;
+    here.commit(&[Position { partition: seen.messages[0].partition.clone(), next: held }]).await.unwrap();
+    assert!(log.forget(&group("gone")).await.is_err(), "it still has a member");
+    drop(gone);
+    log.forget(&group("gone")).await.unwrap();
+    assert_eq!(log.groups(), [group("here")]);
+    log.append(&topic("t"), vec![sized("n", held, 1_000)]).await.unwrap();
+    assert_eq!(read_on(&mut *here, 1).await.batches(), [held]);
+}
+
+#[tokio::test]
+async fn read_messages_are_kept_while_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), EmbeddedOptions { keep: Duration::from_secs(3600), ..small() }).await;
+    let mut consumer = subscribe(&log, "g", &topic("t")).await;
+    log.append(&topic("t"), (0..5).map(|batch| sized("n", batch, 1_000)).collect()).await.unwrap();
+    let partition = read(&mut *consumer, 5).await.messages[0].partition.clone();
+    consumer.commit(&[Position { partition: partition.clone(), next: 5 }]).await.unwrap();
+    let mut late = subscribe(&log, "late", &topic("t")).await;
+    assert_eq!(read(&mut *late, 5).await.batches(), [0, 1, 2, 3, 4]);
+    late.commit(&[Position { partition, next: 5 }]).await.unwrap();
+    // Now there is no room: what all have read goes.
+    log.append(&topic("t"), (5..14).map(|batch| sized("n", batch, 1_000)).collect()).await.unwrap();
+    let mut later = subscribe(&log, "later", &topic("t")).await;
+    assert_eq!(read(&mut *later, 9).await.batches(), (5..14).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_removed_is_skipped_by_a_seek() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    let mut consumer = subscribe(&log, "g", &topic("t")).await;
+    log.append(&topic("t"), messages("n", 0..8)).await.unwrap();
+    let partition = read(&mut *consumer, 8).await.messages[0].partition.clone();
+    consumer.commit(&[Position { partition: partition.clone(), next: 5 }]).await.unwrap();
+    consumer.seek(&Position { partition, next: 0 }).await.unwrap();
+    assert_eq!(read_on(&mut *consumer, 3).await.batches(), [5, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_topic_keeps_the_partitions_it_was_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), four_partitions()).await;
+    log.append(&topic("t"), messages("n", 0..1)).await.unwrap();
+    drop(log);
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    assert_eq!(log.end(&topic("t")).await.unwrap().len(), 4);
+    assert_eq!(log.end(&topic("new")).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_has_it_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    match EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).await {
+        Err(error @ OpenError::InUse { process, .. }) => {
+            assert_eq!(process, Some(std::process::id()));
+            assert!(error.to_string().contains("is in use by another process"), "{error}");
+        }
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was opened twice"),
+    }
+    drop(log);
+    open(folder.path(), EmbeddedOptions::default()).await;
+}
+
+#[tokio::test]
+async fn a_first_open_that_was_cut_off_is_started_over() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    std::fs::write(folder.path().join("store/0.jnl"), b"half made").unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    log.append(&topic("t"), messages("n", 0..1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_is_no_log_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    std::fs::write(folder.path().join("store/version"), b"nonsense").unwrap();
+    let error = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).await.err().expect("it opened");
+    assert!(matches!(error, OpenError::Store { .. }), "{error:?}");
+}
