@@ -40,13 +40,13 @@ pub trait Destination: Send + Sync {
     async fn send(&self, records: &[Record]) -> Vec<Outcome>;
 }
 
-/// The destination that `settings` describe. Nothing is connected or opened yet, except a file.
+/// The destination that `settings` describe. Nothing is connected or opened yet.
 ///
-/// Errors: a certificate that cannot be read, a file that cannot be opened or is another sink's.
+/// Errors: a certificate that cannot be read.
 pub fn connect(settings: &Settings) -> Result<Box<dyn Destination>, ConfigError> {
     Ok(match &settings.target {
         Target::SplunkHec(target) => Box::new(SplunkHec::new(settings, target)?),
         Target::Elasticsearch(target) => Box::new(Elasticsearch::new(settings, target)?),
-        Target::Ndjson(target) => Box::new(Ndjson::open(settings, target)?),
+        Target::Ndjson(target) => Box::new(Ndjson::new(settings, target)),
     })
 }

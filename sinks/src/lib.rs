@@ -6,7 +6,7 @@
 //! one kind of server: one file builds its request, one reads its per-record answer -> [`runner`] commits.
 //!
 //! Invariant: a message's offset is committed only when each of its selected rows is delivered or is a dead letter
-//! on disk. Delivery is therefore at least once; README and [`splunk_hec`] say where a row may arrive twice.
+//! on disk. Delivery is therefore at least once; [`splunk_hec`] and [`elasticsearch`] say where a row may arrive twice.
 //! Invariant: a destination that is down, and dead letters that are full, hold up their own sink and nothing else.
 //! Invariant: what a server's answer means is a pure function to [`retry::Outcome`]s; only [`deliver`] acts on it.
 //! Invariant: only `splunk_hec` and `elasticsearch` know HTTP, only `ndjson` and `dlq` know files.

@@ -10,8 +10,10 @@ pub const EVENTS_FILTERED: &str = "kerntrail_sinks_events_filtered_total";
 pub const EVENTS_DEAD: &str = "kerntrail_sinks_events_dead_lettered_total";
 /// Rows that no letter could keep, by `reason`: damaged messages, rotated NDJSON files.
 pub const EVENTS_LOST: &str = "kerntrail_sinks_events_lost_total";
-/// Messages dropped because their batch number was already taken.
+/// Messages dropped because their batch number was already taken, by `table`.
 pub const MESSAGES_REPEATED: &str = "kerntrail_sinks_messages_repeated_total";
+/// Messages that the event log no longer held when the sink came to them, by `table`.
+pub const MESSAGES_EXPIRED: &str = "kerntrail_sinks_messages_expired_total";
 /// Requests that were answered with "try again", or not at all.
 pub const RETRIES: &str = "kerntrail_sinks_retries_total";
 /// Messages in the log that the sink has not committed, by `table`.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kerntrail_sinks::SinkState;
 use serde_json::{Value, json};
 
 use crate::log::MemoryLog;
@@ -52,4 +53,21 @@ async fn the_number_of_files_is_bounded() {
     assert_eq!(names, ["events.ndjson", "events.ndjson.1", "events.ndjson.2", "events.ndjson.lock"]);
     // The youngest are kept.
     assert_eq!(ids(&events(&path, 3)).last().unwrap(), "boot+1-0-199");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_sink_writes_pauses_this_one() {
+    let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("events.ndjson");
+    let to = |name: &str| config(json!({"kind": "ndjson", "path": path}), json!({"name": name}));
+    append(&log, 0, 0..10).await;
+    let first = Running::start(&to("first"), &log, &dir.path().join("dlq"));
+    committed(&log, "first", 1).await;
+    let mut second = Running::start(&to("second"), &log, &dir.path().join("dlq"));
+    let state = second.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
+    assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("another process writes it")), "{state:?}");
+    first.stop().await;
+    committed(&log, "second", 1).await;
+    second.stop().await;
+    assert_eq!(events(&path, 1).len(), 20);
 }

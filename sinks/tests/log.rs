@@ -87,14 +87,12 @@ impl MemoryConsumer {
                     return Ok(taken);
                 }
                 if held.damaged.contains(&(topic.clone(), *next)) {
-                    if taken.is_empty() {
-                        return Err(LogError::Damaged {
-                            partition: partition(topic),
-                            offset: *next,
-                            reason: "bits fell over".into(),
-                        });
+                    if !taken.is_empty() {
+                        return Ok(taken);
                     }
-                    return Ok(taken);
+                    let offset = std::mem::replace(next, *next + 1);
+                    let reason = "bits fell over".to_owned();
+                    return Err(LogError::Damaged { partition: partition(topic), offset, reason });
                 }
                 taken.push(Delivered { partition: partition(topic), offset: *next, message: message.clone() });
                 *next += 1;

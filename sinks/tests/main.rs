@@ -4,6 +4,7 @@
 
 mod dlq;
 mod elastic;
+mod embedded;
 mod files;
 mod log;
 mod runner;

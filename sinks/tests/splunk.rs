@@ -194,7 +194,8 @@ async fn what_is_not_acknowledged_is_sent_again() {
 async fn a_token_without_acknowledgements_pauses_a_sink_that_wants_them() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 0..10).await;
-    let mut sink = Running::start(&hec_config(&hec, json!({"acknowledge": true})), &log, dir.path());
+    let mut sink =
+        Running::start(&hec_config(&hec, json!({"acknowledge": true, "drain_seconds": 0})), &log, dir.path());
     let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
     assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("no acknowledgements")), "{state:?}");
     sink.stop().await;

@@ -93,7 +93,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: &SinkConfig, log: &MemoryLog, dlq_dir: &Path) -> Self {
-        let sink = Sink::new(config, Arc::new(log.clone()), dlq_dir, "acme").unwrap();
+        Self::start_on(config, Arc::new(log.clone()), dlq_dir)
+    }
+
+    pub(crate) fn start_on(config: &SinkConfig, log: Arc<dyn EventLog>, dlq_dir: &Path) -> Self {
+        let sink = Sink::new(config, log, dlq_dir, "acme").unwrap();
         let (state, cancel) = (sink.state(), CancellationToken::new());
         Self { state, task: tokio::spawn(sink.run(cancel.clone())), cancel }
     }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod file;
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
 
-use crate::config::{ConfigError, Settings};
+use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
 use crate::metrics;
@@ -18,23 +19,31 @@ use crate::retry::Outcome;
 use config::NdjsonTarget;
 use file::{Appended, Rotated};
 
-/// A rotated file.
+/// A rotated file, opened with the first line.
 pub struct Ndjson {
     profile: Profile,
     sink: String,
-    file: Arc<Mutex<Rotated>>,
+    target: NdjsonTarget,
+    file: Arc<Mutex<Option<Rotated>>>,
 }
 
 impl Ndjson {
-    /// Opens the file of `target`.
-    ///
-    /// Errors: it cannot be opened, or another process writes it.
-    pub fn open(settings: &Settings, target: &NdjsonTarget) -> Result<Self, ConfigError> {
-        let file = Rotated::open(&target.path, target.file_bytes, target.files).map_err(|source| {
-            ConfigError::File { sink: settings.name.clone(), field: "path", path: target.path.clone(), source }
-        })?;
-        Ok(Self { profile: settings.profile, sink: settings.name.clone(), file: Arc::new(Mutex::new(file)) })
+    /// The file of `target`; opens nothing.
+    pub fn new(settings: &Settings, target: &NdjsonTarget) -> Self {
+        Self { profile: settings.profile, sink: settings.name.clone(), target: target.clone(), file: Arc::default() }
     }
+}
+
+/// Appends `lines` to `file`, which is opened where it is not yet.
+///
+/// Errors: it cannot be opened.
+fn append(file: &Mutex<Option<Rotated>>, target: &NdjsonTarget, lines: &[Bytes]) -> io::Result<Appended> {
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = match file.take() {
+        Some(open) => open,
+        None => Rotated::open(&target.path, target.file_bytes, target.files)?,
+    };
+    Ok(file.insert(open).append(lines))
 }
 
 #[async_trait]
@@ -47,10 +56,13 @@ impl Destination for Ndjson {
 
     async fn send(&self, records: &[Record]) -> Vec<Outcome> {
         let lines: Vec<Bytes> = records.iter().map(|record| record.bytes.clone()).collect();
-        let file = Arc::clone(&self.file);
-        let write = move || file.lock().unwrap_or_else(PoisonError::into_inner).append(&lines);
-        match tokio::task::spawn_blocking(write).await {
-            Ok(appended) => self.outcomes(&appended, records.len()),
+        let (file, target) = (Arc::clone(&self.file), self.target.clone());
+        match tokio::task::spawn_blocking(move || append(&file, &target, &lines)).await {
+            Ok(Ok(appended)) => self.outcomes(&appended, records.len()),
+            Ok(Err(error)) => {
+                let alert = format!("cannot open {}: {error}", self.target.path.display());
+                Outcome::Pause { alert }.all(records.len())
+            }
             Err(error) => Outcome::retry(error.to_string()).all(records.len()),
         }
     }

@@ -160,16 +160,13 @@ impl<'a> Intake<'a> {
 
     /// What is done when the messages numbered `undone` are not.
     pub(super) fn done(&self, undone: &[usize]) -> Done<'_> {
-        let messages: Vec<&Taking> =
-            self.done_without(undone).into_iter().map(|number| &self.messages[number]).collect();
+        let done: Vec<&Taking> = self.done_without(undone).into_iter().map(|number| &self.messages[number]).collect();
         let next: BTreeMap<&Partition, i64> =
-            messages.iter().map(|message| (&message.partition, message.offset + 1)).collect();
+            done.iter().map(|message| (&message.partition, message.offset + 1)).collect();
         let position = |(partition, next): (&Partition, i64)| Position { partition: partition.clone(), next };
-        let headers = messages
-            .iter()
-            .filter_map(|message| Some((message.partition.topic.table, message.headers.as_ref()?)))
-            .collect();
-        Done { positions: next.into_iter().map(position).collect(), headers }
+        let messages =
+            done.iter().map(|message| (&message.partition, message.offset, message.headers.as_ref())).collect();
+        Done { positions: next.into_iter().map(position).collect(), messages }
     }
 
     fn count(&self, metric: &'static str, table: Table, rows: u64) {
@@ -182,8 +179,8 @@ impl<'a> Intake<'a> {
 pub(super) struct Done<'a> {
     /// To commit.
     pub(super) positions: Vec<Position>,
-    /// Of the messages before them.
-    pub(super) headers: Vec<(Table, &'a Headers)>,
+    /// The messages before them: where each lay, and its headers where they could be read.
+    pub(super) messages: Vec<(&'a Partition, i64, Option<&'a Headers>)>,
 }
 
 #[cfg(test)]

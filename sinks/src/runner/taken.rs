@@ -1,48 +1,78 @@
-//! Which messages the sink has taken, so that one sent again is not delivered again.
+//! Which messages the sink has delivered, so that one that comes again is not delivered again.
 //!
-//! The numbers of committed messages are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. A lost or
-//! damaged file costs at most that a resent message is delivered twice.
+//! One comes again when its sender did not hear that it was appended, or when its offset could not be committed. The
+//! numbers of delivered messages are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. A lost or damaged
+//! file costs at most that such a message is delivered twice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_transport::Headers;
 use kerntrail_transport::dedup::BatchFilter;
+use kerntrail_transport::{Headers, Partition, Position};
+use serde::{Deserialize, Serialize};
 
-/// As stored: table, stream, highest number.
-type Stored = BTreeMap<String, BTreeMap<String, i64>>;
+/// What is stored of a table.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Stored {
+    /// Highest number delivered, by stream.
+    streams: BTreeMap<String, i64>,
+    /// Offset behind the last message delivered, by partition.
+    next: BTreeMap<i32, i64>,
+}
+
+/// How the event log knows a table.
+pub(super) struct Place {
+    /// Whether the group has committed something of it.
+    pub(super) has_committed: bool,
+    /// Its ends.
+    pub(super) ends: Vec<Position>,
+}
+
+impl Place {
+    /// Whether what is stored is about this log: numbers from before a new one would make new messages look known.
+    fn fits(&self, stored: &Stored) -> bool {
+        let reaches = |(number, next): (&i32, &i64)| {
+            self.ends.iter().any(|end| end.partition.number == *number && end.next >= *next)
+        };
+        self.has_committed && stored.next.iter().all(reaches)
+    }
+}
 
 /// The numbers taken, by table.
 pub(super) struct Taken {
     path: PathBuf,
     /// Of all messages.
     seen: BTreeMap<Table, BatchFilter>,
-    /// Of committed messages.
-    committed: BTreeMap<Table, BatchFilter>,
+    /// Of delivered messages.
+    delivered: BTreeMap<Table, BatchFilter>,
+    next: BTreeMap<Table, BTreeMap<i32, i64>>,
 }
 
 impl Taken {
-    /// What is stored below `dlq_dir` for `sink`, of those tables for which `goes_on` says that the group has
-    /// committed before: numbers from before a new event log would make new messages look known.
-    pub(super) fn open(dlq_dir: &Path, sink: &str, goes_on: &[Table]) -> Self {
+    /// What is stored below `dlq_dir` for `sink`, as far as it is about the log with these `places`.
+    pub(super) fn open(dlq_dir: &Path, sink: &str, places: &BTreeMap<Table, Place>) -> Self {
         let path = dlq_dir.join(sink).join("batches");
-        let stored = match std::fs::read(&path).map(|text| serde_json::from_slice::<Stored>(&text)) {
+        let mut stored: BTreeMap<String, Stored> = match std::fs::read(&path).map(|text| serde_json::from_slice(&text))
+        {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                tracing::warn!(sink, path = %path.display(), %error, "resent messages may be delivered again");
-                Stored::new()
+                tracing::warn!(sink, path = %path.display(), %error, "messages that come again may be delivered again");
+                BTreeMap::new()
             }
             // The first start.
-            Err(_) => Stored::new(),
+            Err(_) => BTreeMap::new(),
         };
-        let filter = |table: &Table| {
-            let streams = stored.get(table.name())?.iter();
-            Some((*table, BatchFilter::from_taken(streams.map(|(stream, batch)| (StreamId::new(stream), *batch)))))
-        };
-        let committed: BTreeMap<Table, BatchFilter> = goes_on.iter().filter_map(filter).collect();
-        Self { path, seen: committed.clone(), committed }
+        let (mut delivered, mut next) = (BTreeMap::new(), BTreeMap::new());
+        for (table, place) in places {
+            if let Some(stored) = stored.remove(table.name()).filter(|stored| place.fits(stored)) {
+                let streams = stored.streams.into_iter().map(|(stream, batch)| (StreamId::new(stream), batch));
+                delivered.insert(*table, BatchFilter::from_taken(streams));
+                next.insert(*table, stored.next);
+            }
+        }
+        Self { path, seen: delivered.clone(), delivered, next }
     }
 
     /// Takes a message; `false`: it was taken before.
@@ -50,17 +80,19 @@ impl Taken {
         self.seen.entry(table).or_default().take(headers)
     }
 
-    /// Messages were given up uncommitted: they are new when they come again.
+    /// Messages were given up undelivered: they are new when they come again.
     pub(super) fn forget_uncommitted(&mut self) {
-        self.seen.clone_from(&self.committed);
+        self.seen.clone_from(&self.delivered);
     }
 
-    /// These messages are committed.
-    pub(super) fn commit<'a>(&mut self, messages: impl Iterator<Item = (Table, &'a Headers)>) {
-        for (table, headers) in messages {
-            self.committed.entry(table).or_default().take(headers);
-            // A rollback may have forgotten them.
-            self.seen.entry(table).or_default().take(headers);
+    /// These messages are delivered; each with where it lay.
+    pub(super) fn commit(&mut self, messages: &[(&Partition, i64, Option<&Headers>)]) {
+        for (partition, offset, headers) in messages {
+            let table = partition.topic.table;
+            self.next.entry(table).or_default().insert(partition.number, offset + 1);
+            for filter in [&mut self.delivered, &mut self.seen] {
+                headers.map(|headers| filter.entry(table).or_default().take(headers));
+            }
         }
         if let Err(error) = self.store() {
             tracing::warn!(path = %self.path.display(), %error, "cannot store which messages are delivered");
@@ -68,11 +100,14 @@ impl Taken {
     }
 
     fn store(&self) -> std::io::Result<()> {
-        let streams = |filter: &BatchFilter| {
-            filter.taken().into_iter().map(|(stream, batch)| (stream.as_str().to_owned(), batch)).collect()
-        };
-        let stored: Stored =
-            self.committed.iter().map(|(table, filter)| (table.name().to_owned(), streams(filter))).collect();
+        let mut stored: BTreeMap<&str, Stored> = BTreeMap::new();
+        for (table, filter) in &self.delivered {
+            let streams = filter.taken().into_iter().map(|(stream, batch)| (stream.as_str().to_owned(), batch));
+            stored.entry(table.name()).or_default().streams = streams.collect();
+        }
+        for (table, next) in &self.next {
+            stored.entry(table.name()).or_default().next.clone_from(next);
+        }
         let beside = self.path.with_extension("new");
         std::fs::write(&beside, serde_json::to_vec(&stored)?)?;
         std::fs::rename(&beside, &self.path)
@@ -81,6 +116,8 @@ impl Taken {
 
 #[cfg(test)]
 mod tests {
+    use kerntrail_transport::Topic;
+
     use super::*;
 
     const TABLE: Table = Table::Findings;
@@ -89,20 +126,39 @@ mod tests {
         Headers { schema_version: 1, node: "n".into(), stream: StreamId::new("s"), batch, rows: 1, seq_range: (0, 0) }
     }
 
+    fn partition() -> Partition {
+        Partition { topic: Topic { tenant: "t".into(), table: TABLE }, number: 0 }
+    }
+
+    fn places(has_committed: bool, end: i64) -> BTreeMap<Table, Place> {
+        let ends = vec![Position { partition: partition(), next: end }];
+        BTreeMap::from([(TABLE, Place { has_committed, ends })])
+    }
+
     #[test]
-    fn committed_numbers_survive_a_restart_and_others_do_not() {
+    fn delivered_numbers_survive_a_restart_and_others_do_not() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sink")).unwrap();
-        let mut taken = Taken::open(dir.path(), "sink", &[]);
+        let mut taken = Taken::open(dir.path(), "sink", &places(false, 0));
         assert!(taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)) && !taken.take(TABLE, &headers(1)));
-        taken.commit([(TABLE, &headers(0))].into_iter());
-        let mut again = Taken::open(dir.path(), "sink", &[TABLE]);
-        assert!(!again.take(TABLE, &headers(0)) && again.take(TABLE, &headers(1)));
+        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
         taken.forget_uncommitted();
         assert!(!taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)));
-        // A log in which the group has committed nothing is another log.
-        assert!(Taken::open(dir.path(), "sink", &[]).take(TABLE, &headers(0)));
+        let mut again = Taken::open(dir.path(), "sink", &places(true, 7));
+        assert!(!again.take(TABLE, &headers(0)) && again.take(TABLE, &headers(1)));
+    }
+
+    #[test]
+    fn numbers_of_another_log_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sink")).unwrap();
+        let mut taken = Taken::open(dir.path(), "sink", &places(false, 0));
+        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
+        for (has_committed, end) in [(false, 7), (true, 6), (true, 0)] {
+            let mut other = Taken::open(dir.path(), "sink", &places(has_committed, end));
+            assert!(other.take(TABLE, &headers(0)), "{has_committed} {end}");
+        }
         std::fs::write(dir.path().join("sink/batches"), "{").unwrap();
-        assert!(Taken::open(dir.path(), "sink", &[TABLE]).take(TABLE, &headers(0)));
+        assert!(Taken::open(dir.path(), "sink", &places(true, 7)).take(TABLE, &headers(0)));
     }
 }

@@ -1,0 +1,216 @@
+//! The sink's side of the event log: what comes from it, and what is committed to it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::time::Duration;
+
+use kerntrail_schemas::Table;
+use kerntrail_transport::{Consumer, Delivered, EventLog, Group, LogError, Partition, Polled, Position, Topic};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::gaps::Gaps;
+use super::intake::{Done, Intake};
+use super::taken::{Place, Taken};
+use crate::config::Settings;
+use crate::destination::Destination;
+use crate::http::chain;
+use crate::metrics;
+use crate::retry::Backoff;
+
+/// Longest wait of one poll while nothing is held.
+const IDLE: Duration = Duration::from_millis(500);
+/// Most messages of one poll; each has at most 1 MiB.
+const MESSAGES: usize = 16;
+
+/// What is read, and as whom.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) log: &'a dyn EventLog,
+    pub(super) topics: &'a [Topic],
+    pub(super) group: &'a Group,
+}
+
+/// A member of the sink's consumer group.
+pub(super) struct Reader<'a> {
+    source: Source<'a>,
+    consumer: Box<dyn Consumer>,
+    /// Messages of an earlier poll that found no room.
+    polled: VecDeque<Delivered>,
+    taken: Taken,
+    gaps: Gaps,
+}
+
+impl<'a> Reader<'a> {
+    /// Joins the group; `None` when cancelled before that worked.
+    ///
+    /// Errors: the event log failed for good.
+    pub(super) async fn join(
+        source: Source<'a>,
+        dlq_dir: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Self>, LogError> {
+        let mut backoff = source.backoff();
+        while !cancel.is_cancelled() {
+            match source.join(dlq_dir).await {
+                Ok((consumer, taken)) => {
+                    let (polled, gaps) = (VecDeque::new(), Gaps::default());
+                    return Ok(Some(Self { source, consumer, polled, taken, gaps }));
+                }
+                Err(error) => source.wait_after(error, &mut backoff, cancel).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes messages until there are enough, or the first has waited long enough, or `cancel`.
+    ///
+    /// Errors: the event log failed for good.
+    pub(super) async fn take(
+        &mut self,
+        destination: &'a dyn Destination,
+        cancel: &CancellationToken,
+    ) -> Result<Intake<'a>, LogError> {
+        let settings = self.source.settings;
+        let mut intake = Intake::new(settings, destination);
+        let mut backoff = self.source.backoff();
+        let mut end: Option<Instant> = None;
+        loop {
+            self.fill(&mut intake);
+            if !intake.is_empty() {
+                end.get_or_insert_with(|| Instant::now() + settings.batch_wait);
+            }
+            let wait = end.map_or(IDLE, |end| end.saturating_duration_since(Instant::now()));
+            if intake.is_full() || wait.is_zero() {
+                return Ok(intake);
+            }
+            let poll = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(intake),
+                poll = self.consumer.poll(MESSAGES, wait) => poll,
+            };
+            match poll {
+                Ok(Polled::Messages(messages)) if messages.is_empty() && end.is_none() => return Ok(intake),
+                Ok(Polled::Messages(messages)) => self.polled.extend(messages),
+                Ok(Polled::Assigned(partitions)) => self.begin(&partitions).await,
+                Ok(Polled::Revoked(partitions)) => self.give_up(&partitions, &mut intake),
+                Err(LogError::Damaged { partition, offset, reason }) => {
+                    self.note_gap(&partition, offset);
+                    intake.skip(partition, offset, &reason);
+                }
+                Err(error) => self.source.wait_after(error, &mut backoff, cancel).await?,
+            }
+        }
+    }
+
+    /// Moves polled messages into `intake` while there is room.
+    fn fill(&mut self, intake: &mut Intake<'_>) {
+        while !intake.is_full()
+            && let Some(message) = self.polled.pop_front()
+        {
+            self.note_gap(&message.partition, message.offset);
+            let is_new = self.taken.take(message.partition.topic.table, &message.message.headers);
+            intake.add(message, is_new);
+        }
+    }
+
+    fn note_gap(&mut self, partition: &Partition, offset: i64) {
+        let missing = self.gaps.came(partition, offset);
+        if missing > 0 {
+            let sink = &self.source.settings.name;
+            tracing::error!(sink, %partition, offset, missing, "the event log has removed messages before the sink came to them");
+            self.source.counter(metrics::MESSAGES_EXPIRED, partition.topic.table).increment(missing as u64);
+        }
+    }
+
+    async fn begin(&mut self, partitions: &[Partition]) {
+        let mut committed = Vec::new();
+        for topic in self.source.topics {
+            // Without an answer a gap before the first message goes unseen.
+            committed.extend(self.source.log.committed(self.source.group, topic).await.unwrap_or_default());
+        }
+        self.gaps.begin(partitions, &committed);
+    }
+
+    /// Another member reads `partitions` now, from what is committed.
+    fn give_up(&mut self, partitions: &[Partition], intake: &mut Intake<'_>) {
+        self.polled.retain(|message| !partitions.contains(&message.partition));
+        intake.forget(partitions);
+        self.taken.forget_uncommitted();
+    }
+
+    /// Commits what is done.
+    ///
+    /// A failure only costs that messages come again, to be known by their batch numbers: while a destination was
+    /// down for long, a broker may have given the partitions to somebody else.
+    pub(super) async fn commit(&mut self, done: &Done<'_>) {
+        if done.positions.is_empty() {
+            return;
+        }
+        self.taken.commit(&done.messages);
+        if let Err(error) = self.consumer.commit(&done.positions).await {
+            tracing::warn!(sink = self.source.settings.name, error = chain(&error), "cannot commit");
+        }
+    }
+
+    /// Publishes how far behind the sink is.
+    pub(super) async fn measure_lag(&self) {
+        for topic in self.source.topics {
+            let ends = self.source.log.end(topic).await;
+            let committed = self.source.log.committed(self.source.group, topic).await;
+            let (Ok(ends), Ok(committed)) = (ends, committed) else { continue };
+            let behind = |end: &Position| {
+                let done = committed.iter().find(|position| position.partition == end.partition);
+                (end.next - done.map_or(0, |position| position.next)).max(0)
+            };
+            let lag: i64 = ends.iter().map(behind).sum();
+            self.source.gauge(metrics::LAG_MESSAGES, topic.table).set(lag as f64);
+        }
+    }
+}
+
+impl Source<'_> {
+    async fn join(&self, dlq_dir: &Path) -> Result<(Box<dyn Consumer>, Taken), LogError> {
+        let mut places = BTreeMap::new();
+        for topic in self.topics {
+            let has_committed = !self.log.committed(self.group, topic).await?.is_empty();
+            places.insert(topic.table, Place { has_committed, ends: self.log.end(topic).await? });
+        }
+        let taken = Taken::open(dlq_dir, &self.settings.name, &places);
+        Ok((self.log.subscribe(self.group, self.topics).await?, taken))
+    }
+
+    /// Waits after an error of the event log that may pass; returns the others.
+    async fn wait_after(
+        &self,
+        error: LogError,
+        backoff: &mut Backoff,
+        cancel: &CancellationToken,
+    ) -> Result<(), LogError> {
+        if !matches!(error, LogError::Failed { retriable: true, .. }) {
+            return Err(error);
+        }
+        tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log fails; trying again");
+        let time = backoff.next(&mut StdRng::from_os_rng());
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(time) => {}
+        }
+        Ok(())
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.settings.backoff_initial, self.settings.backoff_max)
+    }
+
+    fn counter(&self, metric: &'static str, table: Table) -> ::metrics::Counter {
+        ::metrics::counter!(metric, "sink" => self.settings.name.clone(), "table" => table.name())
+    }
+
+    fn gauge(&self, metric: &'static str, table: Table) -> ::metrics::Gauge {
+        ::metrics::gauge!(metric, "sink" => self.settings.name.clone(), "table" => table.name())
+    }
+}
