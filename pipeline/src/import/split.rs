@@ -62,6 +62,11 @@ impl Splitter {
         Self { max, line, indent: 0, at_line_start: true, one_a_line: false, in_array: false }
     }
 
+    /// Line of the next byte.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
     /// The next piece of `buffer` from `position` on; `end`: no more input follows it.
     pub(crate) fn next(&mut self, buffer: &[u8], position: usize, end: bool) -> Step {
         let mut at = position;
@@ -106,19 +111,26 @@ impl Splitter {
     }
 
     fn object(&mut self, buffer: &[u8], at: usize, end: bool) -> Step {
-        if self.one_a_line
-            && let Some(range) = whole_line(buffer, at, end)
-        {
-            return self.give(buffer, range, None);
+        if self.one_a_line {
+            match whole_line(buffer, at, end) {
+                Some(Some(range)) => return self.give(buffer, range, None),
+                Some(None) => {}
+                None if buffer.len() - at < self.max => return Step::More(at),
+                None => {}
+            }
         }
         let scan = Scan { buffer, start: at, end, max: self.max, indent: self.indent, one_a_line: self.one_a_line };
         match scan.run() {
             Scanned::Closed { after, lines, indent } => {
+                let alone = stands_alone(&buffer[after..], end);
+                if alone.is_none() && buffer.len() - at < self.max {
+                    return Step::More(at);
+                }
                 let step = self.give(buffer, at..after, None);
                 if lines > 0 {
                     self.indent = indent;
                 }
-                self.one_a_line = lines == 0 && blank_to_line_end(&buffer[after..]);
+                self.one_a_line = lines == 0 && alone == Some(true);
                 step
             }
             Scanned::More => Step::More(at),
@@ -150,8 +162,8 @@ impl Splitter {
         if !end && buffer.len() - at < self.max {
             return Step::More(at);
         }
-        // Nowhere to go on: the object takes its own line, and each line after it is judged for itself.
-        self.give(buffer, at..line_end, Some(why))
+        // No line could start another object: all of it belongs to this one.
+        self.give(buffer, at..buffer.len(), Some(why))
     }
 
     fn give(&mut self, buffer: &[u8], range: Range<usize>, broken: Option<&'static str>) -> Step {
@@ -179,8 +191,8 @@ fn opens_array(text: &[u8], end: bool) -> Option<bool> {
     }
 }
 
-/// The line from `at` on, without a comma at its end, when it ends like an object.
-fn whole_line(buffer: &[u8], at: usize, end: bool) -> Option<Range<usize>> {
+/// The line from `at` on, without a comma at its end, if it ends like an object; `None`: its end is not there yet.
+fn whole_line(buffer: &[u8], at: usize, end: bool) -> Option<Option<Range<usize>>> {
     let line = match memchr(b'\n', &buffer[at..]) {
         Some(length) => &buffer[at..at + length],
         None if end => &buffer[at..],
@@ -190,12 +202,15 @@ fn whole_line(buffer: &[u8], at: usize, end: bool) -> Option<Range<usize>> {
     if let [start @ .., b','] = line {
         line = start.trim_ascii_end();
     }
-    line.ends_with(b"}").then(|| at..at + line.len())
+    Some(line.ends_with(b"}").then(|| at..at + line.len()))
 }
 
-fn blank_to_line_end(text: &[u8]) -> bool {
-    let rest = text.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b','));
-    matches!(rest, None | Some(b'\n'))
+/// Whether nothing follows on the line but a comma; `None`: not known yet.
+fn stands_alone(rest: &[u8], end: bool) -> Option<bool> {
+    match rest.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b',')) {
+        Some(byte) => Some(*byte == b'\n'),
+        None => end.then_some(true),
+    }
 }
 
 fn indentation(text: &[u8]) -> usize {
@@ -318,3 +333,6 @@ fn string_end(buffer: &[u8], at: usize) -> Result<Option<usize>, ()> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! Tetragon's JSON records, as far as rows are made of them (`api/v1/tetragon` in its repository, and the older
+//! `process_connect`, `process_accept`, `process_listen` and `process_close`).
+//!
+//! Strings are borrowed from the text where they hold no escapes. Fields that no column needs are skipped unread.
+//! As protobuf's JSON mapping wants: absent, null and default are the same; 64-bit numbers may be strings.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Unexpected, Visitor};
+
+/// A string, borrowed where possible.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A text that may be missing; an empty one is.
+pub(crate) type MaybeText<'a> = Option<Text<'a>>;
+
+/// The text, unless it is missing or empty.
+pub(crate) fn given<'a>(text: &'a MaybeText<'_>) -> Option<&'a str> {
+    text.as_ref().map(|text| text.0.as_ref()).filter(|text| !text.is_empty())
+}
+
+/// A whole number, written as such or as a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) i128);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
+                Ok(Number(number.into()))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
+                Ok(Number(number.into()))
+            }
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Number, E> {
+                // Up to here a float tells neighbors apart.
+                match number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
+                    true => Ok(Number(number as i128)),
+                    false => Err(E::invalid_value(Unexpected::Float(number), &self)),
+                }
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Number, E> {
+                text.parse().map(Number).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+/// Names and values of a map, in the order of the text.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Pairs<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(4));
+                while let Some((name, value)) = map.next_entry::<Text<'de>, MaybeText<'de>>()? {
+                    pairs.push((name, value.unwrap_or_default()));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+impl Text<'_> {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Declares records: each field may be missing or null.
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
+        $(
+            #[derive(Debug, Default, serde::Deserialize)]
+            #[serde(bound(deserialize = "'de: 'a"), expecting = "an object")]
+            $(#[$doc])*
+            pub(crate) struct $name<'a> {
+                $(pub(crate) $field: Option<$kind>,)*
+            }
+        )*
+    };
+}
+
+/// Likewise, of records that borrow nothing.
+macro_rules! number_records {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Default, serde::Deserialize)]
+            #[serde(expecting = "an object")]
+            pub(crate) struct $name {
+                $(pub(crate) $field: Option<$kind>,)*
+            }
+        )*
+    };
+}
+
+number_records! {
+    /// A namespace: its inode number, and whether it is the node's own.
+    Namespace { inum: Number, is_host: bool, }
+    /// The namespaces of a process that columns need.
+    Namespaces { mnt: Namespace, pid: Namespace, net: Namespace, user: Namespace, }
+    /// Of a closed connection.
+    Stats { bytes_sent: Number, bytes_received: Number, }
+    /// How many events were aggregated into one.
+    Aggregation { count: Number, }
+    /// A container's security context.
+    SecurityContext { privileged: bool, }
+    /// An inode.
+    Inode { number: Number, }
+}
+
+records! {
+    /// A process, as it acts in an event.
+    Process {
+        exec_id: Text<'a>,
+        pid: Number,
+        uid: Number,
+        cwd: Text<'a>,
+        binary: Text<'a>,
+        arguments: Text<'a>,
+        flags: Text<'a>,
+        start_time: Text<'a>,
+        auid: Number,
+        pod: Pod<'a>,
+        docker: Text<'a>,
+        parent_exec_id: Text<'a>,
+        cap: Capabilities<'a>,
+        ns: Namespaces,
+        process_credentials: Credentials<'a>,
+        binary_properties: BinaryProperties<'a>,
+    }
+    /// A process as the parent or an ancestor of another.
+    Relative { exec_id: Text<'a>, pid: Number, binary: Text<'a>, arguments: Text<'a>, }
+    /// A pod, and the container of it that the process runs in. `labels` are Cilium's, older than `pod_labels`.
+    Pod {
+        namespace: Text<'a>,
+        name: Text<'a>,
+        uid: Text<'a>,
+        container: Container<'a>,
+        pod_labels: Pairs<'a>,
+        workload: Text<'a>,
+        workload_kind: Text<'a>,
+    }
+    /// A container.
+    Container { id: Text<'a>, name: Text<'a>, image: Image<'a>, security_context: SecurityContext, }
+    /// An image: `id` holds its digest, `name` its tag.
+    Image { id: Text<'a>, name: Text<'a>, }
+    /// Names of capabilities.
+    Capabilities { effective: Vec<Text<'a>>, }
+    /// Credentials, of a process or as an argument.
+    Credentials { uid: Number, gid: Number, euid: Number, caps: Capabilities<'a>, }
+    /// The file of a program that has no name on disk.
+    BinaryProperties { file: BinaryFile<'a>, }
+    /// Likewise.
+    BinaryFile { inode: Inode, path: Text<'a>, }
+    /// A file, of `file_arg`, `path_arg` and `linux_binprm_arg`.
+    FileArg { path: Text<'a>, }
+    /// A socket; the source is this side.
+    SockArg {
+        protocol: Text<'a>,
+        r#type: Text<'a>,
+        saddr: Text<'a>,
+        sport: Number,
+        daddr: Text<'a>,
+        dport: Number,
+        state: Text<'a>,
+    }
+    /// An address.
+    SockaddrArg { family: Text<'a>, addr: Text<'a>, port: Number, }
+    /// A kernel module.
+    ModuleArg { name: Text<'a>, }
+    /// A BPF program.
+    #[serde(rename_all = "PascalCase")]
+    BpfArg { prog_name: Text<'a>, }
+    /// An argument of a call: one of these.
+    Arg {
+        string_arg: Text<'a>,
+        int_arg: Number,
+        uint_arg: Number,
+        size_arg: Number,
+        long_arg: Number,
+        path_arg: FileArg<'a>,
+        file_arg: FileArg<'a>,
+        linux_binprm_arg: FileArg<'a>,
+        sock_arg: SockArg<'a>,
+        sockaddr_arg: SockaddrArg<'a>,
+        process_credentials_arg: Credentials<'a>,
+        cap_effective_arg: Text<'a>,
+        module_arg: ModuleArg<'a>,
+        bpf_attr_arg: BpfArg<'a>,
+        bpf_prog_arg: BpfArg<'a>,
+    }
+    /// What is inside of an event of any kind; each kind uses some of it.
+    Body {
+        process: Process<'a>,
+        parent: Relative<'a>,
+        ancestors: Vec<Relative<'a>>,
+        time: Text<'a>,
+        signal: Text<'a>,
+        status: Number,
+        function_name: Text<'a>,
+        args: Vec<Arg<'a>>,
+        r#return: Arg<'a>,
+        action: Text<'a>,
+        policy_name: Text<'a>,
+        source_ip: Text<'a>,
+        source_port: Number,
+        destination_ip: Text<'a>,
+        destination_port: Number,
+        ip: Text<'a>,
+        port: Number,
+        protocol: Text<'a>,
+        stats: Stats,
+    }
+}
+
+/// Kinds of events that have rows, or of calls that may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A program was run, or ran already.
+    Exec,
+    /// A process ended.
+    Exit,
+    /// A kernel function or an LSM hook was called.
+    Call,
+    /// A connection was opened.
+    Connect,
+    /// A connection was taken.
+    Accept,
+    /// A socket listens.
+    Listen,
+    /// A connection ended.
+    Close,
+}
+
+impl Kind {
+    fn of(key: &str) -> Option<Self> {
+        Some(match key {
+            "process_exec" => Self::Exec,
+            "process_exit" => Self::Exit,
+            "process_kprobe" | "process_lsm" => Self::Call,
+            "process_connect" => Self::Connect,
+            "process_accept" => Self::Accept,
+            "process_listen" => Self::Listen,
+            "process_close" => Self::Close,
+            _ => return None,
+        })
+    }
+}
+
+/// One record of the export.
+#[derive(Debug, Default)]
+pub(crate) struct Record<'a> {
+    /// The event, with its kind; `None` where the record holds one that is not known, or none.
+    pub(crate) event: Option<(Kind, Body<'a>)>,
+    /// Name of an event of another kind.
+    pub(crate) other: Option<String>,
+    pub(crate) node_name: MaybeText<'a>,
+    pub(crate) time: MaybeText<'a>,
+    pub(crate) cluster_name: MaybeText<'a>,
+    pub(crate) aggregation_info: Option<Aggregation>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = Record<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record<'de>, A::Error> {
+        let mut record = Record::default();
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            match key.as_str() {
+                "node_name" => once(&mut record.node_name, "node_name", &mut map)?,
+                "time" => once(&mut record.time, "time", &mut map)?,
+                "cluster_name" => once(&mut record.cluster_name, "cluster_name", &mut map)?,
+                "aggregation_info" => once(&mut record.aggregation_info, "aggregation_info", &mut map)?,
+                key => match Kind::of(key) {
+                    Some(_) if record.event.is_some() => {
+                        return Err(serde::de::Error::custom(format_args!("a second event, `{key}`")));
+                    }
+                    Some(kind) => record.event = map.next_value::<Option<Body<'de>>>()?.map(|body| (kind, body)),
+                    None => {
+                        map.next_value::<IgnoredAny>()?;
+                        if key.starts_with("process_") || key == "rate_limit_info" {
+                            record.other = Some(key.to_owned());
+                        }
+                    }
+                },
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// Reads the value of `key`, which must not have been there before.
+fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    slot: &mut Option<T>,
+    key: &'static str,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if slot.is_some() {
+        return Err(serde::de::Error::duplicate_field(key));
+    }
+    *slot = map.next_value()?;
+    Ok(())
+}

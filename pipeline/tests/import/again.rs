@@ -1,0 +1,178 @@
+//! Killed at any point and run again, every record is in the lake exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use kerntrail_transport::{Consumer, Group, LogError, Message, Position, Topic};
+use tokio::sync::Notify;
+
+use super::*;
+
+/// What a log does with an append.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    Take,
+    /// Takes all, and never answers: the importer is killed here.
+    TakeAndHang,
+    /// Takes nothing, and never answers.
+    Hang,
+    /// Takes the first messages, and never answers.
+    TakeHalfAndHang,
+    Full,
+    /// Takes the first messages and says that it failed.
+    TakeHalfAndFail,
+    Refuse,
+}
+
+/// A log whose appends go as `acts` say, then well.
+struct Acting {
+    log: MemoryLog,
+    acts: Vec<Act>,
+    appends: AtomicUsize,
+    hanging: Notify,
+}
+
+impl Acting {
+    fn new(log: &MemoryLog, acts: &[Act]) -> Self {
+        Self { log: log.clone(), acts: acts.to_vec(), appends: AtomicUsize::new(0), hanging: Notify::new() }
+    }
+
+    async fn hang(&self) -> Result<(), LogError> {
+        self.hanging.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl EventLog for Acting {
+    async fn append(&self, topic: &Topic, mut messages: Vec<Message>) -> Result<(), LogError> {
+        let act = self.acts.get(self.appends.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(Act::Take);
+        if matches!(act, Act::TakeHalfAndHang | Act::TakeHalfAndFail) {
+            messages.truncate(messages.len() / 2);
+        }
+        let failed = |retriable| LogError::Failed { operation: "append".into(), source: "x".into(), retriable };
+        match act {
+            Act::Hang => return self.hang().await,
+            Act::Full => return Err(LogError::Full { held: 1, limit: 1 }),
+            Act::Refuse => return Err(failed(false)),
+            _ => self.log.append(topic, messages).await?,
+        }
+        match act {
+            Act::TakeAndHang | Act::TakeHalfAndHang => self.hang().await,
+            Act::TakeHalfAndFail => Err(failed(true)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn subscribe(&self, group: &Group, topics: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
+        self.log.subscribe(group, topics).await
+    }
+
+    async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.log.end(topic).await
+    }
+
+    async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.log.committed(group, topic).await
+    }
+}
+
+/// Nodes enough that each append holds several messages.
+fn input() -> String {
+    (0..300).map(|number| exec(["a", "b", "c", "d"][number as usize % 4], number) + "\n").collect::<String>() + ESCAPE
+}
+
+/// Sequence numbers of every table, which must not repeat, and how many rows there are.
+async fn all_once(place: &Place) -> usize {
+    let mut ids = BTreeSet::new();
+    let mut rows = 0;
+    for table in Table::ALL {
+        for row in place.rows(*table, "stream, seq").await {
+            rows += 1;
+            assert!(ids.insert(row.clone()), "{row:?} is there twice");
+        }
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_and_run_again() {
+    use Act::*;
+    let cases: &[&[Act]] = &[
+        &[Hang],
+        &[TakeAndHang],
+        &[TakeHalfAndHang],
+        &[Take, Hang],
+        &[Take, TakeAndHang],
+        &[Take, Take, TakeHalfAndHang],
+        &[Take, Take, Take, TakeAndHang],
+    ];
+    for acts in cases {
+        let place = Place::new();
+        let acting = Acting::new(&place.log, acts);
+        let importing = place.import_to(&acting, place.options("x"), Cursor::new(input()));
+        tokio::select! {
+            report = importing => panic!("{acts:?}: {report:?}"),
+            () = acting.hanging.notified() => {}
+        }
+        place.drain().await;
+        let before = all_once(&place).await as u64;
+        let report = place.import("x", input()).await;
+        assert_eq!((report.already_there, report.rows), (before, 300 + ESCAPE_ROWS - before), "{acts:?}");
+        assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_full_or_fails_for_a_while_is_waited_for() {
+    use Act::*;
+    for acts in [&[Full, Full, Take][..], &[TakeHalfAndFail, TakeHalfAndFail], &[Take, Full, TakeHalfAndFail]] {
+        let place = Place::new();
+        let acting = Acting::new(&place.log, acts);
+        let report = place.import_to(&acting, place.options("x"), Cursor::new(input())).await.unwrap();
+        assert_eq!(report.rows, 300 + ESCAPE_ROWS);
+        assert!(acting.appends.load(Ordering::SeqCst) > acts.iter().filter(|act| **act != Take).count());
+        place.drain().await;
+        assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_refuses_is_an_error_and_no_loss() {
+    let place = Place::new();
+    let acting = Acting::new(&place.log, &[Act::Take, Act::Refuse]);
+    let failed = place.import_to(&acting, place.options("x"), Cursor::new(input())).await;
+    assert!(matches!(failed, Err(ImportError::Append { .. })), "{failed:?}");
+    place.drain().await;
+    place.import("x", input()).await;
+    assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS);
+}
+
+/// Numbers of messages go on from what the lake holds, without gaps, over imports and nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_numbered_on() {
+    let place = Place::new();
+    for part in 0..3 {
+        let text: String = (part * 10..part * 10 + 10).map(|number| exec("a", number) + "\n").collect();
+        place.import("x", text + &exec("b", part)).await;
+    }
+    let mut consumer = {
+        let topic = crate::support::topic(Table::ProcessEvents);
+        place.log.subscribe(&Group("test".into()), &[topic]).await.unwrap()
+    };
+    let mut numbers: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    while numbers.values().map(Vec::len).sum::<usize>() < 6 {
+        if let kerntrail_transport::Polled::Messages(messages) =
+            consumer.poll(100, std::time::Duration::from_secs(5)).await.unwrap()
+        {
+            assert!(!messages.is_empty(), "only {numbers:?}");
+            for message in messages {
+                let headers = message.message.headers;
+                assert_eq!(headers.stream.as_str(), format!("tetragon:{}", headers.node));
+                numbers.entry(headers.node).or_default().push(headers.batch);
+            }
+        }
+    }
+    assert_eq!(numbers, BTreeMap::from([("a".to_owned(), vec![0, 1, 2]), ("b".to_owned(), vec![0, 1, 2])]));
+}
