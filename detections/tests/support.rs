@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
 use kerntrail_detections::{Detector, DetectorConfig, Rules};
-use kerntrail_lake::{Lake, Progress};
+use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, EventLog, Group, LogError, Message, Position, Topic, codec};
 use serde_json::{Value, json};
@@ -92,8 +92,7 @@ impl Bench {
         let mut decoder = ReaderBuilder::new(table.schema()).build_decoder().unwrap();
         decoder.serialize(&[row]).unwrap();
         let batch = decoder.flush().unwrap().unwrap();
-        let progress = Progress { partition: format!("p/{table}"), next_offset: seq + 1, batches: BTreeMap::new() };
-        self.lake.table(table).await.unwrap().append(vec![batch], &[progress]).await.unwrap();
+        self.lake.table(table).await.unwrap().append(vec![batch], &[]).await.unwrap();
     }
 
     /// Findings in the log, resent batches once.

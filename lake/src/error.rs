@@ -9,16 +9,16 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// Another writer recorded progress first. Nothing was written: drop the rows, refresh, read the progress again.
-    #[error("{table} already holds {app_id} up to {recorded}; {offered} was to be written")]
+    #[error("{table} holds {app_id} up to {recorded}, and the writer took it to be {expected}")]
     Conflict {
         /// The table.
         table: Table,
-        /// Delta application id whose version would not have risen.
+        /// Delta application id, the name of a partition or a stream.
         app_id: String,
-        /// Version that the table holds.
+        /// Version that the table holds: the last offset, or the last batch; -1 for none.
         recorded: i64,
-        /// Version that was offered.
-        offered: i64,
+        /// What the writer took it to be, at most.
+        expected: i64,
     },
     /// The store failed. Whether a commit took place may be unknown; trying again is safe, since it conflicts then.
     #[error("cannot {operation}")]

@@ -15,6 +15,9 @@ use crate::error::LakeError;
 pub struct Progress {
     /// `<topic>/<number>`.
     pub partition: String,
+    /// Written: where the rows begin, which must be where the lake is; else another writer has been here. Read: the same
+    /// as `next_offset`.
+    pub from_offset: i64,
     /// Offset of the next message to take; 0 when none was taken yet.
     pub next_offset: i64,
     /// Last batch number taken of each stream. Read: every stream of the topic. Written: those that changed suffice.
@@ -36,12 +39,13 @@ impl Progress {
             .filter_map(|(app_id, version)| Some((app_id.strip_prefix(&prefix)?.to_owned(), *version)))
             .collect();
         let next_offset = txns.get(partition).map_or(0, |last| last + 1);
-        Self { partition: partition.to_owned(), next_offset, batches }
+        Self { partition: partition.to_owned(), from_offset: next_offset, next_offset, batches }
     }
 
     /// The appIds and versions to record on top of `txns`: those that rise.
     ///
-    /// Errors: `Conflict` when an offset does not rise or a batch number falls: another writer has been here.
+    /// Errors: `Conflict` when the lake is elsewhere than where the rows begin, an offset does not rise, or a batch
+    /// number falls: another writer has been here.
     pub(crate) fn rising(
         table: Table,
         progress: &[Self],
@@ -49,19 +53,19 @@ impl Progress {
     ) -> Result<Vec<(String, i64)>, LakeError> {
         let mut rising = Vec::new();
         for source in progress {
+            let recorded = txns.get(source.partition.as_str()).copied().unwrap_or(-1);
             let offered = source.next_offset - 1;
-            match txns.get(source.partition.as_str()) {
-                Some(&recorded) if recorded >= offered => {
-                    return Err(LakeError::Conflict { table, app_id: source.partition.clone(), recorded, offered });
-                }
-                _ => rising.push((source.partition.clone(), offered)),
+            if recorded + 1 != source.from_offset || recorded >= offered {
+                let (app_id, expected) = (source.partition.clone(), source.from_offset - 1);
+                return Err(LakeError::Conflict { table, app_id, recorded, expected });
             }
+            rising.push((source.partition.clone(), offered));
             let prefix = Self::stream_prefix(&source.partition);
             for (stream, &offered) in &source.batches {
                 let app_id = format!("{prefix}{stream}");
                 match txns.get(app_id.as_str()) {
                     Some(&recorded) if recorded > offered => {
-                        return Err(LakeError::Conflict { table, app_id, recorded, offered });
+                        return Err(LakeError::Conflict { table, app_id, recorded, expected: offered });
                     }
                     Some(&recorded) if recorded == offered => {}
                     _ => rising.push((app_id, offered)),
@@ -80,18 +84,18 @@ mod tests {
         known.iter().map(|(app_id, version)| (Arc::from(*app_id), *version)).collect()
     }
 
-    fn progress(next_offset: i64, batches: &[(&str, i64)]) -> Progress {
+    fn progress(from_offset: i64, next_offset: i64, batches: &[(&str, i64)]) -> Progress {
         let batches = batches.iter().map(|(stream, batch)| ((*stream).to_owned(), *batch)).collect();
-        Progress { partition: "t/0".into(), next_offset, batches }
+        Progress { partition: "t/0".into(), from_offset, next_offset, batches }
     }
 
     #[test]
     fn reads_what_it_wrote() {
-        let offered = progress(8, &[("a", 3), ("b+1", 0)]);
+        let offered = progress(0, 8, &[("a", 3), ("b+1", 0)]);
         let written = Progress::rising(Table::EventLoss, std::slice::from_ref(&offered), &txns(&[])).unwrap();
         let recorded: Vec<_> = written.iter().map(|(app_id, version)| (app_id.as_str(), *version)).collect();
         assert_eq!(recorded, [("t/0", 7), ("t/stream/a", 3), ("t/stream/b+1", 0)]);
-        assert_eq!(Progress::read("t/0", &txns(&recorded)), offered);
+        assert_eq!(Progress::read("t/0", &txns(&recorded)), Progress { from_offset: 8, ..offered });
         assert_eq!(Progress::read("t/1", &txns(&recorded)).next_offset, 0);
         assert_eq!(Progress::read("u/0", &txns(&recorded)).batches.len(), 0);
     }
@@ -99,20 +103,23 @@ mod tests {
     #[test]
     fn only_rising_progress_is_taken() {
         let recorded = txns(&[("t/0", 7), ("t/stream/a", 3)]);
-        let cases: [(i64, &[(&str, i64)], Result<&[&str], &str>); 6] = [
-            (9, &[("a", 4)], Ok(&["t/0", "t/stream/a"])),
-            (9, &[("a", 3)], Ok(&["t/0"])),
-            (9, &[("a", 2)], Err("t/stream/a")),
-            (9, &[("new", 0)], Ok(&["t/0", "t/stream/new"])),
-            (8, &[], Err("t/0")),
-            (3, &[("a", 9)], Err("t/0")),
+        let cases: [(i64, i64, &[(&str, i64)], Result<&[&str], &str>); 8] = [
+            (8, 9, &[("a", 4)], Ok(&["t/0", "t/stream/a"])),
+            (8, 9, &[("a", 3)], Ok(&["t/0"])),
+            (8, 9, &[("a", 2)], Err("t/stream/a")),
+            (8, 9, &[("new", 0)], Ok(&["t/0", "t/stream/new"])),
+            (8, 8, &[], Err("t/0")),
+            // Another writer took some of it, none of it, or all of it.
+            (5, 9, &[], Err("t/0")),
+            (9, 10, &[], Err("t/0")),
+            (0, 3, &[("a", 9)], Err("t/0")),
         ];
-        for (next, batches, expected) in cases {
-            let got = Progress::rising(Table::EventLoss, &[progress(next, batches)], &recorded);
+        for (from, next, batches, expected) in cases {
+            let got = Progress::rising(Table::EventLoss, &[progress(from, next, batches)], &recorded);
             match (&got, expected) {
                 (Ok(rising), Ok(ids)) => assert_eq!(rising.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ids),
                 (Err(LakeError::Conflict { app_id, .. }), Err(id)) => assert_eq!(app_id, id),
-                _ => panic!("{next} {batches:?}: {got:?}"),
+                _ => panic!("{from} {next} {batches:?}: {got:?}"),
             }
         }
     }

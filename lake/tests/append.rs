@@ -13,14 +13,14 @@ async fn rows_and_progress_are_read_back_by_another_process() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     assert_eq!(table.version(), 0);
-    let mut progress = taken(7);
+    let mut progress = taken(0..7);
     progress.batches = [("stream".to_owned(), 3), ("other".to_owned(), 9)].into();
     let version = table.append(vec![processes(0, 10, NOON), processes(10, 5, NOON)], &[progress.clone()]).await.unwrap();
     assert_eq!((version, table.version()), (1, 1));
 
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     assert_eq!(other.version(), 1);
-    assert_eq!(other.progress("topic/0"), progress);
+    assert_eq!(other.progress("topic/0"), Progress { from_offset: 7, ..progress.clone() });
     assert_eq!(other.progress("topic/1").next_offset, 0);
     assert_eq!(other.progress("topic/1").batches, progress.batches);
     assert_eq!(seqs(other.provider()).await, (0..15).collect::<Vec<_>>());
@@ -45,7 +45,7 @@ async fn progress_alone_is_a_commit_and_nothing_is_none() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     assert_eq!(table.append(vec![], &[]).await.unwrap(), 0);
-    assert_eq!(table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(5)]).await.unwrap(), 1);
+    assert_eq!(table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(0..5)]).await.unwrap(), 1);
     assert_eq!(table.progress("topic/0").next_offset, 5);
     assert!(table.files().is_empty());
 }
@@ -55,13 +55,17 @@ async fn of_two_writers_of_a_partition_one_gets_a_conflict_and_reads_on() {
     let temp = TempLake::new();
     let mut first = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut second = temp.again().table(Table::ProcessEvents).await.unwrap();
-    first.append(vec![processes(0, 4, NOON)], &[taken(4)]).await.unwrap();
+    first.append(vec![processes(0, 4, NOON)], &[taken(0..4)]).await.unwrap();
 
-    let error = second.append(vec![processes(0, 4, NOON)], &[taken(4)]).await.unwrap_err();
-    assert!(matches!(&error, LakeError::Conflict { recorded: 3, offered: 3, .. }), "{error}");
+    // Also when it took more than the first has.
+    for offsets in [0..4, 0..6] {
+        let rows = processes(0, offsets.end, NOON);
+        let error = second.append(vec![rows], &[taken(offsets)]).await.unwrap_err();
+        assert!(matches!(&error, LakeError::Conflict { recorded: 3, expected: -1, .. }), "{error}");
+    }
     second.refresh().await.unwrap();
     assert_eq!(second.progress("topic/0").next_offset, 4);
-    second.append(vec![processes(4, 4, NOON)], &[taken(8)]).await.unwrap();
+    second.append(vec![processes(4, 4, NOON)], &[taken(4..8)]).await.unwrap();
     first.refresh().await.unwrap();
     assert_eq!(seqs(first.provider()).await, (0..8).collect::<Vec<_>>());
     assert_eq!(temp.parquet_files(Table::ProcessEvents).len(), 2, "the loser left a file");
@@ -76,7 +80,7 @@ async fn writers_of_different_partitions_do_not_conflict() {
         tokio::spawn(async move {
             let mut table = lake.table(Table::ProcessEvents).await.unwrap();
             for turn in 0..10 {
-                let progress = Progress { partition: format!("topic/{writer}"), next_offset: turn + 1, ..Progress::default() };
+                let progress = Progress { partition: format!("topic/{writer}"), from_offset: turn, next_offset: turn + 1, ..Progress::default() };
                 table.append(vec![processes(writer * 100 + turn, 1, NOON)], &[progress]).await.unwrap();
             }
         })
@@ -106,7 +110,7 @@ async fn racing_writers_of_one_partition_take_each_row_once() {
                 if next == 40 {
                     return;
                 }
-                match table.append(vec![processes(next, 1, NOON)], &[taken(next + 1)]).await {
+                match table.append(vec![processes(next, 1, NOON)], &[taken(next..next + 1)]).await {
                     Ok(_) => {}
                     Err(LakeError::Conflict { .. }) => table.refresh().await.unwrap(),
                     Err(error) => panic!("{error}"),
@@ -147,7 +151,7 @@ async fn rows_around_midnight_and_of_no_known_day_are_partitioned() {
 async fn rows_of_other_columns_are_refused() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
-    let error = table.append(vec![loss_without_time()], &[taken(1)]).await.unwrap_err();
+    let error = table.append(vec![loss_without_time()], &[taken(0..1)]).await.unwrap_err();
     assert!(matches!(error, LakeError::Refused { .. }), "{error}");
     assert_eq!((table.version(), temp.parquet_files(Table::ProcessEvents).len()), (0, 0));
 }

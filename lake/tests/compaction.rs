@@ -16,7 +16,7 @@ async fn rows_stay_the_same_and_are_sorted() {
     let mut seq = 0;
     for _ in 0..40 {
         let count = random.random_range(1..400);
-        table.append(vec![processes(seq, count, NOON)], &[taken(seq + 1)]).await.unwrap();
+        table.append(vec![processes(seq, count, NOON)], &[taken(seq..seq + count)]).await.unwrap();
         seq += count;
     }
     let before = all_rows(&table).await;
@@ -66,7 +66,7 @@ async fn hundreds_of_commits_leave_few_files_and_other_writers_go_on() {
     for turn in 0..300 {
         // Every tenth commit brings late rows of the day before too.
         let late = if turn % 10 == 0 { vec![processes(10_000 + turn, 1, NOON - DAY)] } else { vec![] };
-        writer.append([vec![processes(turn, 1, NOON)], late].concat(), &[taken(turn + 1)]).await.unwrap();
+        writer.append([vec![processes(turn, 1, NOON)], late].concat(), &[taken(turn..turn + 1)]).await.unwrap();
         if turn % 10 == 9 {
             // The writer commits in the middle of the merge, for its handle is then behind.
             let report = compactor.compact(&options).await.unwrap();
@@ -85,13 +85,13 @@ async fn appends_during_a_merge_conflict_with_nothing() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..40 {
-        table.append(vec![processes(seq * 100, 100, NOON)], &[taken(seq + 1)]).await.unwrap();
+        table.append(vec![processes(seq * 100, 100, NOON)], &[taken(seq..seq + 1)]).await.unwrap();
     }
     let mut compactor = temp.again().table(Table::ProcessEvents).await.unwrap();
     let merging = tokio::spawn(async move { compactor.compact(&CompactOptions::default()).await.unwrap() });
     let mut next = 40;
     while !merging.is_finished() {
-        table.append(vec![processes(next * 100, 100, NOON)], &[taken(next + 1)]).await.unwrap();
+        table.append(vec![processes(next * 100, 100, NOON)], &[taken(next..next + 1)]).await.unwrap();
         next += 1;
     }
     assert_eq!(merging.await.unwrap().removed, 40);

@@ -18,7 +18,7 @@ async fn write_all(lake: &Lake) -> Result<(), LakeError> {
         if next >= 4 {
             return Ok(());
         }
-        match table.append(vec![processes(next, 1, NOON)], &[taken(next + 1)]).await {
+        match table.append(vec![processes(next, 1, NOON)], &[taken(next..next + 1)]).await {
             Ok(_) => {}
             Err(LakeError::Conflict { .. } | LakeError::Store { .. }) => table.refresh().await?,
             Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 //! Rows to write, and ways to look at what was written.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,9 +98,10 @@ pub fn loss_without_time() -> RecordBatch {
     builder.finish().unwrap().flatten().unwrap()
 }
 
-/// Partition 0 of a topic taken up to (not including) `next_offset`.
-pub fn taken(next_offset: i64) -> Progress {
-    Progress { partition: "topic/0".into(), next_offset, ..Progress::default() }
+/// Partition 0 of a topic taken from `offsets.start` up to, not including, `offsets.end`.
+pub fn taken(offsets: Range<i64>) -> Progress {
+    let (from_offset, next_offset) = (offsets.start, offsets.end);
+    Progress { partition: "topic/0".into(), from_offset, next_offset, ..Progress::default() }
 }
 
 pub async fn query(provider: Arc<dyn TableProvider>, sql: &str) -> Vec<RecordBatch> {

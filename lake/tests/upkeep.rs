@@ -43,7 +43,7 @@ async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut sleeper = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     for seq in 0..120 {
-        let mut progress = taken(seq + 1);
+        let mut progress = taken(seq..seq + 1);
         progress.batches = [(format!("stream {seq}"), seq)].into();
         table.append(vec![processes(seq, 1, NOON)], &[progress]).await.unwrap();
     }
@@ -54,7 +54,7 @@ async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
     let report = table.vacuum(Duration::ZERO).await.unwrap();
     assert!(report.log_files > 100, "{report:?}");
 
-    sleeper.append(vec![processes(120, 1, NOON)], &[taken(121)]).await.unwrap();
+    sleeper.append(vec![processes(120, 1, NOON)], &[taken(120..121)]).await.unwrap();
     assert_eq!(sleeper.version(), table.version() + 1);
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     for handle in [&sleeper, &other] {
@@ -73,7 +73,7 @@ async fn a_damaged_checkpoint_is_passed_over() {
     let mut seq = 0;
     for _ in 0..2 {
         for _ in 0..100 {
-            table.append(vec![processes(seq, 1, NOON)], &[taken(seq + 1)]).await.unwrap();
+            table.append(vec![processes(seq, 1, NOON)], &[taken(seq..seq + 1)]).await.unwrap();
             seq += 1;
         }
         assert!(table.checkpoint().await.unwrap());

@@ -106,7 +106,12 @@ impl Intake {
             if taken.next > taken.committed {
                 let batches = std::mem::take(&mut taken.batches);
                 taken.cut = Some((taken.next, batches.clone()));
-                progress.push(Progress { partition: partition.to_string(), next_offset: taken.next, batches });
+                progress.push(Progress {
+                    partition: partition.to_string(),
+                    from_offset: taken.committed,
+                    next_offset: taken.next,
+                    batches,
+                });
             }
         }
         progress

@@ -129,10 +129,14 @@ impl Rejects {
             }
             builder.append(&reject.envelope(now), None, &reject.loss());
             counted.push(reject);
-            let reached = Progress { partition: app_id, next_offset: reject.offset + 1, ..Progress::default() };
             match known {
-                Some(place) => progress[place] = reached,
-                None => progress.push(reached),
+                Some(place) => progress[place].next_offset = reject.offset + 1,
+                None => progress.push(Progress {
+                    partition: app_id,
+                    from_offset: next,
+                    next_offset: reject.offset + 1,
+                    ..Progress::default()
+                }),
             }
         }
         if counted.is_empty() {

@@ -64,17 +64,67 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
 /// Waits before the log is asked again, or tells that this is in vain.
 async fn wait_out(error: LogError, delay: &mut Duration, cancel: &CancellationToken) -> Result<(), PipelineError> {
     match error {
-        LogError::Failed { retriable: true, .. } => {
+        LogError::Failed { retriable: true, .. } if !cancel.is_cancelled() => {
             warn!(error = chain(&error), "the event log fails; trying again");
-            tokio::select! {
-                () = tokio::time::sleep(*delay) => {}
-                () = cancel.cancelled() => {}
-            }
-            *delay = (*delay * 2).min(LONGEST_DELAY);
+            rest(delay, cancel).await;
             Ok(())
         }
         error => Err(PipelineError::Log(error)),
     }
+}
+
+/// Waits `delay` or until the pipeline is told to end, and doubles it.
+async fn rest(delay: &mut Duration, cancel: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(*delay) => {}
+        () = cancel.cancelled() => {}
+    }
+    *delay = (*delay * 2).min(LONGEST_DELAY);
+}
+
+/// What the lake has of `partition`. A store or a log that fails for a while is waited for.
+async fn recorded(
+    pipeline: &Pipeline,
+    partition: &Partition,
+    cancel: &CancellationToken,
+) -> Result<Progress, PipelineError> {
+    let mut delay = FIRST_DELAY;
+    let mut replaced = 0;
+    loop {
+        let recorded = match ask_lake(pipeline, partition).await {
+            Ok(recorded) => recorded,
+            Err(error @ LakeError::Store { .. }) if !cancel.is_cancelled() => {
+                warn!(%partition, error = chain(&error), "the lake fails; trying again");
+                rest(&mut delay, cancel).await;
+                continue;
+            }
+            Err(source) => return Err(PipelineError::Lake { table: partition.topic.table.name(), source }),
+        };
+        let end = match pipeline.log.end(&partition.topic).await {
+            Ok(ends) => ends.iter().find(|end| end.partition == *partition).map_or(0, |end| end.next),
+            Err(error) => {
+                wait_out(error, &mut delay, cancel).await?;
+                continue;
+            }
+        };
+        if recorded.next_offset <= end {
+            return Ok(recorded);
+        }
+        replaced += 1;
+        if replaced >= END_ATTEMPTS || cancel.is_cancelled() {
+            let (partition, taken) = (partition.clone(), recorded.next_offset);
+            return Err(PipelineError::LogReplaced { partition, end, taken });
+        }
+        tokio::time::sleep(FIRST_DELAY).await;
+    }
+}
+
+async fn ask_lake(pipeline: &Pipeline, partition: &Partition) -> Result<Progress, LakeError> {
+    let name = partition.to_string();
+    Ok(match pipeline.lake.existing(partition.topic.table).await? {
+        Some(lake) => lake.progress(&name),
+        None => Progress { partition: name, ..Progress::default() },
+    })
 }
 
 /// What a task of ours returned; its panic goes on here.
@@ -111,13 +161,15 @@ impl Run<'_> {
                 }
                 continue;
             }
-            match self.consumer.poll(MOST_POLLED, self.patience()).await {
+            let patience = self.patience();
+            match self.consumer.poll(MOST_POLLED, patience).await {
                 Ok(Polled::Messages(messages)) => self.take(messages).await?,
                 Ok(Polled::Assigned(partitions)) => self.assign(partitions).await?,
                 Ok(Polled::Revoked(partitions)) => self.revoke(&partitions),
                 Err(LogError::Damaged { partition, offset, reason }) => {
                     self.set_aside(vec![Reject { partition, offset, message: None, reason }]).await?;
                 }
+                Err(_) if self.cancel.is_cancelled() => break,
                 Err(error) => {
                     wait_out(error, &mut delay, self.cancel).await?;
                     continue;
@@ -219,44 +271,14 @@ impl Run<'_> {
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), PipelineError> {
         for partition in partitions {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
-            let recorded = self.recorded(&partition).await?;
+            let recorded = recorded(self.pipeline, &partition, self.cancel).await?;
             let position = self.intake.assign(partition, recorded);
             let mut delay = FIRST_DELAY;
             while let Err(error) = self.consumer.seek(&position).await {
                 wait_out(error, &mut delay, self.cancel).await?;
-                if self.cancel.is_cancelled() {
-                    return Ok(());
-                }
             }
         }
         Ok(())
-    }
-
-    async fn recorded(&self, partition: &Partition) -> Result<Progress, PipelineError> {
-        let table = partition.topic.table;
-        let failed = |source| PipelineError::Lake { table: table.name(), source };
-        let mut delay = FIRST_DELAY;
-        let mut seen = 0;
-        for _ in 0..END_ATTEMPTS {
-            let name = partition.to_string();
-            let recorded = match self.pipeline.lake.existing(table).await.map_err(failed)? {
-                Some(lake) => lake.progress(&name),
-                None => Progress { partition: name, ..Progress::default() },
-            };
-            let ends = self.pipeline.log.end(&partition.topic).await.map_err(PipelineError::Log)?;
-            seen = ends.iter().find(|end| end.partition == *partition).map_or(0, |end| end.next);
-            if recorded.next_offset <= seen {
-                return Ok(recorded);
-            }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(LONGEST_DELAY / 10);
-            if self.cancel.is_cancelled() {
-                break;
-            }
-        }
-        let taken = self.pipeline.lake.existing(table).await.map_err(failed)?;
-        let taken = taken.map_or(0, |lake| lake.progress(&partition.to_string()).next_offset);
-        Err(PipelineError::LogReplaced { partition: partition.clone(), end: seen, taken })
     }
 
     fn revoke(&mut self, partitions: &[Partition]) {

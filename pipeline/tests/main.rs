@@ -1,0 +1,12 @@
+//! The pipeline from an event log in memory to a real lake in a temporary folder.
+
+#![allow(unreachable_pub)]
+
+mod damaged;
+mod exactly_once;
+#[path = "../../lake/tests/faulty_store.rs"]
+mod faulty_store;
+mod flow;
+mod import;
+mod memory_log;
+mod support;
