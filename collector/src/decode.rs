@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use kerntrail_ebpf::records::{self, Header, Layout, fd_kind, flags, kind, network_op, privilege_op};
 
 use crate::event::{
-    Connection, EventKind, FdKind, KernelEvent, NetworkOp, PrivilegeCall, PrivilegeOp, PrivilegeState, ProcessRef, Program,
-    Task,
+    Connection, EventKind, FdKind, KernelEvent, NetworkOp, PrivilegeCall, PrivilegeOp, PrivilegeState, ProcessRef,
+    Program, Task,
 };
 
 /// Why bytes are no record.
@@ -191,9 +191,8 @@ fn program_of(program: &records::Program, mut strings: Strings<'_>) -> Result<Pr
     let unnamed = is(flags::EXE_UNNAMED).then(|| from_the_top(exe));
     Ok(Program {
         memfd: unnamed.as_deref().is_some_and(|name| name.starts_with("memfd:")),
-        path: unnamed.unwrap_or_else(|| {
-            path_of(exe, is(flags::EXE_UNREAD) || is(flags::KERNEL_THREAD), is(flags::EXE_CUT))
-        }),
+        path: unnamed
+            .unwrap_or_else(|| path_of(exe, is(flags::EXE_UNREAD) || is(flags::KERNEL_THREAD), is(flags::EXE_CUT))),
         args: args_of(args),
         args_truncated: is(flags::ARGS_CUT),
         cwd: path_of(cwd, is(flags::CWD_UNREAD), is(flags::CWD_CUT)),

@@ -119,7 +119,10 @@ static __always_inline void fill_task(struct kt_task *out, struct task_struct *t
 	}
 	out->login_uid = bpf_core_field_exists(task->loginuid) ? task->loginuid.val : (u32)-1;
 	out->tid = task->pid;
-	/* A fork sets both to the parent's self_exec_id, an exec raises the first: the difference counts the execs. */
+	/*
+	 * A fork sets both to the parent's self_exec_id, an exec raises the first: the difference counts the execs.
+	 * (With CLONE_PARENT, as runc forks a container's init, it starts from the forker's count, not from 0.)
+	 */
 	out->exec_seq = task->self_exec_id - task->parent_exec_id;
 	bpf_probe_read_kernel(out->comm, sizeof(out->comm), task->comm);
 	fill_state(&out->state, task);

@@ -52,17 +52,15 @@ struct {
 	__type(value, struct kt_socket);
 } sockets SEC(".maps");
 
-enum attempt {
-	ATTEMPT_SENT = 1, /* connect(2) reached SYN_SENT: the state changes tell the rest */
-	ATTEMPT_UNBOUND = 2, /* listen(2) on a socket whose port is chosen in this call: told when it returns */
-};
-
-/* Calls under way, by thread. */
+/*
+ * Calls under way, by thread, with their socket: a connect(2) that has reached SYN_SENT, whose state changes tell the
+ * rest; a listen(2) on a socket that gets its port only in this call, which is told when it returns.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, u64);
-	__type(value, u32);
+	__type(value, u64);
 } attempts SEC(".maps");
 
 static __always_inline void fill_addresses(struct kt_network *record, const struct sock *sk)
@@ -126,12 +124,11 @@ static __always_inline void remember(u64 key, bool outbound, u64 opened, struct 
 	bpf_map_update_elem(&sockets, &key, &known, BPF_ANY);
 }
 
-static __always_inline void set_attempt(enum attempt what)
+static __always_inline void set_attempt(u64 key)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	u32 value = what;
 
-	bpf_map_update_elem(&attempts, &thread, &value, BPF_ANY);
+	bpf_map_update_elem(&attempts, &thread, &key, BPF_ANY);
 }
 
 /* In listen(2). */
@@ -142,7 +139,7 @@ static __always_inline void on_listen(const struct sock *sk, u64 key)
 
 	remember(key, false, bpf_ktime_get_boot_ns(), current);
 	if (!BPF_CORE_READ((const struct inet_sock *)sk, inet_sport)) {
-		set_attempt(ATTEMPT_UNBOUND);
+		set_attempt(key);
 		return;
 	}
 	record = start_record(KT_LISTEN, sk, TCP_LISTEN, NULL, current);
@@ -181,21 +178,49 @@ static __always_inline void on_closed(const struct sock *sk, const struct kt_soc
 	submit_record(record);
 }
 
+/*
+ * Two programs on one tracepoint, since the kernel does not run a program that it has interrupted: while this one
+ * takes note of a process, packets may move other connections on, and the next one sees that. Its own changes are
+ * never made by a packet, so what the kernel counts as missed of it is none of ours.
+ */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, const struct sock *sk, int oldstate, int newstate)
+int BPF_PROG(socket_owner, const struct sock *sk, int oldstate, int newstate)
 {
 	u64 key = (u64)(unsigned long)sk;
 	struct kt_socket *known;
 
+	if (newstate != TCP_LISTEN && newstate != TCP_SYN_SENT && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
+		return 0;
 	if (!is_tcp(sk))
 		return 0;
 	if (newstate == TCP_LISTEN) {
 		on_listen(sk, key);
-		return 0;
-	}
-	if (newstate == TCP_SYN_SENT) {
+	} else if (newstate == TCP_SYN_SENT) {
 		remember(key, true, bpf_ktime_get_boot_ns(), bpf_get_current_task_btf());
-		set_attempt(ATTEMPT_SENT);
+		set_attempt(key);
+	} else {
+		known = bpf_map_lookup_elem(&sockets, &key);
+		if (!known || !known->owned)
+			remember(key, known ? known->outbound : 0, known ? known->opened_boot_ns : 0,
+				 bpf_get_current_task_btf());
+	}
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_progress, const struct sock *sk, int oldstate, int newstate)
+{
+	u64 key = (u64)(unsigned long)sk;
+	struct kt_socket *known;
+
+	if (newstate != TCP_ESTABLISHED && newstate != TCP_CLOSE && newstate != TCP_SYN_RECV)
+		return 0;
+	if (!is_tcp(sk))
+		return 0;
+	if (newstate == TCP_SYN_RECV) {
+		/* A connection from outside begins, in memory that another may have left without its end being seen. */
+		if (oldstate == TCP_LISTEN)
+			bpf_map_delete_elem(&sockets, &key);
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&sockets, &key);
@@ -205,17 +230,13 @@ int BPF_PROG(socket_state, const struct sock *sk, int oldstate, int newstate)
 			on_connected(sk, TCP_ESTABLISHED, known, 0);
 		else
 			remember(key, false, bpf_ktime_get_boot_ns(), NULL);
-	} else if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK) {
-		if (!known || !known->owned)
-			remember(key, known ? known->outbound : 0, known ? known->opened_boot_ns : 0,
-				 bpf_get_current_task_btf());
-	} else if (newstate == TCP_CLOSE) {
-		if (oldstate == TCP_SYN_SENT || (oldstate == TCP_SYN_RECV && known && known->outbound))
-			on_connected(sk, TCP_CLOSE, known, connect_error(sk));
-		else if (oldstate != TCP_SYN_RECV && oldstate != TCP_CLOSE)
-			on_closed(sk, known);
-		bpf_map_delete_elem(&sockets, &key);
+		return 0;
 	}
+	if (oldstate == TCP_SYN_SENT || (oldstate == TCP_SYN_RECV && known && known->outbound))
+		on_connected(sk, TCP_CLOSE, known, connect_error(sk));
+	else if (oldstate != TCP_SYN_RECV && oldstate != TCP_CLOSE)
+		on_closed(sk, known);
+	bpf_map_delete_elem(&sockets, &key);
 	return 0;
 }
 
@@ -256,15 +277,16 @@ int exit_accept4(struct sys_exit *ctx)
 	return on_accept(ctx->ret);
 }
 
-static __always_inline u32 take_attempt(void)
+/* The socket of this thread's call under way; 0 for none. One left over by io_uring is another socket's. */
+static __always_inline u64 take_attempt(void)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	u32 *found = bpf_map_lookup_elem(&attempts, &thread);
-	u32 what = found ? *found : 0;
+	u64 *found = bpf_map_lookup_elem(&attempts, &thread);
+	u64 key = found ? *found : 0;
 
 	if (found)
 		bpf_map_delete_elem(&attempts, &thread);
-	return what;
+	return key;
 }
 
 /* An argument of the call that returns now, from the registers it came in with. */
@@ -280,12 +302,13 @@ int exit_listen(struct sys_exit *ctx)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct kt_network *record;
+	u64 attempt = take_attempt();
 	struct sock *sk;
 
-	if (take_attempt() != ATTEMPT_UNBOUND || ctx->ret)
+	if (!attempt || ctx->ret)
 		return 0;
 	sk = tcp_socket_of(current, (s32)call_argument(current, 0));
-	if (!sk)
+	if (!sk || (u64)(unsigned long)sk != attempt)
 		return 0;
 	record = start_record(KT_LISTEN, sk, TCP_LISTEN, NULL, current);
 	if (record)
@@ -310,13 +333,14 @@ int exit_connect(struct sys_exit *ctx)
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct kt_sockaddr address = {};
 	struct kt_network *record;
+	u64 attempt = take_attempt();
 	struct sock *sk;
 	s64 ret = ctx->ret;
 
-	if (take_attempt() == ATTEMPT_SENT || ret >= 0 || ret == -EINPROGRESS || ret == -EALREADY || ret == -EISCONN)
+	if (ret >= 0 || ret == -EINPROGRESS || ret == -EALREADY || ret == -EISCONN)
 		return 0;
 	sk = tcp_socket_of(current, (s32)call_argument(current, 0));
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+	if (!sk || (u64)(unsigned long)sk == attempt || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return 0;
 	record = start_record(KT_CONNECT, sk, TCP_CLOSE, NULL, current);
 	if (!record)

@@ -11,7 +11,10 @@
  */
 #include "program.h"
 
+#define MS_BIND 0x1000
+#define MS_MOVE 0x2000
 #define MOVE_MOUNT_F_EMPTY_PATH 0x00000004
+#define AT_FDCWD (-100)
 #define NSFS_MAGIC 0x6e736673
 #define PIDFS_MAGIC 0x50494446
 
@@ -28,7 +31,7 @@ struct kt_call {
 	u64 args[5];
 	u16 cwd_len; /* pivot_root: path components */
 	u16 cwd_unread;
-	u32 reserved;
+	enum kt_privilege_op op;
 	u8 cwd[CWD_MAX];
 };
 
@@ -113,6 +116,7 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 		return 0;
 	call = &scratch->call;
 	__builtin_memset(call, 0, offsetof(struct kt_call, cwd));
+	call->op = op;
 	fill_state(&call->before, current);
 	bpf_probe_read_kernel(call->args, sizeof(call->args), ctx->args);
 	if (fs)
@@ -312,17 +316,24 @@ static __always_inline bool is_relative(struct privilege_scratch *scratch, u32 o
 	return len && scratch->data[off & KT_DATA_MASK] != '/';
 }
 
+/* Whether the source is a path: else it is the name of a device, or nothing. */
+static __always_inline bool source_is_path(const struct kt_call *call, enum kt_privilege_op op)
+{
+	return op == KT_PIVOT_ROOT || (op == KT_MOUNT && call->args[3] & (MS_BIND | MS_MOVE)) ||
+	       (op == KT_MOVE_MOUNT && !(call->args[4] & MOVE_MOUNT_F_EMPTY_PATH));
+}
+
 /* The directory that relative paths of the call start from. */
 static __always_inline void write_base(struct privilege_scratch *scratch, struct task_struct *task,
 				       const struct kt_call *call, enum kt_privilege_op op)
 {
 	struct kt_privilege *record = &scratch->record;
 	struct fs_struct *fs = task->fs;
-	bool needed = is_relative(scratch, 0, record->source_len);
+	bool source = source_is_path(call, op) && is_relative(scratch, 0, record->source_len);
+	bool target = !(record->header.flags & KT_TARGET_RESOLVED) &&
+		      is_relative(scratch, record->source_len, record->target_len);
 
-	if (!(record->header.flags & KT_TARGET_RESOLVED))
-		needed = needed || is_relative(scratch, record->source_len, record->target_len);
-	if (!needed)
+	if (!source && !target)
 		return;
 	if (op == KT_PIVOT_ROOT) {
 		record->cwd_len = call->cwd_len & (CWD_MAX - 1);
@@ -330,7 +341,11 @@ static __always_inline void write_base(struct privilege_scratch *scratch, struct
 		scratch->cursor += record->cwd_len;
 		if (call->cwd_unread)
 			record->header.flags |= KT_CWD_UNREAD;
-	} else if (fs) {
+	} else if (!fs || (op == KT_MOVE_MOUNT && ((source && (s32)call->args[0] != AT_FDCWD) ||
+						   (target && (s32)call->args[2] != AT_FDCWD)))) {
+		/* From the directory of a descriptor, of which nothing is known any more. */
+		record->header.flags |= KT_CWD_UNREAD;
+	} else {
 		record->cwd_len = write_cwd(scratch->data, &scratch->cursor, fs, call->root, &record->header.flags);
 	}
 }
@@ -389,7 +404,7 @@ static __always_inline int on_exit(struct sys_exit *ctx, enum kt_privilege_op op
 		return 0;
 	}
 	call = bpf_map_lookup_elem(&calls, &thread);
-	if (call) {
+	if (call && call->op == op) {
 		send_call(scratch, current, call, op, ctx->ret);
 		bpf_map_delete_elem(&calls, &thread);
 	} else {

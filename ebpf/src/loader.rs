@@ -15,7 +15,7 @@ use crate::tasks::{self, TasksError};
 use crate::{Batch, Reader, tracefs};
 
 /// Where a program is attached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Hook {
     /// A tracepoint with typed arguments.
     Btf(&'static str),
@@ -32,7 +32,8 @@ const PROGRAMS: &[(&str, Hook)] = &[
     ("process_exit", Hook::Btf("sched_process_exit")),
     ("process_exec", Hook::Btf("sched_process_exec")),
     ("process_fork", Hook::Btf("sched_process_fork")),
-    ("socket_state", Hook::Btf("inet_sock_set_state")),
+    ("socket_owner", Hook::Btf("inet_sock_set_state")),
+    ("socket_progress", Hook::Btf("inet_sock_set_state")),
     ("exit_accept", Hook::Syscall("sys_exit_accept")),
     ("exit_accept4", Hook::Syscall("sys_exit_accept4")),
     ("exit_connect", Hook::Syscall("sys_exit_connect")),
@@ -50,6 +51,18 @@ const PROGRAMS: &[(&str, Hook)] = &[
     ("enter_chroot", Hook::Syscall("sys_enter_chroot")),
     ("exit_chroot", Hook::Syscall("sys_exit_chroot")),
 ];
+
+/// What the kernel counts as missed of this program is nothing to it: `bpf/network.bpf.c` says why.
+const MISSES_NOTHING: &str = "socket_owner";
+
+impl Hook {
+    fn name(self) -> &'static str {
+        match self {
+            Hook::Btf(name) | Hook::Syscall(name) => name,
+            Hook::Tasks => "iter/task",
+        }
+    }
+}
 
 /// Sizes that are fixed at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +110,12 @@ pub enum LoadError {
         source: Box<ProgramError>,
     },
     /// A program could not be attached.
-    #[error("cannot attach program {program} to {hook:?}")]
+    #[error("cannot attach program {program} to {hook}")]
     Attach {
         /// Which.
         program: &'static str,
         /// Where.
-        hook: String,
+        hook: &'static str,
         /// Why.
         source: Box<ProgramError>,
     },
@@ -143,11 +156,18 @@ impl Programs {
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         preflight()?;
         let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        Self::load_with_btf(options, &btf)
+    }
+
+    /// As [`Self::load`], but fits the programs to the types of `btf` instead of those that the kernel tells of itself.
+    ///
+    /// Tests use it to stand in for kernels that lack a field.
+    pub fn load_with_btf(options: &LoadOptions, btf: &Btf) -> Result<Self, LoadError> {
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
-        let ebpf = prepare(options, &btf, cpus)?;
+        let ebpf = prepare(options, btf, cpus)?;
         let mut programs = Self { ebpf, cpus };
         for (name, hook) in PROGRAMS {
-            programs.load_program(name, *hook, &btf)?;
+            programs.load_program(name, *hook, btf)?;
         }
         tracefs::with_tracefs(|| programs.attach_all()).map_err(LoadError::Tracefs)??;
         Ok(programs)
@@ -155,12 +175,19 @@ impl Programs {
 
     fn load_program(&mut self, name: &'static str, hook: Hook, btf: &Btf) -> Result<(), LoadError> {
         let program = self.ebpf.program_mut(name).ok_or(LoadError::Object(name))?;
-        let loaded = match (hook, program) {
+        let mut load = || match (hook, &mut *program) {
             (Hook::Btf(tracepoint), Program::BtfTracePoint(program)) => program.load(tracepoint, btf),
             (Hook::Syscall(_), Program::TracePoint(program)) => program.load(),
             (Hook::Tasks, Program::Iter(program)) => program.load("task", btf),
-            _ => return Err(LoadError::Object(name)),
+            _ => Err(ProgramError::UnexpectedProgramType),
         };
+        let mut loaded = load();
+        for _ in 0..LOAD_RETRIES {
+            if !was_interrupted(&loaded) {
+                break;
+            }
+            loaded = load();
+        }
         loaded.map_err(|source| LoadError::Refused { program: name, source: Box::new(source) })
     }
 
@@ -169,7 +196,7 @@ impl Programs {
             let program = self.ebpf.program_mut(name).ok_or(LoadError::Object(name))?;
             attach(program, *hook).map_err(|source| LoadError::Attach {
                 program: name,
-                hook: format!("{hook:?}"),
+                hook: hook.name(),
                 source: Box::new(source),
             })?;
         }
@@ -179,7 +206,8 @@ impl Programs {
     /// The reader of the ring; there is only one, so a second call fails. Needs a tokio runtime.
     pub fn reader(&mut self) -> Result<Reader, LoadError> {
         let map = self.ebpf.take_map("events").ok_or(LoadError::Object("events"))?;
-        let ring = RingBuf::try_from(map).map_err(|source| LoadError::Map { map: "events", source: Box::new(source) })?;
+        let ring =
+            RingBuf::try_from(map).map_err(|source| LoadError::Map { map: "events", source: Box::new(source) })?;
         Reader::new(ring).map_err(|source| LoadError::Open { what: "the ring", source })
     }
 
@@ -206,10 +234,11 @@ impl Programs {
     /// same CPU. Such events have no number: this count is all that tells of them (kernel 6.7; 0 before).
     pub fn missed(&self) -> io::Result<u64> {
         let mut missed = 0;
-        for (name, _) in PROGRAMS {
+        for (name, _) in PROGRAMS.iter().filter(|(name, _)| *name != MISSES_NOTHING) {
             let Some(fd) = self.ebpf.program(name).and_then(|program| program.fd().ok()) else { continue };
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-            let count = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
+            let count =
+                info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
             missed += count.unwrap_or(0);
         }
         Ok(missed)
@@ -229,6 +258,13 @@ impl Programs {
             }
         }
     }
+}
+
+/// The verifier gives up with EAGAIN when a signal comes in between.
+const LOAD_RETRIES: usize = 10;
+
+fn was_interrupted(loaded: &Result<(), ProgramError>) -> bool {
+    matches!(loaded, Err(ProgramError::LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
 fn prepare(options: &LoadOptions, btf: &Btf, cpus: usize) -> Result<Ebpf, LoadError> {

@@ -45,7 +45,10 @@ impl CpuCounters {
     /// Kinds lost since `earlier`, with their number.
     pub fn lost_since(&self, earlier: &CpuCounters) -> Vec<(&'static str, u64)> {
         let kinds = (0..).zip(self.lost.iter().zip(&earlier.lost));
-        kinds.filter(|(_, (now, then))| now > then).filter_map(|(k, (now, then))| Some((kind::name(k)?, now - then))).collect()
+        kinds
+            .filter(|(_, (now, then))| now > then)
+            .filter_map(|(k, (now, then))| Some((kind::name(k)?, now - then)))
+            .collect()
     }
 }
 
@@ -67,27 +70,26 @@ impl Counters {
         cpus * size_of::<CpuSlot>()
     }
 
-    fn load(&self, cpu: usize, offset: usize) -> u64 {
-        assert!(cpu < self.cpus && offset < size_of::<CpuSlot>());
-        // SAFETY: inside the mapping (asserted), aligned as all fields of the slot are u64, and read as what the
-        // kernel writes it with: an atomic.
-        let word = unsafe { &*self.slots.as_ptr().add(cpu).cast::<u8>().add(offset).cast::<AtomicU64>() };
-        word.load(Ordering::Relaxed)
+    /// The mapping as what the kernel writes it with: atomic words.
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is `bytes` long, page-aligned, all u64, lives as long as `self`, and nobody on this
+        // side writes it.
+        unsafe { std::slice::from_raw_parts(self.slots.as_ptr().cast(), Self::bytes(self.cpus) / size_of::<u64>()) }
     }
 
     /// Reads the counters of all CPUs, one after the other.
     pub fn read(&self) -> Vec<CpuCounters> {
-        (0..self.cpus).map(|cpu| self.read_cpu(cpu)).collect()
+        (0..).zip(self.words().as_chunks().0).map(|(cpu, slot)| read_slot(cpu, slot)).collect()
     }
+}
 
-    fn read_cpu(&self, cpu: usize) -> CpuCounters {
-        let lost = std::mem::offset_of!(CpuSlot, lost);
-        CpuCounters {
-            cpu: cpu as u32,
-            next_seq: self.load(cpu, std::mem::offset_of!(CpuSlot, next_seq)),
-            lost: std::array::from_fn(|kind| self.load(cpu, lost + kind * size_of::<u64>())),
-        }
-    }
+const SLOT_WORDS: usize = size_of::<CpuSlot>() / size_of::<u64>();
+const NEXT_SEQ: usize = std::mem::offset_of!(CpuSlot, next_seq) / size_of::<u64>();
+const LOST: usize = std::mem::offset_of!(CpuSlot, lost) / size_of::<u64>();
+
+fn read_slot(cpu: u32, slot: &[AtomicU64; SLOT_WORDS]) -> CpuCounters {
+    let word = |at: usize| slot[at].load(Ordering::Relaxed);
+    CpuCounters { cpu, next_seq: word(NEXT_SEQ), lost: std::array::from_fn(|kind| word(LOST + kind)) }
 }
 
 impl Drop for Counters {

@@ -30,6 +30,7 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 pub fn preflight() -> Result<(), Missing> {
     check_release(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
     check_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
+    check_user_namespace(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())?;
     check_btf(Path::new(KERNEL_BTF))?;
     // Absent without securityfs or lockdown: nothing is locked then.
     check_lockdown(&fs::read_to_string(LOCKDOWN).unwrap_or_default())?;
@@ -53,9 +54,13 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
 fn check_capabilities(status: &str) -> Result<(), Missing> {
-    let field = |line: &str| line.strip_prefix("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let Some(effective) = status.lines().find_map(field) else { return Ok(()) };
+    let Some(effective) = effective_capabilities(status) else { return Ok(()) };
     let has = |bit: u32| effective >> bit & 1 == 1;
     if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
         return Ok(());
@@ -66,11 +71,24 @@ fn check_capabilities(status: &str) -> Result<(), Missing> {
     ))
 }
 
+/// Capabilities count only in the first user namespace, which alone maps all ids to themselves.
+fn check_user_namespace(uid_map: &str) -> Result<(), Missing> {
+    let mut numbers = uid_map.split_whitespace();
+    if uid_map.is_empty()
+        || (numbers.next(), numbers.next(), numbers.next()) == (Some("0"), Some("0"), Some("4294967295"))
+    {
+        return Ok(());
+    }
+    Err(Missing::new(
+        "not allowed to load BPF programs from inside a user namespace",
+        "run outside of it (rootless containers have one; in Kubernetes: hostUsers: true, the default)",
+    ))
+}
+
 /// Whether the process has CAP_SYS_ADMIN, without which it can't mount.
 pub(crate) fn can_mount() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |line: &str| line.strip_prefix("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    status.lines().find_map(field).is_some_and(|effective| effective >> CAP_SYS_ADMIN & 1 == 1)
+    effective_capabilities(&status).is_some_and(|effective| effective >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 fn check_btf(path: &Path) -> Result<(), Missing> {
@@ -134,7 +152,8 @@ mod tests {
 
     #[test]
     fn release_is_compared_by_number() {
-        for (release, fine) in [("5.15.0-91-generic", true), ("6.1.0", true), ("5.4.0-1\n", false), ("4.19", false), ("", true)]
+        for (release, fine) in
+            [("5.15.0-91-generic", true), ("6.1.0", true), ("5.4.0-1\n", false), ("4.19", false), ("", true)]
         {
             assert_eq!(check_release(release).is_ok(), fine, "{release:?}");
         }
@@ -150,6 +169,18 @@ mod tests {
             ("CapEff:\t0000000000200000\n", true),
         ] {
             assert_eq!(check_capabilities(status).is_ok(), fine, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_user_namespace_will_do() {
+        for (map, fine) in [
+            ("         0          0 4294967295\n", true),
+            ("", true),
+            ("0 1000 1\n", false),
+            ("0 100000 65536\n", false),
+        ] {
+            assert_eq!(check_user_namespace(map).is_ok(), fine, "{map:?}");
         }
     }
 

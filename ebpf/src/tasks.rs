@@ -66,7 +66,9 @@ fn push_with_args(batch: &mut Batch, record: &[u8], procfs: &Path) {
     };
     let mut fixed = record.to_vec();
     let mut put = |offset: usize, value: u32| fixed[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
-    let number = |offset: usize| u32::from_ne_bytes([record[offset], record[offset + 1], record[offset + 2], record[offset + 3]]);
+    let number = |offset: usize| {
+        u32::from_ne_bytes([record[offset], record[offset + 1], record[offset + 2], record[offset + 3]])
+    };
     let (size, flag) = (offset_of!(Header, size), offset_of!(Header, flags));
     put(size, number(size) + args.len() as u32);
     put(flag, number(flag) & !flags::ARGS_UNREAD | if cut { flags::ARGS_CUT } else { 0 });

@@ -11,8 +11,10 @@ use std::thread;
 use crate::preflight::{Missing, can_mount};
 
 const MOUNT_POINT: &std::ffi::CStr = c"/sys/kernel/tracing";
-const EVENTS: [&str; 2] =
-    ["/sys/kernel/tracing/events/syscalls/sys_enter_setns", "/sys/kernel/debug/tracing/events/syscalls/sys_enter_setns"];
+const EVENTS: [&str; 2] = [
+    "/sys/kernel/tracing/events/syscalls/sys_enter_setns",
+    "/sys/kernel/debug/tracing/events/syscalls/sys_enter_setns",
+];
 
 fn is_mounted() -> bool {
     EVENTS.iter().any(|event| Path::new(event).exists())

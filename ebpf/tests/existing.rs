@@ -22,8 +22,13 @@ fn of_pid(batch: &Batch, pid: u32) -> (Program, Strings) {
 #[test]
 fn a_running_program_is_as_its_exec_told() {
     let Some(mut live) = Live::start() else { return };
-    let mut child =
-        Command::new("/bin/cat").arg("-").arg("").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut child = Command::new("/bin/cat")
+        .arg("-")
+        .arg("")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let child = child.as_mut().unwrap();
     let pid = child.id();
     live.wait("exec", |records| (!Story::of(records, pid).exec.is_empty()).then_some(()));
@@ -38,7 +43,7 @@ fn a_running_program_is_as_its_exec_told() {
     assert_eq!((program.header.kind, program.header.cpu, program.header.flags), (kind::EXISTING, EXISTING_CPU, 0));
     assert_eq!((program.task.process, program.task.parent), (told.task.process, told.task.parent));
     assert_eq!((program.task.state, program.task.session_leader), (told.task.state, told.task.session_leader));
-    assert_eq!((program.inode, program.dev), (told.inode, told.dev));
+    assert_eq!((program.inode, program.dev, program.task.exec_seq), (told.inode, told.dev, 1));
     assert_eq!((program.stdin_kind, program.stdout_kind), (fd_kind::FD_PIPE, fd_kind::FD_OTHER));
 }
 

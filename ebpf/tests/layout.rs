@@ -70,7 +70,8 @@ fn parse(btf: &[u8]) -> Btf {
                 count * 12
             }
             6 => {
-                let values = (0..count).map(|i| (name_at(strings, u32_at(types, entry(i, 8))), u32_at(types, entry(i, 8) + 4)));
+                let values =
+                    (0..count).map(|i| (name_at(strings, u32_at(types, entry(i, 8))), u32_at(types, entry(i, 8) + 4)));
                 parsed.enums.insert(name, values.collect());
                 count * 8
             }

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aya::{Btf, Endianness};
 use kerntrail_ebpf::records::{self, Exit, Fork, Header, Network, Privilege, Program, Ref, flags, kind};
-use kerntrail_ebpf::{Batch, LoadOptions, Programs, Reader, preflight};
+use kerntrail_ebpf::{Batch, LoadError, LoadOptions, Programs, Reader, preflight};
 use tokio::runtime::Runtime;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -37,16 +38,23 @@ impl Live {
     }
 
     pub(crate) fn with(options: LoadOptions) -> Option<Self> {
-        if !allowed() {
-            return None;
-        }
+        allowed().then(|| Self::of(Programs::load(&options)))
+    }
+
+    /// Stands in for another kernel: its types are those that `btf` describes.
+    pub(crate) fn with_btf(btf: &[u8]) -> Self {
+        let btf = Btf::parse(btf, Endianness::default()).unwrap();
+        Self::of(Programs::load_with_btf(&LoadOptions::default(), &btf))
+    }
+
+    fn of(programs: Result<Programs, LoadError>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut programs = Programs::load(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut programs = programs.unwrap_or_else(|error| panic!("{}", chain(&error)));
         let reader = {
             let _inside = runtime.enter();
             programs.reader().unwrap()
         };
-        Some(Self { programs, reader, runtime, records: Vec::new() })
+        Self { programs, reader, runtime, records: Vec::new() }
     }
 
     /// Reads until `wanted` finds what it looks for in all the records so far.
@@ -100,7 +108,7 @@ impl Live {
 }
 
 fn spawn_in_child(work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Child {
-    let mut command = Command::new("/proc/self/fd/7/none");
+    let mut command = Command::new("/never/run");
     let mut work = work;
     // SAFETY: the closure makes system calls only, and ends the process itself: what follows fork is not run.
     unsafe {
@@ -117,7 +125,7 @@ fn spawn_in_child(work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) 
 }
 
 /// An error with its causes; the verifier's log shortened to its end.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

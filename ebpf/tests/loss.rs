@@ -58,13 +58,6 @@ fn nothing_is_lost_in_a_ring_that_is_large_enough() {
 }
 
 #[test]
-fn the_kernel_tells_what_it_did_not_run() {
-    let Some(live) = Live::start() else { return };
-    // Nothing is known to be missed here; what counts is that the kernel tells.
-    live.programs.missed().unwrap();
-}
-
-#[test]
 fn numbers_are_each_cpus_own() {
     let Some(mut live) = Live::start() else { return };
     for _ in 0..20 {

@@ -8,5 +8,7 @@ mod layout;
 mod live;
 mod loss;
 mod network;
+mod older_kernels;
 mod privilege;
 mod process;
+mod refused;

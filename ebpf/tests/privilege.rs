@@ -117,7 +117,7 @@ fn a_refused_setns_shows() {
             let own = checked(libc::open(c"/proc/self/ns/mnt".as_ptr(), libc::O_RDONLY))? as i32;
             become_nobody()?;
             refused(libc::setns(own, libc::CLONE_NEWNS), libc::EPERM)?;
-            refused(libc::setns(99, libc::CLONE_NEWNET), libc::EBADF)
+            refused(libc::setns(-1, libc::CLONE_NEWNET), libc::EBADF)
         }
     });
     let calls = story.calls(op::SETNS);
@@ -272,7 +272,8 @@ fn chroot_is_read_from_the_new_root() {
         }
     });
     let calls = story.calls(op::CHROOT);
-    let seen: Vec<_> = calls.iter().map(|call| (call.record.ret, call.target.as_str(), call.record.target_dev)).collect();
+    let seen: Vec<_> =
+        calls.iter().map(|call| (call.record.ret, call.target.as_str(), call.record.target_dev)).collect();
     let dev = kernel_dev(&path);
     let expected = [
         (-i64::from(libc::ENOENT), "none", 0),

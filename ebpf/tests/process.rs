@@ -16,7 +16,8 @@ use crate::live::{Live, Strings, assert_is_self, checked, kernel_dev, own_mounts
 /// The cgroup that the kernel programs name: v2, or v1 `pids` where v2 has only its root.
 fn own_cgroup() -> String {
     let lines = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let find = |start: &str| lines.lines().filter_map(|line| line.split_once(start)).map(|(_, path)| path.to_owned()).next();
+    let find =
+        |start: &str| lines.lines().filter_map(|line| line.split_once(start)).map(|(_, path)| path.to_owned()).next();
     let unified = find("0::").filter(|path| path != "/");
     unified.or_else(|| find(":pids:")).unwrap_or_else(|| "/".to_owned())
 }
@@ -52,7 +53,8 @@ fn a_program_is_whole() {
     let state = task.state;
     assert_eq!([state.mnt_ns, state.pid_ns, state.net_ns, state.user_ns], namespaces);
     assert!(state.cap_effective & 1 << 21 != 0, "CAP_SYS_ADMIN");
-    let login_uid: u32 = fs::read_to_string("/proc/self/loginuid").map_or(u32::MAX, |text| text.trim().parse().unwrap());
+    let login_uid: u32 =
+        fs::read_to_string("/proc/self/loginuid").map_or(u32::MAX, |text| text.trim().parse().unwrap());
     assert_eq!(task.login_uid, login_uid);
 }
 
@@ -70,6 +72,14 @@ fn fork_exec_and_exit_name_one_process() {
     // SAFETY: no pointers.
     let (session, group) = unsafe { (libc::getsid(0), libc::getpgrp()) };
     assert_eq!((fork.task.session_leader.tgid, fork.task.group_leader.tgid), (session as u32, group as u32));
+}
+
+#[test]
+fn programs_of_a_process_are_counted() {
+    let Some(mut live) = Live::start() else { return };
+    let story = live.run(Command::new("/bin/sh").args(["-c", "exec /bin/sh -c 'exec /bin/true'"]));
+    let counts: Vec<_> = story.exec.iter().map(|(program, _)| program.task.exec_seq).collect();
+    assert_eq!((story.fork[0].task.exec_seq, counts, story.exit[0].task.exec_seq), (0, vec![1, 2, 3], 3));
 }
 
 #[test]

@@ -110,7 +110,8 @@ fn who_and_when_are_taken_over() {
     assert_eq!((event.task.parent.tgid, event.task.group_leader), (1, ProcessRef::default()));
     assert_eq!((event.task.comm.as_str(), event.task.tty.as_str()), ("sh", "pts0"));
     assert_eq!((event.task.uid, event.task.gid, event.task.login_uid), (1000, 100, u32::MAX));
-    let state = PrivilegeState { euid: 1, cap_effective: 1 << 21, mnt_ns: 2, pid_ns: 3, net_ns: 4, user_ns: 6, cgroup_id: 5 };
+    let state =
+        PrivilegeState { euid: 1, cap_effective: 1 << 21, mnt_ns: 2, pid_ns: 3, net_ns: 4, user_ns: 6, cgroup_id: 5 };
     assert_eq!(event.task.state, state);
 }
 
@@ -143,7 +144,8 @@ fn paths_are_turned_round() {
 
 #[test]
 fn a_program_has_all_its_parts() {
-    let decoded = program(&program_record(kind::EXEC, 0, [b"sh\0", b"tmp\0", b"abc\0pod1\0kubepods\0", b"sh\0-c\0a b\0"]));
+    let decoded =
+        program(&program_record(kind::EXEC, 0, [b"sh\0", b"tmp\0", b"abc\0pod1\0kubepods\0", b"sh\0-c\0a b\0"]));
     let expected = Program {
         path: "/sh".into(),
         args: vec!["sh".into(), "-c".into(), "a b".into()],
@@ -242,15 +244,15 @@ fn odd_records_are_named() {
         (Vec::new(), DecodeError::NoHeader { bytes: 0 }),
         (vec![0; 8], DecodeError::NoHeader { bytes: 8 }),
         (with(exec.clone(), 0, 99), DecodeError::Kind(99)),
-        (exec[..exec.len() - 1].to_vec(), DecodeError::Size { kind: "exec", stated: exec.len(), bytes: exec.len() - 1 }),
+        (
+            exec[..exec.len() - 1].to_vec(),
+            DecodeError::Size { kind: "exec", stated: exec.len(), bytes: exec.len() - 1 },
+        ),
         (cut(&exec, 40), DecodeError::Short { kind: "exec", bytes: 40, needed: exec_fixed }),
         (cut(&exec, exec_fixed + 2), DecodeError::Strings { kind: "exec", field: "exe", bytes: 2 }),
         (cut(&exec, exec_fixed + 5), DecodeError::Strings { kind: "exec", field: "args", bytes: 5 }),
         (with(exec, stdin, 44), DecodeError::Value { kind: "exec", field: "stdin_kind", value: 44 }),
-        (
-            privilege_record(9, 0, 0, [b""; 4]),
-            DecodeError::Value { kind: "privilege", field: "op", value: 9 },
-        ),
+        (privilege_record(9, 0, 0, [b""; 4]), DecodeError::Value { kind: "privilege", field: "op", value: 9 }),
         (network_record(9, 2, [0; 16]), DecodeError::Value { kind: "network", field: "op", value: 9 }),
         (network_record(1, 3, [0; 16]), DecodeError::Value { kind: "network", field: "family", value: 3 }),
     ];
