@@ -3,7 +3,7 @@
 /// `args` joined by spaces, each quoted as a POSIX shell needs it; `None` where there are none.
 ///
 /// A line break or another control character is shown escaped (`$'a\nb'`), so that the line stays one line.
-pub fn shown(args: &[String]) -> Option<String> {
+pub(crate) fn shown(args: &[String]) -> Option<String> {
     if args.is_empty() {
         return None;
     }

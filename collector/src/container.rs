@@ -91,7 +91,9 @@ mod tests {
             ),
             (
                 "CRI-O, systemd",
-                format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{slice}.slice/crio-{ID}.scope"),
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{slice}.slice/crio-{ID}.scope"
+                ),
                 Some(POD),
             ),
             (
@@ -112,7 +114,11 @@ mod tests {
             ("podman, cgroupfs", format!("/libpod_parent/libpod-{ID}"), None),
             ("nerdctl", format!("/system.slice/nerdctl-{ID}.scope"), None),
             ("containerd, ctr", format!("/default/{ID}"), None),
-            ("static pod: its uid is a hash of its file", format!("/kubepods/burstable/pod{}/{ID}", POD.replace('-', "")), Some("8c1a7e5e2f9d4b0a9a515d2b6c7f1e3a")),
+            (
+                "static pod: its uid is a hash of its file",
+                format!("/kubepods/burstable/pod{}/{ID}", POD.replace('-', "")),
+                Some("8c1a7e5e2f9d4b0a9a515d2b6c7f1e3a"),
+            ),
             ("the last parts only", format!("pod{POD}/{ID}"), Some(POD)),
             ("seen from another cgroup namespace", format!("/../../besteffort/pod{POD}/{ID}"), Some(POD)),
         ];

@@ -1,3 +1,44 @@
 //! Node agent: kernel records become enriched Arrow batches in the event log.
+//!
+//! The way of an event: [`source`] (the kernel's ring, through `decode`) -> [`process_tree`] (who, ancestry) ->
+//! [`identity`] (container, pod) -> [`rows`] and [`actor`] (columns) -> [`batch`] (Arrow, messages) -> [`sender`]
+//! (event log). [`agent`] drives it; [`loss`] accounts for what did not make it.
+//!
+//! Invariant: an event waits for nothing outside this machine; what is not known yet is NULL in its row.
+//! Invariant: everything held is bounded; the other side of each bound is backpressure or a row of `event_loss`.
+//! Invariant: secrets of command lines are masked before they reach a row.
 
+mod actor;
+pub mod agent;
+pub mod batch;
+pub mod bundle;
+pub mod cgroups;
+pub mod clock;
+mod cmd_line;
+pub mod config;
+pub mod container;
+pub mod decode;
+mod ebpf_source;
+pub mod enrich;
+pub mod entry;
 pub mod event;
+pub mod identity;
+pub mod loss;
+pub mod mask;
+pub mod metrics;
+pub mod node;
+pub mod pods;
+pub mod preflight;
+pub mod process;
+pub mod process_tree;
+mod reap;
+pub mod rows;
+mod sender;
+pub mod source;
+mod state;
+
+pub use agent::{Collector, CollectorError};
+pub use config::{CollectorConfig, Kube};
+pub use ebpf_source::EbpfSource;
+pub use mask::MaskConfig;
+pub use preflight::{Missing, preflight};

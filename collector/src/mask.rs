@@ -88,12 +88,14 @@ impl Mask {
         let mut masked = Vec::with_capacity(args.len());
         for arg in args {
             let own = self.is_option(program, arg);
-            masked.push(if next_is_secret && !(own && arg.starts_with("--")) {
+            // `--password --token x`: the first one had no value.
+            let secret = next_is_secret && !(own && arg.starts_with("--"));
+            masked.push(if secret {
                 MASK.to_owned()
             } else {
                 self.attached(program, arg).unwrap_or_else(|| self.text(arg).into_owned())
             });
-            next_is_secret = own && !next_is_secret;
+            next_is_secret = own && !secret;
         }
         masked
     }
@@ -156,7 +158,10 @@ fn compile(pattern: &str) -> Result<Regex, BadRule> {
 }
 
 fn options_of(program: &str) -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(move |(programs, _)| programs.contains(&program)).flat_map(|(_, options)| options.iter().copied())
+    OPTIONS
+        .iter()
+        .filter(move |(programs, _)| programs.contains(&program))
+        .flat_map(|(_, options)| options.iter().copied())
 }
 
 fn base_name(path: &str) -> &str {
@@ -188,7 +193,10 @@ mod tests {
             (&["curl", "-u", "alice:pw", "https://h/"], &["curl", "-u", "***", "https://h/"]),
             (&["curl", "https://u:pw@h/?token=t&x=1"], &["curl", "https://u:***@h/?token=***&x=1"]),
             (&["curl", "-d", r#"{"password": "p w", "a": 1}"#], &["curl", "-d", r#"{"password": "***", "a": 1}"#]),
-            (&["git", "clone", "https://x:ghp_0123456789abcdefghijkl@github.com/a"], &["git", "clone", "https://x:***@github.com/a"]),
+            (
+                &["git", "clone", "https://x:ghp_0123456789abcdefghijkl@github.com/a"],
+                &["git", "clone", "https://x:***@github.com/a"],
+            ),
             (&["/usr/bin/mysql", "-phunter2", "-u", "root", "db"], &["/usr/bin/mysql", "-p***", "-u", "root", "db"]),
             (&["mysql", "-p", "db"], &["mysql", "-p", "db"]),
             (&["sshpass", "-p", "pw", "ssh", "host"], &["sshpass", "-p", "***", "ssh", "host"]),
@@ -220,7 +228,10 @@ mod tests {
 
     #[test]
     fn rules_of_the_configuration() {
-        let config = MaskConfig { patterns: vec!["card-[0-9]+".into(), "pin (?P<secret>[0-9]+)".into()], ..MaskConfig::default() };
+        let config = MaskConfig {
+            patterns: vec!["card-[0-9]+".into(), "pin (?P<secret>[0-9]+)".into()],
+            ..MaskConfig::default()
+        };
         let mask = Mask::new(&config).unwrap();
         assert_eq!(mask.text("pay card-123 pin 99 now"), "pay *** pin *** now");
         let off = Mask::new(&MaskConfig { enabled: false, ..config.clone() }).unwrap();

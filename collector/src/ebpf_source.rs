@@ -1,0 +1,75 @@
+//! The kernel as a source of events.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use kerntrail_ebpf::{Batch, Counters, CpuCounters, LoadError, LoadOptions, Programs, Reader, records};
+
+use crate::decode::decode;
+use crate::source::{Number, Record, Source, SourceError};
+
+/// The loaded kernel programs.
+pub struct EbpfSource {
+    programs: Programs,
+    reader: Reader,
+    counters: Counters,
+    procfs: PathBuf,
+    batch: Batch,
+}
+
+impl EbpfSource {
+    /// Loads and attaches the programs; `procfs` shows processes by their ids in the root pid namespace.
+    ///
+    /// Blocks for some tenths of a second; needs a tokio runtime. Errors: see [`LoadError`].
+    pub fn load(ring_bytes: u32, procfs: PathBuf) -> Result<Self, LoadError> {
+        let mut programs = Programs::load(&LoadOptions { ring_bytes, ..LoadOptions::default() })?;
+        let counters = programs.counters()?;
+        let reader = programs.reader()?;
+        Ok(Self { programs, reader, counters, procfs, batch: Batch::new() })
+    }
+}
+
+#[async_trait]
+impl Source for EbpfSource {
+    fn existing(&mut self) -> Result<Vec<Record>, SourceError> {
+        let batch = self.programs.existing(&self.procfs).map_err(|source| failed("list running processes", source))?;
+        Ok(batch.iter().map(read).collect())
+    }
+
+    async fn next(&mut self, into: &mut Vec<Record>) -> Result<(), SourceError> {
+        self.reader.read(&mut self.batch).await.map_err(|source| failed("read the kernel's ring", source))?;
+        into.extend(self.batch.iter().map(read));
+        Ok(())
+    }
+
+    fn take(&mut self, into: &mut Vec<Record>) -> usize {
+        let taken = self.reader.take(&mut self.batch);
+        into.extend(self.batch.iter().map(read));
+        taken
+    }
+
+    fn counters(&mut self) -> Vec<CpuCounters> {
+        self.counters.read()
+    }
+
+    fn missed(&mut self) -> u64 {
+        self.programs.missed().unwrap_or(0)
+    }
+
+    fn stop(&mut self) {
+        self.programs.detach();
+    }
+}
+
+fn read(record: &[u8]) -> Record {
+    let number = records::read::<records::Header>(record).map(|(header, _)| Number {
+        cpu: header.cpu,
+        seq: header.seq,
+        boot_ns: header.boot_ns,
+    });
+    Record { number, event: decode(record).map_err(|error| error.to_string()) }
+}
+
+fn failed(operation: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> SourceError {
+    SourceError { operation, source: Box::new(source) }
+}

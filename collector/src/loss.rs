@@ -1,0 +1,172 @@
+//! What is missing, as rows of `event_loss`.
+//!
+//! A row about numbered events has the processor and the first of their numbers as its own, which no stored event
+//! has, so its `event_id` is as good as theirs. A row that is not about numbers is numbered by the collector itself,
+//! on processor -1.
+
+use std::collections::BTreeMap;
+
+use kerntrail_ebpf::{CpuCounters, Gap, GapTracker};
+use kerntrail_schemas::tables::LossColumns;
+
+use crate::batch::Place;
+use crate::clock::Clock;
+use crate::metrics as names;
+use crate::source::Number;
+use crate::state::LastRun;
+
+/// Processor of numbers that the collector gives.
+const OWN_CPU: i32 = -1;
+
+/// A row of `event_loss`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    /// Its time and number.
+    pub place: Place,
+    /// Why something is missing.
+    pub activity: &'static str,
+    /// For `table_full`: processes that the row stands for; else 1.
+    pub count: i64,
+    /// What is missing.
+    pub columns: LossColumns,
+}
+
+/// Finds what is missing.
+#[derive(Debug, Default)]
+pub struct Losses {
+    gaps: GapTracker,
+    /// Lost records by processor as they were when the last gap of it was reported.
+    reported: BTreeMap<u32, CpuCounters>,
+    missed: u64,
+    next_own: i64,
+    /// When the programs were loaded.
+    started_ns: u64,
+}
+
+impl Losses {
+    /// Nothing seen; the programs were loaded at `started_ns`.
+    pub fn new(started_ns: u64) -> Self {
+        Self { started_ns, ..Self::default() }
+    }
+
+    /// Takes note of a number that came.
+    pub fn came(&mut self, number: Number) {
+        // Records of the task iterator are numbered apart and none of them is lost.
+        if number.cpu != kerntrail_ebpf::records::EXISTING_CPU {
+            self.gaps.observe(number.cpu, number.seq, number.boot_ns);
+        }
+    }
+
+    /// Rows for the gaps that will not close any more at `now_ns`.
+    pub fn settled(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+        let gaps = self.gaps.settled(now_ns);
+        self.rows(&gaps, now_ns, counters, clock)
+    }
+
+    /// Rows for all gaps, once nothing more will come.
+    pub fn finish(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+        let gaps = self.gaps.finish(counters);
+        self.rows(&gaps, now_ns, counters, clock)
+    }
+
+    fn rows(&mut self, gaps: &[Gap], now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+        gaps.iter().map(|gap| self.ring_full(gap, now_ns, counters, clock)).collect()
+    }
+
+    fn ring_full(&mut self, gap: &Gap, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Loss {
+        let start = if gap.start_boot_ns == 0 { self.started_ns } else { gap.start_boot_ns };
+        let end = if gap.end_boot_ns == 0 { now_ns } else { gap.end_boot_ns };
+        count_lost("ring_full", gap.lost());
+        Loss {
+            place: Place { boot_ns: end, cpu: gap.cpu.cast_signed(), seq: gap.from_seq.cast_signed() },
+            activity: "ring_full",
+            count: 1,
+            columns: LossColumns {
+                from_seq: Some(gap.from_seq.cast_signed()),
+                to_seq: Some(gap.to_seq.cast_signed()),
+                lost: Some(gap.lost().cast_signed()),
+                start_time: Some(clock.utc(start)),
+                end_time: Some(clock.utc(end)),
+                event_kind: self.kinds(gap.cpu, counters),
+            },
+        }
+    }
+
+    /// Kinds that were lost on `cpu` since the last gap there.
+    fn kinds(&mut self, cpu: u32, counters: &[CpuCounters]) -> Option<String> {
+        let now = counters.iter().find(|counter| counter.cpu == cpu)?;
+        let then = self.reported.insert(cpu, *now).unwrap_or_default();
+        let kinds: Vec<&str> = now.lost_since(&then).into_iter().map(|(kind, _)| kind).collect();
+        (!kinds.is_empty()).then(|| kinds.join(","))
+    }
+
+    /// The row for a record that could not be read.
+    pub fn undecodable(&mut self, number: Option<Number>, now_ns: u64, clock: &Clock) -> Loss {
+        count_lost("decode_error", 1);
+        let Some(number) = number else {
+            let columns = LossColumns { lost: Some(1), end_time: Some(clock.utc(now_ns)), ..LossColumns::default() };
+            return self.own("decode_error", now_ns, 1, columns);
+        };
+        let time = Some(clock.utc(number.boot_ns));
+        let seq = number.seq.cast_signed();
+        Loss {
+            place: Place { boot_ns: number.boot_ns, cpu: number.cpu.cast_signed(), seq },
+            activity: "decode_error",
+            count: 1,
+            columns: LossColumns {
+                from_seq: Some(seq),
+                to_seq: Some(seq),
+                lost: Some(1),
+                start_time: time,
+                end_time: time,
+                event_kind: None,
+            },
+        }
+    }
+
+    /// The row for processes that the table had no room for: no event is lost, only their context.
+    pub fn table_full(&mut self, refused: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
+        let columns = LossColumns {
+            lost: Some(0),
+            start_time: Some(clock.utc(since_ns)),
+            end_time: Some(clock.utc(now_ns)),
+            event_kind: Some("process context".into()),
+            ..LossColumns::default()
+        };
+        self.own("table_full", now_ns, refused.cast_signed(), columns)
+    }
+
+    /// The row for events that the kernel did not even number, when `missed` of them is more than before.
+    pub fn missed(&mut self, missed: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Option<Loss> {
+        let lost = missed.checked_sub(self.missed).filter(|lost| *lost > 0)?;
+        self.missed = missed;
+        count_lost("not_run", lost);
+        let columns = LossColumns {
+            lost: Some(lost.cast_signed()),
+            start_time: Some(clock.utc(since_ns)),
+            end_time: Some(clock.utc(now_ns)),
+            ..LossColumns::default()
+        };
+        Some(self.own("not_run", now_ns, 1, columns))
+    }
+
+    /// The row for the time between the last run and this one.
+    pub(crate) fn collector_down(&mut self, last: &LastRun, clock: &Clock) -> Loss {
+        let columns = LossColumns {
+            start_time: Some(last.time),
+            end_time: Some(clock.utc(self.started_ns)),
+            ..LossColumns::default()
+        };
+        self.own("collector_down", self.started_ns, 1, columns)
+    }
+
+    fn own(&mut self, activity: &'static str, boot_ns: u64, count: i64, columns: LossColumns) -> Loss {
+        let seq = self.next_own;
+        self.next_own += 1;
+        Loss { place: Place { boot_ns, cpu: OWN_CPU, seq }, activity, count, columns }
+    }
+}
+
+fn count_lost(reason: &'static str, lost: u64) {
+    metrics::counter!(names::EVENTS_LOST, "reason" => reason).increment(lost);
+}

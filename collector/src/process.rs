@@ -1,0 +1,183 @@
+//! One process of the process table, and the parts of it that processes share.
+
+use std::sync::Arc;
+
+use kerntrail_ebpf::records::flags::{ARGS_UNREAD, KERNEL_THREAD};
+use kerntrail_schemas::cell::Micros;
+use kerntrail_schemas::identity::ProcessUid;
+use kerntrail_schemas::tables::Actor;
+
+use crate::entry::Entry;
+use crate::event::{ProcessRef, Program, Task};
+use crate::identity::Container;
+use crate::mask::Mask;
+
+/// Ancestors held of a process; a longer chain loses its far end.
+pub const MOST_ANCESTORS: usize = 64;
+
+/// The program that a process runs, as it is shown: secrets masked. Shared by forks and by ancestries.
+#[derive(Debug, Default, PartialEq)]
+pub struct Shown {
+    /// File; `None` where it is unknown or the process is a kernel thread.
+    pub path: Option<String>,
+    /// argv.
+    pub args: Option<Vec<String>>,
+    /// Whether arguments were cut.
+    pub args_truncated: bool,
+    /// Working directory at exec.
+    pub cwd: Option<String>,
+}
+
+impl Shown {
+    /// `program` without its secrets; `flags`: of the event, what of it could not be read.
+    pub fn of(program: &Program, flags: u32, mask: &Mask) -> Self {
+        let unread = flags & (ARGS_UNREAD | KERNEL_THREAD) != 0;
+        Self {
+            path: filled(&program.path),
+            args: (!unread).then(|| mask.args(&program.args)),
+            args_truncated: program.args_truncated,
+            cwd: filled(&program.cwd),
+        }
+    }
+
+    /// Last part of the path.
+    pub fn name(&self) -> Option<&str> {
+        let path = self.path.as_deref()?;
+        // `memfd:name` may hold slashes that separate nothing.
+        if path.starts_with("memfd:") { Some(path) } else { path.rsplit('/').next().filter(|name| !name.is_empty()) }
+    }
+}
+
+/// `text`, unless it is empty.
+pub(crate) fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A process as its children know it: the program that it ran when it forked. A list up to the root that lives on
+/// while a descendant does, whatever happens to the ancestors.
+#[derive(Debug)]
+pub struct Ancestor {
+    /// Which process.
+    pub uid: ProcessUid,
+    /// Its thread group id.
+    pub pid: u32,
+    /// Whether it is the node's init.
+    pub is_init: bool,
+    /// What it ran when it forked.
+    pub program: Arc<Shown>,
+    /// Its own parent.
+    pub parent: Option<Arc<Ancestor>>,
+    /// Length of the list from here.
+    depth: usize,
+}
+
+impl Ancestor {
+    /// A link on top of `parent`.
+    pub fn new(
+        uid: ProcessUid,
+        pid: u32,
+        is_init: bool,
+        program: Arc<Shown>,
+        parent: Option<Arc<Ancestor>>,
+    ) -> Arc<Self> {
+        let parent =
+            parent.map(|parent| if parent.depth >= MOST_ANCESTORS { parent.cut(MOST_ANCESTORS / 2) } else { parent });
+        let depth = 1 + parent.as_ref().map_or(0, |parent| parent.depth);
+        Arc::new(Self { uid, pid, is_init, program, parent, depth })
+    }
+
+    /// The nearest `keep` links of the list.
+    fn cut(&self, keep: usize) -> Arc<Self> {
+        let parent = if keep > 1 { self.parent.as_ref().map(|parent| parent.cut(keep - 1)) } else { None };
+        let depth = 1 + parent.as_ref().map_or(0, |parent| parent.depth);
+        Arc::new(Self {
+            uid: self.uid,
+            pid: self.pid,
+            is_init: self.is_init,
+            program: Arc::clone(&self.program),
+            parent,
+            depth,
+        })
+    }
+
+    /// This one and those above it.
+    pub fn up(&self) -> impl Iterator<Item = &Ancestor> {
+        std::iter::successors(Some(self), |ancestor| ancestor.parent.as_deref())
+    }
+}
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its uid.
+    pub uid: ProcessUid,
+    /// As the latest event had it.
+    pub task: Task,
+    /// When it was forked, UTC.
+    pub started: Micros,
+    /// Parent at fork time, where known.
+    pub parent: Option<Arc<Ancestor>>,
+    /// What it runs.
+    pub program: Arc<Shown>,
+    /// How many programs it has run.
+    pub exec_seq: u32,
+    /// Container that it acts in.
+    pub container: Option<Arc<Container>>,
+    /// Container that its lineage was born in.
+    pub origin: Option<Arc<Container>>,
+    /// How its lineage entered.
+    pub entry: Option<Arc<Entry>>,
+    /// When the task iterator saw it; older events change nothing here.
+    pub(crate) seen_ns: u64,
+    /// Its latest event (CLOCK_BOOTTIME ns).
+    pub(crate) latest_ns: u64,
+    /// When it ended (CLOCK_BOOTTIME ns).
+    pub(crate) exited_ns: Option<u64>,
+    /// Itself as an ancestor, until it runs another program.
+    pub(crate) as_ancestor: Option<Arc<Ancestor>>,
+    /// Its row, until something changes; with the version of the identities that went into it.
+    pub(crate) actor: Option<(u64, Arc<Actor>)>,
+}
+
+impl Process {
+    /// Which process.
+    pub fn process(&self) -> ProcessRef {
+        self.task.process
+    }
+
+    /// Itself as an ancestor of a child that it forks now.
+    pub(crate) fn ancestor(&mut self, is_init: bool) -> Arc<Ancestor> {
+        let Self { as_ancestor, uid, task, program, parent, .. } = self;
+        let new = || Ancestor::new(*uid, task.process.tgid, is_init, Arc::clone(program), parent.clone());
+        Arc::clone(as_ancestor.get_or_insert_with(new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ancestry_is_bounded_and_keeps_its_near_end() {
+        let mut last: Option<Arc<Ancestor>> = None;
+        for pid in 0..10_000 {
+            last = Some(Ancestor::new(ProcessUid::default(), pid, false, Arc::default(), last));
+        }
+        let pids: Vec<u32> = last.unwrap().up().map(|ancestor| ancestor.pid).collect();
+        assert!((MOST_ANCESTORS / 2..=MOST_ANCESTORS).contains(&pids.len()), "{}", pids.len());
+        assert!(pids.iter().rev().copied().eq(10_000 - pids.len() as u32..10_000), "{pids:?}");
+    }
+
+    #[test]
+    fn names_of_programs() {
+        let cases = [
+            ("/usr/bin/bash", Some("bash")),
+            ("bash", Some("bash")),
+            ("memfd:runc_cloned:/proc/self/exe", Some("memfd:runc_cloned:/proc/self/exe")),
+            ("", None),
+        ];
+        for (path, name) in cases {
+            assert_eq!(Shown { path: filled(path), ..Shown::default() }.name(), name, "{path}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Processes whose exit was lost, found by what procfs does not list any more.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Between two looks, ns.
+const INTERVAL_NS: u64 = 30_000_000_000;
+
+/// Decides when to look.
+#[derive(Debug, Default)]
+pub(crate) struct Reaper {
+    wanted: bool,
+    last_ns: u64,
+}
+
+impl Reaper {
+    /// Something was lost, or the table is full: look soon.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Whether to look now; at most twice a minute.
+    pub(crate) fn is_due(&mut self, now_ns: u64) -> bool {
+        let due = self.wanted && (self.last_ns == 0 || now_ns.saturating_sub(self.last_ns) >= INTERVAL_NS);
+        if due {
+            self.wanted = false;
+            self.last_ns = now_ns;
+        }
+        due
+    }
+}
+
+/// Thread group ids in `procfs`.
+///
+/// Errors: it cannot be listed. A list without any process is an error too: then it is no procfs.
+pub(crate) fn alive(procfs: &Path) -> io::Result<HashSet<u32>> {
+    let mut alive = HashSet::new();
+    for entry in fs::read_dir(procfs)? {
+        alive.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    if alive.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(alive) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive() {
+        assert!(alive(Path::new("/proc")).unwrap().contains(&std::process::id()));
+        assert!(alive(tempfile::tempdir().unwrap().path()).is_err());
+    }
+
+    #[test]
+    fn not_too_often() {
+        let mut reaper = Reaper::default();
+        assert!(!reaper.is_due(1), "nobody asked");
+        reaper.want();
+        assert!(reaper.is_due(1));
+        reaper.want();
+        assert!(!reaper.is_due(INTERVAL_NS));
+        assert!(reaper.is_due(1 + INTERVAL_NS));
+        assert!(!reaper.is_due(u64::MAX));
+    }
+}

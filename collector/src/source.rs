@@ -1,0 +1,71 @@
+//! Where kernel events come from: the kernel, or a script in tests.
+
+use async_trait::async_trait;
+use kerntrail_ebpf::CpuCounters;
+
+use crate::event::KernelEvent;
+
+/// One record of the kernel side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number; `None` when not even that could be read.
+    pub number: Option<Number>,
+    /// The event, or why the record is none.
+    pub event: Result<KernelEvent, String>,
+}
+
+/// The number of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Processor that numbered it.
+    pub cpu: u32,
+    /// Number on that processor.
+    pub seq: u64,
+    /// CLOCK_BOOTTIME, ns.
+    pub boot_ns: u64,
+}
+
+impl From<KernelEvent> for Record {
+    fn from(event: KernelEvent) -> Self {
+        let number = Number { cpu: event.cpu, seq: event.seq, boot_ns: event.boot_ns };
+        Self { number: Some(number), event: Ok(event) }
+    }
+}
+
+/// A source of kernel events.
+///
+/// Events are numbered from when the source was made; what is not taken waits in the kernel's ring, and what finds no
+/// room there shows as a gap in the numbers.
+#[async_trait]
+pub trait Source: Send {
+    /// What already ran, in any order. Called once, before any other method.
+    fn existing(&mut self) -> Result<Vec<Record>, SourceError>;
+
+    /// Waits for records and appends them to `into`: at least one.
+    ///
+    /// Cancel-safe: a record is taken only when it is handed out. Returns without a record when none will ever come.
+    async fn next(&mut self, into: &mut Vec<Record>) -> Result<(), SourceError>;
+
+    /// Appends the records that wait, at most some thousands. Returns how many.
+    fn take(&mut self, into: &mut Vec<Record>) -> usize;
+
+    /// The kernel's own account of numbers and losses.
+    fn counters(&mut self) -> Vec<CpuCounters>;
+
+    /// Events that were not even numbered, since the source was made.
+    fn missed(&mut self) -> u64;
+
+    /// Ends the flow; what waits can still be taken.
+    fn stop(&mut self);
+}
+
+/// What failed at a source.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation}")]
+pub struct SourceError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// Why it failed.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}

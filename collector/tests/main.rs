@@ -1,0 +1,15 @@
+//! The collector through its public boundary: scripted kernel events in, rows in an event log out.
+
+#![allow(unreachable_pub, reason = "helpers that the modules share")]
+
+mod ancestry;
+mod batches;
+mod entries;
+mod identity;
+mod live;
+mod log;
+mod losses;
+mod memory;
+mod pod_watch;
+mod script;
+mod start;
