@@ -55,7 +55,7 @@ impl Default for CollectorConfig {
             batch_bytes: 1 << 20,
             batch_wait_ms: 1_000,
             queue_batches: 64,
-            ring_bytes: 8 << 20,
+            ring_bytes: 16 << 20,
             max_processes: 32_768,
             drain_timeout_ms: 10_000,
             state_dir: None,
