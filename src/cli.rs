@@ -18,7 +18,7 @@ pub struct Cli {
     pub config: Option<PathBuf>,
     /// A key of a sink in the configuration file: NAME.KEY=VALUE. May be repeated.
     #[arg(long = "sink", global = true, value_name = "NAME.KEY=VALUE")]
-    pub sink: Vec<String>,
+    pub sink_keys: Vec<String>,
     #[command(subcommand)]
     pub action: Action,
 }
@@ -229,7 +229,7 @@ fn overrides(matches: &ArgMatches) -> Overrides {
         }
     }
     from_variables.extend(from_flags);
-    let sinks = matches.get_many::<String>("sink").into_iter().flatten();
+    let sinks = matches.get_many::<String>("sink_keys").into_iter().flatten();
     let flags = sinks.map(|assignment| (Origin::Flag("sink".into()), assignment.clone()));
     Overrides { values: from_variables, sinks: sink_variables().into_iter().chain(flags).collect() }
 }

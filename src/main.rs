@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 ok, 1 failed, 2 wrong usage.
 
+#![allow(unreachable_pub, reason = "nothing of a binary can be reached from outside")]
+
 mod cli;
 mod commands;
 mod config;

@@ -46,6 +46,7 @@ fn rows_stream_in_every_format_and_limits_are_told() {
 fn health_metrics_and_a_clean_end() {
     let (program, running) = served();
     assert!(http_get(&program.address(), "/healthz").unwrap().contains("200 OK"));
+    http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], b"select 1").unwrap();
     let metrics = http_get(&program.address(), "/metrics").unwrap();
     assert!(metrics.contains("# TYPE kerntrail_"), "{metrics}");
     for part in ["pipeline", "query"] {

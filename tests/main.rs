@@ -1,5 +1,7 @@
 //! End to end, by theme: each test starts the program as a user does, and real servers where it needs them.
 
+#![allow(unreachable_pub, reason = "nothing of a test binary can be reached from outside")]
+
 mod architecture;
 mod deploy;
 mod elastic;

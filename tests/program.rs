@@ -110,10 +110,6 @@ impl Running {
         Self { child, log }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has said so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("the log").clone()
@@ -127,12 +123,6 @@ impl Running {
             self.child.try_wait().expect("a child").ok_or_else(|| self.log.lock().expect("the log").clone())
         });
         status.code().unwrap_or(-1)
-    }
-
-    /// SIGKILL.
-    pub fn kill(mut self) {
-        self.child.kill().expect("a child");
-        self.child.wait().expect("a child");
     }
 }
 

@@ -1,7 +1,9 @@
 //! How far a source has been taken, as Delta `txn` actions.
 //!
 //! appId `<topic>/<n>` holds the last offset taken of that partition; appId `<topic>/stream/<stream>` the last batch
-//! number taken of that stream, whichever partition it came by.
+//! number taken of that stream, whichever partition it came by. So a stream must not move to another partition while
+//! the one that it leaves holds batches not yet taken: they would pass for known. (Give a topic more partitions only
+//! when it is drained.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

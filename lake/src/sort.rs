@@ -1,7 +1,7 @@
 //! Order of the rows within a file, and rows apart by day.
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take};
 use arrow::datatypes::{Date32Type, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -42,12 +42,21 @@ pub(crate) fn by_day(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<
     while start < order.len() {
         let day = day_at(start);
         let end = (start + 1..order.len()).find(|&place| day_at(place) != day).unwrap_or(order.len());
-        let mut rows = take_record_batch(&all, &order.slice(start, end - start))?;
+        let mut rows = taken(&all, &order.slice(start, end - start))?;
         rows.remove_column(partition);
         parts.push(DayRows { day, rows });
         start = end;
     }
     Ok(parts)
+}
+
+/// The rows that `order` names. Half the columns of most tables hold only NULLs, and those need no order.
+fn taken(all: &RecordBatch, order: &UInt32Array) -> Result<RecordBatch, ArrowError> {
+    let columns = all.columns().iter().map(|column| match column.null_count() == column.len() {
+        true => Ok(column.slice(0, order.len())),
+        false => take(column, order, None),
+    });
+    RecordBatch::try_new(all.schema(), columns.collect::<Result<_, _>>()?)
 }
 
 fn sorted(rows: &RecordBatch) -> Result<UInt32Array, ArrowError> {

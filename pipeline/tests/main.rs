@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod damaged;
+mod embedded;
 mod exactly_once;
 #[path = "../../lake/tests/faulty_store.rs"]
 mod faulty_store;

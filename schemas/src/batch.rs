@@ -81,6 +81,8 @@ pub struct TableBuilder<Own: OwnColumns> {
     own: Own::Builder,
     /// Actors already appended. Holding each keeps its address from being used again.
     seen: HashMap<*const Actor, (i32, Arc<Actor>)>,
+    /// Likewise, of those appended by key.
+    keyed: HashMap<u64, i32>,
     rows: usize,
 }
 
@@ -95,6 +97,7 @@ impl<Own: OwnColumns> Default for TableBuilder<Own> {
             pointers: Int32Builder::new(),
             own: Own::Builder::default(),
             seen: HashMap::new(),
+            keyed: HashMap::new(),
             rows: 0,
         }
     }
@@ -110,8 +113,28 @@ impl<Own: OwnColumns> TableBuilder<Own> {
         self.rows += 1;
     }
 
+    /// Appends a row whose actor has a key: actors of the same key are equal, and stored once. None is held.
+    pub fn append_keyed(&mut self, envelope: &Envelope, actor: Option<(u64, &Actor)>, own: &Own) {
+        self.envelopes.append(envelope);
+        let pointer = actor.map(|(key, actor)| {
+            let next = self.actor_count();
+            let pointer = *self.keyed.entry(key).or_insert(next);
+            if pointer == next {
+                self.actors.append(actor);
+            }
+            pointer
+        });
+        self.pointers.append_option(pointer);
+        self.own.append(own);
+        self.rows += 1;
+    }
+
+    fn actor_count(&self) -> i32 {
+        (self.seen.len() + self.keyed.len()) as i32
+    }
+
     fn point_to(&mut self, actor: &Arc<Actor>) -> i32 {
-        let next = self.seen.len() as i32;
+        let next = self.actor_count();
         let (pointer, _) = *self.seen.entry(Arc::as_ptr(actor)).or_insert_with(|| (next, Arc::clone(actor)));
         if pointer == next {
             self.actors.append(actor);
@@ -137,6 +160,7 @@ impl<Own: OwnColumns> TableBuilder<Own> {
         }
         columns.extend(self.own.finish());
         self.seen.clear();
+        self.keyed.clear();
         self.rows = 0;
         Ok(TableBatch {
             table,
@@ -168,6 +192,27 @@ mod tests {
         let pids: &Int32Array = flat.column_by_name("pid").unwrap().as_primitive();
         assert_eq!(pids.iter().collect::<Vec<_>>(), [Some(7), Some(8), None, Some(7)]);
         assert_eq!(builder.rows(), 0);
+    }
+
+    #[test]
+    fn actors_of_a_key_are_stored_once_beside_those_without() {
+        let actor = |pid| Actor { pid: Some(pid), ..Actor::default() };
+        let mut builder = TableBuilder::<ProcessColumns>::default();
+        for _ in 0..2 {
+            let held = Arc::new(actor(1));
+            let (envelope, own) = (Envelope::default(), ProcessColumns::default());
+            builder.append(&envelope, Some(&held), &own);
+            builder.append_keyed(&envelope, Some((7, &actor(2))), &own);
+            builder.append_keyed(&envelope, None, &own);
+            builder.append(&envelope, Some(&held), &own);
+            builder.append_keyed(&envelope, Some((8, &actor(3))), &own);
+            builder.append_keyed(&envelope, Some((7, &actor(2))), &own);
+            let batch = builder.finish().unwrap();
+            assert_eq!(batch.actors.as_ref().unwrap().num_rows(), 3);
+            let flat = batch.flatten().unwrap();
+            let pids: &Int32Array = flat.column_by_name("pid").unwrap().as_primitive();
+            assert_eq!(pids.iter().collect::<Vec<_>>(), [Some(1), Some(2), None, Some(1), Some(3), Some(2)]);
+        }
     }
 
     #[test]

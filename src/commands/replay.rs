@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
         }
         Route::Server(address) => {
             let body = if from_stdin {
-                reqwest::Body::wrap_stream(ReaderStream::new(tokio::io::stdin()))
+                reqwest::Body::wrap_stream(ReaderStream::new(async_stdin()?))
             } else {
                 reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::fs::File::open(path).await.with_context(cannot)?, 1 << 18))
             };
@@ -123,4 +124,10 @@ fn report(path: &Path, outcome: &Outcome) {
     if let Some(kept) = &outcome.rejects_file {
         eprintln!("{name}: rejected records are kept in {}", kept.display());
     }
+}
+
+/// Standard input as a file of the runtime.
+fn async_stdin() -> std::io::Result<tokio::fs::File> {
+    let descriptor = std::io::stdin().as_fd().try_clone_to_owned()?;
+    Ok(tokio::fs::File::from_std(File::from(descriptor)))
 }

@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let forwarding = parts.stop_of(Stage::Storing);
         parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
     }
-    start_collector(&config, &log, &mut parts).await?;
+    start_collector(&config, &log, &mut parts)?;
     ready.send_replace(true);
     tracing::info!("ready: http://{address}, data in {}", config.data_dir.display());
 
@@ -74,7 +74,7 @@ fn start_rules(config: &Config, log: &Arc<dyn EventLog>, lake: &Arc<Lake>, parts
 }
 
 /// Without privileges or BPF everything else runs; one line says what is missing and how to allow it.
-async fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running) -> anyhow::Result<()> {
+fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running) -> anyhow::Result<()> {
     if !config.collector.enabled {
         tracing::info!("no live collection: collector.enabled is false");
         return Ok(());
@@ -84,7 +84,7 @@ async fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut R
         return Ok(());
     }
     let collecting = parts.stop_of(Stage::Collecting);
-    let collector = collector::start(config, Arc::clone(log), collecting).await?;
+    let collector = collector::start(config, Arc::clone(log), collecting)?;
     parts.start(Stage::Collecting, collector);
     Ok(())
 }

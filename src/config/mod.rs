@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use kerntrail_sinks::SinkConfig;
 use serde::{Deserialize, Serialize};
 
-pub use keys::{SETTINGS, Setting, default_of};
-pub use load::{ConfigError, Overrides, load};
+pub use keys::{SETTINGS, default_of};
+pub use load::{ConfigError, Origin, Overrides, load};
 pub use values::{Period, Size};
 
 /// All of it. Each field's meaning is its line in [`SETTINGS`].

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kerntrail_collector::{CollectorConfig, Kube};
+use anyhow::Context;
+use kerntrail_collector::{Collector, CollectorConfig, Kube};
 use kerntrail_transport::EventLog;
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +42,12 @@ fn kube(config: &Config) -> Kube {
     }
 }
 
-/// Loads the kernel programs; the future collects until `stop`, then drains.
-pub async fn start(
+/// Loads the kernel programs: events are seen from now on. The future collects until `stop`, then drains.
+pub fn start(
     config: &Config,
     log: Arc<dyn EventLog>,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-    let collector = kerntrail_collector::Collector::start(settings(config), log)?;
-    Ok(async move { Ok(collector.run(stop).await?) })
+    let collector = Collector::live(settings(config)).context("cannot start the collector")?;
+    Ok(async move { collector.run(log, stop).await.context("the collector failed") })
 }

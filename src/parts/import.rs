@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -11,14 +12,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::Pipeline;
 use kerntrail_pipeline::import::{ImportOptions, ImportProgress, ImportReport, import};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::config::Config;
 use crate::parts::{self, event_log::Log};
@@ -27,6 +27,8 @@ use crate::parts::{self, event_log::Log};
 pub const PATH: &str = "/api/v1/import";
 /// Lines of progress that wait for a slow reader; more are left out.
 const LINES: usize = 16;
+/// Pieces of a body that wait for the parser.
+const PIECES: usize = 16;
 
 /// What importing needs; one import at a time, so that none sees the other's rows as new.
 pub struct Importer {
@@ -125,8 +127,9 @@ pub fn route(importer: Arc<Importer>) -> Router {
 
 async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>, body: Body) -> Response {
     let (lines, answer) = mpsc::channel::<String>(LINES);
-    let bytes = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
-    let reader = SyncIoBridge::new(Box::pin(bytes));
+    let (pieces, held) = std::sync::mpsc::sync_channel(PIECES);
+    tokio::spawn(hand_over(body, pieces));
+    let reader = Pieces { held, piece: Bytes::new() };
     tokio::spawn(async move {
         let mut progress = |now: ImportProgress| {
             let line = Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected };
@@ -140,6 +143,40 @@ async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>,
     });
     let lines = ReceiverStream::new(answer).map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(line)));
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// Moves the body's pieces to whoever reads them in a thread; a full queue makes the client wait.
+async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>) {
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let pieces = pieces.clone();
+        let piece = piece.map_err(std::io::Error::other);
+        let sent = tokio::task::spawn_blocking(move || pieces.send(piece)).await;
+        // The reader is gone: the import ended early, and says why.
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// Reads the pieces of a body.
+struct Pieces {
+    held: Receiver<std::io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.held.recv() {
+                Ok(piece) => self.piece = piece?,
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = into.len().min(self.piece.len());
+        into[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
 }
 
 fn written(line: &Line) -> String {

@@ -26,7 +26,10 @@ fn repeats(rows: usize) -> usize {
 fn main() -> Outcome<()> {
     let ipc = IpcPeer::train()?;
     println!("bytes a row; ns a row to encode and to decode");
-    println!("{:<16}{:>6} {:>8} {:>10} {:>8} {:>8} {:>8}", "table", "rows", "ours", "Arrow IPC", "plain", "encode", "decode");
+    println!(
+        "{:<16}{:>6} {:>8} {:>10} {:>8} {:>8} {:>8}",
+        "table", "rows", "ours", "Arrow IPC", "plain", "encode", "decode"
+    );
     for table in Table::ALL {
         for rows in SIZES {
             measure(*table, rows, &ipc)?;
@@ -39,7 +42,8 @@ fn measure(table: Table, rows: usize, ipc: &IpcPeer) -> Outcome<()> {
     let mut node = Node::new(9_000 + rows as u64, Vocabulary::Unseen);
     let batches: Vec<TableBatch> = (0..repeats(rows)).map(|_| node.batch(table, rows)).collect();
     let total = (rows * batches.len()) as f64;
-    let plain: usize = batches.iter().map(|batch| codec::lay_out(batch).map(|plain| plain.len())).sum::<Result<_, _>>()?;
+    let plain: usize =
+        batches.iter().map(|batch| codec::lay_out(batch).map(|plain| plain.len())).sum::<Result<_, _>>()?;
     let started = Instant::now();
     let payloads = batches.iter().map(codec::encode).collect::<Result<Vec<_>, _>>()?;
     let encode = started.elapsed();
@@ -91,7 +95,8 @@ fn ipc_bytes(rows: &TableBatch) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::new();
     for batch in rows.actors.iter().chain([&rows.events]) {
         let mut tracker = DictionaryTracker::new(false);
-        let (_, encoded) = IpcDataGenerator {}.encode(batch, &mut tracker, &options, &mut IpcWriteContext::default())?;
+        let (_, encoded) =
+            IpcDataGenerator {}.encode(batch, &mut tracker, &options, &mut IpcWriteContext::default())?;
         bytes.extend_from_slice(&(encoded.ipc_message.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&encoded.ipc_message);
         bytes.extend_from_slice(&encoded.arrow_data);

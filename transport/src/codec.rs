@@ -137,7 +137,11 @@ fn check_bound(rows: &TableBatch, what: &str, held: usize, limit: usize) -> Resu
     if held <= limit {
         return Ok(());
     }
-    Err(CodecError::TooLarge { table: rows.table, rows: rows.rows(), reason: format!("{held} {what} of at most {limit}") })
+    Err(CodecError::TooLarge {
+        table: rows.table,
+        rows: rows.rows(),
+        reason: format!("{held} {what} of at most {limit}"),
+    })
 }
 
 /// The compressed part of `payload`.
@@ -148,9 +152,15 @@ fn frame(table: Table, payload: &[u8]) -> Result<&[u8], String> {
     let (header, frame) = payload.split_at_checked(HEADER_BYTES).ok_or("the payload is shorter than its header")?;
     match *header {
         [k, t, LAYOUT_VERSION, coded] if [k, t] == MAGIC => {
-            if coded == code(table) { Ok(frame) } else { Err(format!("it holds rows of another table (code {coded})")) }
+            if coded == code(table) {
+                Ok(frame)
+            } else {
+                Err(format!("it holds rows of another table (code {coded})"))
+            }
         }
-        [k, t, version, _] if [k, t] == MAGIC => Err(format!("layout version {version} is not known, only {LAYOUT_VERSION}")),
+        [k, t, version, _] if [k, t] == MAGIC => {
+            Err(format!("layout version {version} is not known, only {LAYOUT_VERSION}"))
+        }
         _ => Err("it does not start as a payload does".into()),
     }
 }

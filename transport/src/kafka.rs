@@ -127,9 +127,11 @@ impl Shared {
     fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let name = topic.to_string();
         let ends = (0..self.topics.partitions(&name)?).map(|number| {
-            let (_, next) = self.topics.client().fetch_watermarks(&name, number, client::TIMEOUT).map_err(|error| {
-                failed(format!("ask for the end of {topic}/{number}"), error)
-            })?;
+            let (_, next) = self
+                .topics
+                .client()
+                .fetch_watermarks(&name, number, client::TIMEOUT)
+                .map_err(|error| failed(format!("ask for the end of {topic}/{number}"), error))?;
             Ok(Position { partition: Partition { topic: topic.clone(), number }, next })
         });
         ends.collect()
@@ -207,6 +209,7 @@ impl EventLog for KafkaLog {
         let patience = Duration::from_secs(self.shared.options.delivery_timeout_s);
         match tokio::time::timeout(patience, deliver(&producer, &name, &messages)).await {
             Ok(Ok(())) => {
+                client::note_back();
                 appended("kafka", topic.table.name(), &messages);
                 Ok(())
             }

@@ -18,4 +18,4 @@ pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use kafka::{KafkaLog, KafkaOptions};
 pub use log::{Consumer, Delivered, EventLog, Group, Headers, LogError, Message, Partition, Polled, Position, Topic};
 pub use patience::append_patiently;
-pub use spooled::{Spooled, SpoolOptions};
+pub use spooled::{SpoolOptions, Spooled};

@@ -87,6 +87,15 @@ impl Spooled {
     }
 }
 
+impl Spooled {
+    /// Ends the task that sends. What is still spooled stays there for the next start.
+    pub async fn stop(mut self) {
+        self.forwarder.abort();
+        // Cancelled, which is what was asked for.
+        let _ = (&mut self.forwarder).await;
+    }
+}
+
 impl Drop for Spooled {
     fn drop(&mut self) {
         self.forwarder.abort();
@@ -146,7 +155,7 @@ impl Forwarder {
             Ok(Polled::Assigned(_) | Polled::Revoked(_)) => return Ok(()),
             Err(LogError::Damaged { partition, offset, reason }) => {
                 tracing::error!(%partition, offset, reason, "a damaged message in the spool is left out");
-                return self.done(vec![Position { partition, next: offset + 1 }]).await;
+                return self.done(Position { partition, next: offset + 1 }).await;
             }
             Err(error) => return Err(error),
         };
@@ -164,7 +173,7 @@ impl Forwarder {
                 Some(_) => Ok(()),
             };
             match (sent, &failure) {
-                (Ok(()), None) => self.done(vec![Position { partition, next }]).await?,
+                (Ok(()), None) => self.done(Position { partition, next }).await?,
                 (sent, _) => {
                     // Read again what was not sent.
                     self.consumer.seek(&Position { partition, next: first }).await?;
@@ -175,11 +184,11 @@ impl Forwarder {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn done(&mut self, positions: Vec<Position>) -> Result<(), LogError> {
-        self.consumer.commit(&positions).await?;
-        let topics: Vec<Topic> = positions.into_iter().map(|position| position.partition.topic).collect();
-        let left = waiting(&self.spool, &topics).await?;
-        metrics::gauge!(SPOOL_LAG_MESSAGES, "table" => topics.first().map_or("", |topic| topic.table.name())).set(left as f64);
+    async fn done(&mut self, position: Position) -> Result<(), LogError> {
+        self.consumer.commit(std::slice::from_ref(&position)).await?;
+        let topic = position.partition.topic;
+        let left = waiting(&self.spool, std::slice::from_ref(&topic)).await?;
+        metrics::gauge!(SPOOL_LAG_MESSAGES, "table" => topic.table.name()).set(left as f64);
         self.moved.send_modify(|count| *count += 1);
         Ok(())
     }

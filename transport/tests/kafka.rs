@@ -10,7 +10,9 @@ use kerntrail_testbed::{Kafka, require};
 use kerntrail_transport::{BatchFilter, EventLog, KafkaLog, KafkaOptions, LogError, Position, append_patiently};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tempfile::TempDir;
 
 use crate::contract::Bed;
@@ -79,7 +81,8 @@ async fn messages_that_are_not_ours_do_not_hold_up_a_partition() {
     bed.log.append(&topic, messages("n", 0..1)).await.unwrap();
     let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", bed.bootstrap).create().unwrap();
     let headers = |schema: &str, batch: &str| {
-        let all = [("kt-schema", schema), ("kt-stream", "s"), ("kt-batch", batch), ("kt-rows", "1"), ("kt-seq", "0..0")];
+        let all =
+            [("kt-schema", schema), ("kt-stream", "s"), ("kt-batch", batch), ("kt-rows", "1"), ("kt-seq", "0..0")];
         all.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }))
     };
     let strange = [
@@ -110,7 +113,9 @@ async fn properties_that_break_the_promises_are_refused() {
         let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         KafkaLog::new(KafkaOptions { properties, ..KafkaOptions::default() }).err()
     };
-    for (name, value) in [("acks", "1"), ("enable.auto.commit", "true"), ("no.such.property", "1"), ("linger.ms", "soon")] {
+    for (name, value) in
+        [("acks", "1"), ("enable.auto.commit", "true"), ("no.such.property", "1"), ("linger.ms", "soon")]
+    {
         let error = with(name, value).unwrap_or_else(|| panic!("{name}={value} was taken"));
         assert!(matches!(error, LogError::Failed { retriable: false, .. }), "{error:?}");
     }
@@ -133,7 +138,11 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
     for kill in [false, true] {
         log.append(&topic, messages("n", next..next + 20)).await.unwrap();
         next += 20;
-        if kill { kafka.kill() } else { kafka.stop().unwrap() }
+        if kill {
+            kafka.kill()
+        } else {
+            kafka.stop().unwrap()
+        }
         let refused = log.append(&topic, messages("n", next..next + 20)).await.unwrap_err();
         assert!(matches!(refused, LogError::Failed { retriable: true, .. }), "{refused:?}");
         let sender = {
@@ -148,10 +157,47 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
     // Each is there, in order; what came twice is recognized.
     let mut filter = BatchFilter::default();
     let seen = read_until(&mut *consumer, |seen| seen.batches().contains(&(next - 1))).await;
-    let taken: Vec<i64> = seen.messages.iter().filter(|delivered| filter.take(&delivered.message.headers)).map(|delivered| delivered.message.headers.batch).collect();
+    let taken: Vec<i64> = seen
+        .messages
+        .iter()
+        .filter(|delivered| filter.take(&delivered.message.headers))
+        .map(|delivered| delivered.message.headers.batch)
+        .collect();
     assert_eq!(taken, (0..next).collect::<Vec<_>>());
     let last = seen.messages.last().unwrap();
     consumer.commit(&[Position { partition: last.partition.clone(), next: last.offset + 1 }]).await.unwrap();
+}
+
+/// Brokers refuse one message for good. Were a later one accepted before it is sent again, consumers would drop it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_overtakes_one_that_was_refused() {
+    // librdkafka's own broker, which can be told to refuse.
+    let broker = MockCluster::new(1).unwrap();
+    let topic = topic("refused");
+    broker.create_topic(&topic.to_string(), 4, 1).unwrap();
+    // One message a request, so that a refusal hits one of several under way.
+    let mut options = options(&broker.bootstrap_servers());
+    options.properties.insert("batch.num.messages".to_owned(), "1".to_owned());
+    let log = KafkaLog::new(options).unwrap();
+    log.append(&topic, messages("n", 0..3)).await.unwrap();
+    for first in [3, 6, 9] {
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        broker.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        let one_by_one = async |batch| log.append(&topic, messages("n", batch..batch + 1)).await;
+        let outcomes = futures::future::join_all((first..first + 3).map(one_by_one)).await;
+        let failed = outcomes.iter().position(Result::is_err).expect("nothing was refused") as i64;
+        append_patiently(&log, &topic, messages("n", first + failed..first + 3)).await.unwrap();
+    }
+    let mut consumer = subscribe(&log, "g", &topic).await;
+    let seen = read_until(&mut *consumer, |seen| seen.batches().contains(&11)).await;
+    let mut filter = BatchFilter::default();
+    let taken: Vec<i64> = seen
+        .messages
+        .iter()
+        .filter(|delivered| filter.take(&delivered.message.headers))
+        .map(|delivered| delivered.message.headers.batch)
+        .collect();
+    assert_eq!(taken, (0..12).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

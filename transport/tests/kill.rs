@@ -77,8 +77,13 @@ fn journal(folder: &Path) -> PathBuf {
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
-        let (source, target) = { let entry = entry.unwrap(); (entry.path(), to.join(entry.file_name())) };
-        if source.is_dir() { copy(&source, &target) } else { drop(std::fs::copy(&source, &target).unwrap()) }
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            std::fs::copy(&source, &target).unwrap();
+        }
     }
 }
 

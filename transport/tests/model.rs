@@ -57,7 +57,11 @@ struct Model {
 impl Model {
     fn trim(&mut self) {
         for partition in 0..PARTITIONS {
-            let committed = self.readers.iter().filter(|reader| reader.registered).map(|reader| reader.committed[partition].unwrap_or(0));
+            let committed = self
+                .readers
+                .iter()
+                .filter(|reader| reader.registered)
+                .map(|reader| reader.committed[partition].unwrap_or(0));
             let floor = committed.min().unwrap_or(0).min(self.held[partition].len() as i64);
             self.low[partition] = self.low[partition].max(floor);
         }
@@ -84,10 +88,14 @@ async fn step(action: Action, model: &mut Model, mut real: Real, dir: &Path) -> 
             let node = NODES[node];
             let first = *model.batches.entry(node.to_owned()).or_default();
             model.batches.insert(node.to_owned(), first + count);
-            real.log.append(&topic("t"), (first..first + count).map(|batch| message(node, batch)).collect()).await.unwrap();
+            real.log
+                .append(&topic("t"), (first..first + count).map(|batch| message(node, batch)).collect())
+                .await
+                .unwrap();
             // Which partition a node has is the log's affair, as long as it is one.
             let ends = real.log.end(&topic("t")).await.unwrap();
-            let grown: Vec<usize> = (0..PARTITIONS).filter(|part| ends[*part].next != model.held[*part].len() as i64).collect();
+            let grown: Vec<usize> =
+                (0..PARTITIONS).filter(|part| ends[*part].next != model.held[*part].len() as i64).collect();
             assert_eq!(grown.len(), 1, "{ends:?}");
             model.held[grown[0]].extend((first..first + count).map(|batch| (node.to_owned(), batch)));
             assert_eq!(ends[grown[0]].next, model.held[grown[0]].len() as i64);
@@ -148,7 +156,9 @@ fn check_poll(polled: Polled, group: usize, most: usize, model: &mut Model) {
             for part in 0..PARTITIONS {
                 next[part] = next[part].max(model.low[part]);
             }
-            let there: usize = (0..PARTITIONS).map(|part| model.held[part].len() - (next[part] as usize).min(model.held[part].len())).sum();
+            let there: usize = (0..PARTITIONS)
+                .map(|part| model.held[part].len() - (next[part] as usize).min(model.held[part].len()))
+                .sum();
             assert_eq!(messages.len(), there.min(most));
             for delivered in messages {
                 let part = delivered.partition.number as usize;

@@ -66,7 +66,7 @@ async fn spool(dir: &Path, max_bytes: u64, behind: Arc<dyn EventLog>) -> Spooled
     Spooled::start(options, behind).await.unwrap()
 }
 
-/// Opens a spool that another one has just left: its task ends a moment after it is dropped.
+/// Opens a spool that another one has just left: what it began where it may block ends a moment later.
 async fn spool_again(dir: &Path, behind: Arc<dyn EventLog>) -> Spooled {
     let deadline = tokio::time::Instant::now() + crate::support::LIMIT;
     loop {
@@ -124,7 +124,7 @@ async fn what_is_spooled_survives_a_restart() {
     let (behind, mood) = fickle(folders[0].path(), Mood::Fails).await;
     let spooled = spool(folders[1].path(), 1 << 20, behind.clone()).await;
     spooled.append(&topic("t"), messages("n", 0..10)).await.unwrap();
-    drop(spooled);
+    spooled.stop().await;
     mood.send(Mood::Takes).unwrap();
     let spooled = spool_again(folders[1].path(), behind.clone()).await;
     spooled.append(&topic("t"), messages("n", 10..15)).await.unwrap();

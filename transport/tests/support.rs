@@ -6,7 +6,8 @@ use bytes::Bytes;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{
-    Consumer, Delivered, EmbeddedLog, EmbeddedOptions, EventLog, Group, Headers, LogError, Message, Partition, Polled, Topic,
+    Consumer, Delivered, EmbeddedLog, EmbeddedOptions, EventLog, Group, Headers, LogError, Message, Partition, Polled,
+    Topic,
 };
 use tokio::time::Instant;
 
@@ -53,7 +54,7 @@ pub(crate) async fn read_until(consumer: &mut dyn Consumer, done: impl Fn(&Seen)
         match consumer.poll(100, Duration::from_millis(200)).await {
             Ok(Polled::Messages(messages)) => {
                 let stray = messages.iter().find(|message| !seen.assigned.contains(&message.partition));
-                assert!(stray.is_none() || seen.before, "a message before its partition was assigned: {stray:?}");
+                assert!(stray.is_none(), "a message before its partition was assigned: {stray:?}");
                 seen.messages.extend(messages);
             }
             Ok(Polled::Assigned(partitions)) => seen.assigned.extend(partitions),
@@ -71,7 +72,6 @@ pub(crate) struct Seen {
     pub(crate) messages: Vec<Delivered>,
     pub(crate) assigned: Vec<Partition>,
     pub(crate) damaged: Vec<(Partition, i64)>,
-    before: bool,
 }
 
 impl Seen {
@@ -83,11 +83,13 @@ impl Seen {
 
 /// Reads `count` messages of a consumer whose partitions were assigned before.
 pub(crate) async fn read_on(consumer: &mut dyn Consumer, count: usize) -> Seen {
-    let mut seen = Seen { before: true, ..Seen::default() };
+    let mut seen = Seen::default();
     let deadline = Instant::now() + LIMIT;
     while seen.messages.len() < count {
         assert!(Instant::now() < deadline, "{count} messages are not there in time; so far: {seen:?}");
-        if let Polled::Messages(messages) = consumer.poll(count - seen.messages.len(), Duration::from_millis(200)).await.unwrap() {
+        if let Polled::Messages(messages) =
+            consumer.poll(count - seen.messages.len(), Duration::from_millis(200)).await.unwrap()
+        {
             seen.messages.extend(messages);
         }
     }

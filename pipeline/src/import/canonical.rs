@@ -178,7 +178,7 @@ fn number(word: &[u8]) -> u64 {
 }
 
 /// A 128-bit product, folded.
-fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x2d35_8dcc_aa6c_78a5) * u128::from(b ^ 0x8bb8_4b93_962e_acc9);
     (product as u64) ^ (product >> 64) as u64
 }

@@ -239,7 +239,7 @@ impl Walk<'_> {
                 Found::Row { row, seq, source } => {
                     let (table, stream) = (row.own.table(), &row.node.stream);
                     if self.known.is_new(table, source, stream, seq, row.time).await? {
-                        self.outbox.add(*row, seq, source).await?;
+                        self.outbox.add(row, seq, source).await?;
                         self.report.rows += 1;
                     } else {
                         self.report.already_there += 1;

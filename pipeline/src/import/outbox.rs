@@ -11,22 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kerntrail_lake::Lake;
-use kerntrail_schemas::identity::{ProcessUid, StreamId};
-use kerntrail_schemas::tables::{
-    Actor, Envelope, FileColumns, KernelColumns, NetworkColumns, OwnColumns, ProcessColumns,
-};
+use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::tables::{Envelope, FileColumns, KernelColumns, NetworkColumns, ProcessColumns};
 use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
 
 use super::ImportError;
-use super::format::{Node, Own, Row};
+use super::format::{KeyedActor, Node, Own, Row};
 
 /// Rows of a message.
 const MESSAGE_ROWS: usize = 8192;
 /// Rows waiting in all messages that are not full.
-const MOST_ROWS: usize = 96 * 1024;
+const MOST_ROWS: usize = 64 * 1024;
 /// Bytes of messages that are appended together, with one sync to disk.
-const MOST_READY: usize = 4 * 1024 * 1024;
+const MOST_READY: usize = 256 * 1024;
 /// Attempts to append, where the log says that trying again may help.
 const ATTEMPTS: u32 = 6;
 /// First wait for a full or failing log; it doubles up to [`LONGEST_WAIT`].
@@ -51,15 +49,13 @@ impl Builder {
         }
     }
 
-    fn append(&mut self, envelope: &Envelope, actor: Option<&Arc<Actor>>, own: &Own) {
-        fn into<T: OwnColumns>(builder: &mut TableBuilder<T>, envelope: &Envelope, actor: Option<&Arc<Actor>>, own: &T) {
-            builder.append(envelope, actor, own);
-        }
+    fn append(&mut self, envelope: &Envelope, actor: &KeyedActor, own: &Own) {
+        let actor = Some((actor.key, &*actor.actor));
         match (self, own) {
-            (Self::Process(builder), Own::Process(own)) => into(builder, envelope, actor, own),
-            (Self::File(builder), Own::File(own)) => into(builder, envelope, actor, own),
-            (Self::Kernel(builder), Own::Kernel(own)) => into(builder, envelope, actor, own),
-            (Self::Network(builder), Own::Network(own)) => into(builder, envelope, actor, own),
+            (Self::Process(builder), Own::Process(own)) => builder.append_keyed(envelope, actor, own),
+            (Self::File(builder), Own::File(own)) => builder.append_keyed(envelope, actor, own),
+            (Self::Kernel(builder), Own::Kernel(own)) => builder.append_keyed(envelope, actor, own),
+            (Self::Network(builder), Own::Network(own)) => builder.append_keyed(envelope, actor, own),
             // A builder is made of a row of its table and found by that table.
             (_, own) => debug_assert!(false, "a row of {} in another table", own.table()),
         }
@@ -79,20 +75,41 @@ impl Builder {
 struct Waiting {
     node: Arc<Node>,
     builder: Builder,
-    /// Processes among them, so that each is stored once.
-    actors: HashMap<ProcessUid, Arc<Actor>>,
     rows: usize,
+    /// Of the latest row; the next one changes what differs, so that texts are not made anew for each.
+    envelope: Envelope,
 }
 
 impl Waiting {
-    /// The same actor as one that is stored already, or this one.
-    fn shared(&mut self, actor: Arc<Actor>) -> Arc<Actor> {
-        let Some(uid) = actor.process_uid else { return actor };
-        let known = self.actors.entry(uid).or_insert_with(|| Arc::clone(&actor));
-        if **known != *actor {
-            *known = actor;
-        }
-        Arc::clone(known)
+    fn of(row: &Row, source: &'static str) -> Self {
+        let envelope = Envelope {
+            node: Some(row.node.name.clone()),
+            source: Some(source),
+            stream: Some(row.node.stream.clone()),
+            cpu: Some(0),
+            ..Envelope::default()
+        };
+        Self { node: Arc::clone(&row.node), builder: Builder::of(&row.own), rows: 0, envelope }
+    }
+
+    fn add(&mut self, row: &Row, seq: i64) {
+        let envelope = &mut self.envelope;
+        envelope.date = Some(row.time.day());
+        envelope.time = Some(row.time);
+        envelope.seq = Some(seq);
+        envelope.action = Some(row.action);
+        envelope.count = Some(row.count);
+        set(&mut envelope.activity, Some(row.activity));
+        set(&mut envelope.policy, row.policy.as_deref());
+        set(&mut envelope.cluster, row.cluster.as_deref());
+        self.builder.append(envelope, &row.actor, &row.own);
+        self.rows += 1;
+    }
+}
+
+fn set(text: &mut Option<String>, value: Option<&str>) {
+    if text.as_deref() != value {
+        *text = value.map(str::to_owned);
     }
 }
 
@@ -100,7 +117,8 @@ impl Waiting {
 pub(crate) struct Outbox<'a> {
     log: &'a dyn EventLog,
     lake: &'a Lake,
-    waiting: BTreeMap<(Table, String), Waiting>,
+    /// By table and node.
+    waiting: BTreeMap<Table, BTreeMap<String, Waiting>>,
     waiting_rows: usize,
     ready: BTreeMap<Table, Vec<Message>>,
     ready_bytes: usize,
@@ -124,28 +142,23 @@ impl<'a> Outbox<'a> {
 
     /// Takes a row; appends messages when enough of them are full.
     pub(crate) async fn add(&mut self, row: Row, seq: i64, source: &'static str) -> Result<(), ImportError> {
-        let Row { time, node, mut envelope, actor, own } = row;
-        let table = own.table();
-        envelope.date = Some(time.day());
-        envelope.time = Some(time);
-        envelope.node = Some(node.name.clone());
-        envelope.source = Some(source);
-        envelope.stream = Some(node.stream.clone());
-        envelope.cpu = Some(0);
-        envelope.seq = Some(seq);
-        let place = (table, node.name.clone());
-        let waiting = self.waiting.entry(place.clone()).or_insert_with(|| Waiting {
-            node,
-            builder: Builder::of(&own),
-            actors: HashMap::new(),
-            rows: 0,
-        });
-        let actor = actor.map(|actor| waiting.shared(actor));
-        waiting.builder.append(&envelope, actor.as_ref(), &own);
-        waiting.rows += 1;
+        let (table, node) = (row.own.table(), Arc::clone(&row.node));
+        let of_table = self.waiting.entry(table).or_default();
+        let rows = match of_table.get_mut(&node.name) {
+            Some(waiting) => {
+                waiting.add(&row, seq);
+                waiting.rows
+            }
+            None => {
+                let mut waiting = Waiting::of(&row, source);
+                waiting.add(&row, seq);
+                of_table.insert(node.name.clone(), waiting);
+                1
+            }
+        };
         self.waiting_rows += 1;
-        if waiting.rows >= MESSAGE_ROWS {
-            if let Some(full) = self.waiting.remove(&place) {
+        if rows >= MESSAGE_ROWS {
+            if let Some(full) = of_table.remove(&node.name) {
                 self.pack(table, full).await?;
             }
         } else if self.waiting_rows >= MOST_ROWS {
@@ -164,8 +177,10 @@ impl<'a> Outbox<'a> {
     }
 
     async fn pack_all(&mut self) -> Result<(), ImportError> {
-        for ((table, _), waiting) in mem::take(&mut self.waiting) {
-            self.pack(table, waiting).await?;
+        for (table, of_table) in mem::take(&mut self.waiting) {
+            for (_, waiting) in of_table {
+                self.pack(table, waiting).await?;
+            }
         }
         Ok(())
     }

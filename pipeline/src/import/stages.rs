@@ -12,7 +12,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use super::canonical;
-use super::format::{FORMATS, Reading, Refusal, Row, Scope};
+use super::format::{Actors, FORMATS, Reading, Refusal, Row, Scope};
 use super::rejects::MOST_RAW;
 use super::source::{self, Meter, Packing};
 use super::split::{Piece, Splitter, Step};
@@ -25,7 +25,7 @@ const IN_FLIGHT: usize = 6;
 /// What a piece of the input is.
 pub(crate) enum Found {
     /// A row, the number of its record, and the name of its format.
-    Row { row: Box<Row>, seq: i64, source: &'static str },
+    Row { row: Row, seq: i64, source: &'static str },
     /// An event that no table has a place for.
     NoPlace(String),
     /// Something that is not taken.
@@ -74,10 +74,10 @@ pub(crate) fn start<R: Read + Send + 'static>(
     let (to_taker, taker) = mpsc::channel(IN_FLIGHT);
     let (to_parsers, work) = sync_channel::<Work>(IN_FLIGHT);
     let work = Arc::new(Mutex::new(work));
-    let max_record = plan.max_record;
+    let (max_record, actors) = (plan.max_record, Arc::new(Actors::default()));
     for parser in 0..plan.parsers.max(1) {
         let work = Arc::clone(&work);
-        let scope = Scope::new(plan.node.clone(), plan.cluster.clone());
+        let scope = Scope::new(plan.node.clone(), plan.cluster.clone(), Arc::clone(&actors));
         let parse = move || parse_all(&work, scope, max_record);
         thread::Builder::new().name(format!("import-parse-{parser}")).spawn(parse)?;
     }

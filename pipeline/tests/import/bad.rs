@@ -53,7 +53,7 @@ async fn a_bad_record_among_good_ones() {
         (only(r#","node_name":"n","time":"0001-01-01T00:00:00Z""#), "time \"0001-01-01T00:00:00Z\" is no time"),
         (only(r#","node_name":"n","time":17"#), "invalid type: integer `17`, expected a string (line 2, column 63)"),
         (with(r#""pid":4294967295"#), "process.pid 4294967295 is out of range"),
-        (with(r#""pid":1e30"#), "invalid value: floating point `1e+30`, expected a whole number (line 2, column 43)"),
+        (with(r#""pid":1e30"#), "invalid value: floating point `1e+30`, expected a whole number (line 2, column 38)"),
         (with(r#""pid":-1"#), "process.pid is negative"),
         (with(r#""pid":1.5"#), "invalid value: floating point `1.5`, expected a whole number (line 2, column 42)"),
         (with(r#""pid":"many""#), "invalid value: string \"many\", expected a whole number (line 2, column 45)"),
@@ -70,11 +70,15 @@ async fn a_bad_record_among_good_ones() {
         (format!(r#"{{"process_exec":{{"process":{{"pid":1}}}},"process_exit":{{"process":{{"pid":1}}}}{NODE_AND_TIME}}}"#), "a second event, `process_exit` (line 2, column 53)"),
         (format!(r#"{{"process_exec":{{"process":{{"pid":1}}}},"x":{}1{}{NODE_AND_TIME}}}"#, "[".repeat(130), "]".repeat(130)), "nested deeper than 128 levels"),
     ];
+    let mut wrong = Vec::new();
     for (bad, reason) in cases {
         let (rows, named, kept) = rejected(format!("{}\n{bad}\n{}\n{}\n", good[0], good[1], good[2])).await;
-        assert_eq!(named, [(2, reason.to_owned())], "{bad}");
         assert_eq!((rows, kept[0]["raw"].as_str()), (3, Some(bad.as_str())));
+        if named != [(2, reason.to_owned())] {
+            wrong.push((bad, reason, named));
+        }
     }
+    assert!(wrong.is_empty(), "record, expected, got: {wrong:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use kerntrail_schemas::cell::{Labels, Micros};
 use kerntrail_schemas::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
 use kerntrail_schemas::tables::{
-    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns, ProcessColumns,
+    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
+    ProcessColumns,
 };
 use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 use rand::rngs::StdRng;
@@ -47,13 +48,22 @@ const TRAINING: Words = Words {
         &["/usr/local/bin/redis-server", "/etc/redis/redis.conf"],
         &["/usr/lib/postgresql/15/bin/postgres", "-D", "/var/lib/postgresql/data"],
     ],
-    files: &["/app/config.yaml", "/etc/app/config.yaml", "/var/lib/postgresql/data/base/1/1259", "/app/data/input.json"],
+    files: &[
+        "/app/config.yaml",
+        "/etc/app/config.yaml",
+        "/var/lib/postgresql/data/base/1/1259",
+        "/app/data/input.json",
+    ],
 };
 
 const UNSEEN: Words = Words {
     namespaces: &["logistics", "telemetry", "risk-eu", "partners", "mobile", "batch-jobs"],
     workloads: &["router", "ledger", "notifier", "reporter", "pricing", "webhooks", "geocoder", "sessions"],
-    registries: &["harbor.corp.internal/prod", "123456789012.dkr.ecr.eu-west-1.amazonaws.com", "europe-docker.pkg.dev/acme"],
+    registries: &[
+        "harbor.corp.internal/prod",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "europe-docker.pkg.dev/acme",
+    ],
     commands: &[
         &["/srv/router", "-listen=:9443", "-upstreams=/srv/conf/upstreams.toml"],
         &["/opt/ledger/bin/ledgerd", "--wal-dir=/data/wal", "--shards=16"],
@@ -100,9 +110,18 @@ const HOST: &[&[&str]] = &[
 ];
 
 const COMMON_FILES: &[&str] = &[
-    "/etc/passwd", "/etc/shadow", "/etc/hosts", "/etc/resolv.conf", "/proc/1/environ", "/root/.ssh/authorized_keys",
-    "/var/run/secrets/kubernetes.io/serviceaccount/token", "/tmp/x", "/usr/lib/x86_64-linux-gnu/libc.so.6",
-    "/var/log/syslog", "/etc/ld.so.cache", "/dev/null",
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/proc/1/environ",
+    "/root/.ssh/authorized_keys",
+    "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    "/tmp/x",
+    "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    "/var/log/syslog",
+    "/etc/ld.so.cache",
+    "/dev/null",
 ];
 
 struct Pod {
@@ -149,7 +168,11 @@ impl Node {
         let now_ns = random.random_range(1_000_000_000_000..3_000_000_000_000_000);
         let mut node = Self {
             words,
-            cluster: format!("{}-{}", words.namespaces.choose(&mut random).unwrap_or(&"prod"), random.random_range(1..9)),
+            cluster: format!(
+                "{}-{}",
+                words.namespaces.choose(&mut random).unwrap_or(&"prod"),
+                random.random_range(1..9)
+            ),
             name: format!("node-{:03}", random.random_range(0..200)),
             hash: BootHash::of(boot.as_str()),
             stream: StreamId::of_collector(&boot, now_ns - 900_000_000_000),
@@ -174,8 +197,18 @@ impl Node {
         let namespace = pick(words.namespaces, random);
         let template = format!("{:09x}", random.random_range(0..1u64 << 36));
         let tail = format!("{:05x}", random.random_range(0..1u32 << 20));
-        let labels = [("app.kubernetes.io/name", workload.clone()), ("app.kubernetes.io/instance", namespace.clone()), ("pod-template-hash", template.clone())];
-        let image = format!("{}/{workload}:{}.{}.{}", pick(words.registries, random), random.random_range(0..4), random.random_range(0..30), random.random_range(0..9));
+        let labels = [
+            ("app.kubernetes.io/name", workload.clone()),
+            ("app.kubernetes.io/instance", namespace.clone()),
+            ("pod-template-hash", template.clone()),
+        ];
+        let image = format!(
+            "{}/{workload}:{}.{}.{}",
+            pick(words.registries, random),
+            random.random_range(0..4),
+            random.random_range(0..30),
+            random.random_range(0..9)
+        );
         let started = self.now_ns - random.random_range(10_000_000_000..900_000_000_000);
         let pid = random.random_range(1_000..4_000_000);
         Pod {
@@ -258,7 +291,8 @@ impl Node {
             pod_labels: pod.map(|pod| pod.labels.clone()),
             workload_kind: pod.map(|_| "Deployment".to_owned()),
             workload_name: pod.map(|pod| pod.workload.clone()),
-            service_account: pod.map(|pod| if pod.namespaces[0] % 2 == 0 { "default".to_owned() } else { pod.workload.clone() }),
+            service_account: pod
+                .map(|pod| if pod.namespaces[0] % 2 == 0 { "default".to_owned() } else { pod.workload.clone() }),
             origin_container_id: pod.map(|pod| pod.container.clone()),
             origin_pod_uid: pod.map(|pod| pod.uid.clone()),
             origin_pod_name: pod.map(|pod| pod.name.clone()),
@@ -311,7 +345,11 @@ impl Node {
         actor
     }
 
-    fn batch_of<Own: OwnColumns>(&mut self, rows: usize, mut row: impl FnMut(&mut Self, &mut TableBuilder<Own>)) -> TableBatch {
+    fn batch_of<Own: OwnColumns>(
+        &mut self,
+        rows: usize,
+        mut row: impl FnMut(&mut Self, &mut TableBuilder<Own>),
+    ) -> TableBatch {
         let mut builder = TableBuilder::<Own>::default();
         while builder.rows() < rows {
             row(self, &mut builder);
@@ -348,7 +386,9 @@ impl Node {
                 binary_inode: Some(path.bytes().fold(1_000_000, |sum, byte| sum * 3 % 9_999_991 + i64::from(byte))),
                 binary_dev: Some(8_388_609),
                 binary_memfd: Some(false),
-                stdin_kind: Some(["pipe", "other", "tty", "socket"][node.random.random_range(0..20usize) / 6].to_owned()),
+                stdin_kind: Some(
+                    ["pipe", "other", "tty", "socket"][node.random.random_range(0..20usize) / 6].to_owned(),
+                ),
                 stdout_kind: Some(["pipe", "other", "tty"][node.random.random_range(0..20usize) / 9].to_owned()),
                 ..ProcessColumns::default()
             };
@@ -373,7 +413,8 @@ impl Node {
 
     fn call(&mut self, builder: &mut TableBuilder<KernelColumns>) {
         let actor = self.actor(false);
-        let activity = *["mount", "setns", "unshare", "chroot", "pivot_root"].choose(&mut self.random).unwrap_or(&"mount");
+        let activity =
+            *["mount", "setns", "unshare", "chroot", "pivot_root"].choose(&mut self.random).unwrap_or(&"mount");
         let mount = activity == "mount";
         let state = |value: Option<i64>| (value, value);
         let (old_mnt_ns, new_mnt_ns) = match activity {
@@ -382,7 +423,12 @@ impl Node {
         };
         let own = KernelColumns {
             source_path: mount.then(|| "overlay".to_owned()),
-            target_path: mount.then(|| format!("/run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/rootfs", actor.container_id.clone().unwrap_or_default())),
+            target_path: mount.then(|| {
+                format!(
+                    "/run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/rootfs",
+                    actor.container_id.clone().unwrap_or_default()
+                )
+            }),
             fs_type: mount.then(|| "overlay".to_owned()),
             flags: Some(if activity == "setns" { 0x0002_0000 } else { 0 }),
             ret: Some(if self.random.random_bool(0.9) { 0 } else { -1 }),
@@ -413,7 +459,9 @@ impl Node {
         let closed = activity == "close";
         let now = self.now_ns as i64 / 1000 + self.offset_us;
         let outbound = activity != "accept";
-        let address = |random: &mut StdRng| format!("10.{}.{}.{}", random.random_range(42..46), random.random_range(0..4), random.random_range(1..60));
+        let address = |random: &mut StdRng| {
+            format!("10.{}.{}.{}", random.random_range(42..46), random.random_range(0..4), random.random_range(1..60))
+        };
         let own = NetworkColumns {
             protocol: Some("TCP".to_owned()),
             direction: Some(if outbound { "outbound" } else { "inbound" }.to_owned()),
@@ -435,8 +483,19 @@ impl Node {
         let actor = self.actor(false);
         let envelope = Envelope { source: Some("kerntrail"), ..self.envelope("create") };
         let rule = self.random.random_range(0..5usize);
-        let name = ["Shell in a container with a socket for stdin", "nsenter into the host", "Mount inside a container", "Metadata service contacted", "Escape from a pod to the host"][rule];
-        let event = format!("process_events/{}-{}-{}", self.stream, self.random.random_range(0..4), self.random.random_range(0..9_999_999));
+        let name = [
+            "Shell in a container with a socket for stdin",
+            "nsenter into the host",
+            "Mount inside a container",
+            "Metadata service contacted",
+            "Escape from a pod to the host",
+        ][rule];
+        let event = format!(
+            "process_events/{}-{}-{}",
+            self.stream,
+            self.random.random_range(0..4),
+            self.random.random_range(0..9_999_999)
+        );
         let own = FindingColumns {
             finding_id: Some(FindingId::new(hex(&mut self.random)[..32].to_owned())),
             rule_id: Some(RuleId::new(format!("6f1c2d3e-0000-4000-8000-00000000000{rule}"))),
@@ -449,7 +508,11 @@ impl Node {
             first_time: envelope.time,
             last_time: envelope.time,
             event_refs: Some(vec![event]),
-            message: Some(format!("{name}: {} in {}", actor.cmd_line.clone().unwrap_or_default(), actor.pod_name.clone().unwrap_or_default())),
+            message: Some(format!(
+                "{name}: {} in {}",
+                actor.cmd_line.clone().unwrap_or_default(),
+                actor.pod_name.clone().unwrap_or_default()
+            )),
             suppressed_count: Some(0),
             ..FindingColumns::default()
         };

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, UInt32Array};
-use arrow::compute::{take_record_batch, max, min};
+use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -53,8 +53,8 @@ fn halve(rows: &TableBatch, pieces: &mut Vec<Piece>) -> Result<(), CodecError> {
     };
     tracing::debug!(table = %rows.table, rows = count, ?error, "rows are split over two messages");
     for half in [0..count / 2, count / 2..count] {
-        let part = part(rows, half)
-            .map_err(|error| CodecError::Encode { table: rows.table, reason: error.to_string() })?;
+        let part =
+            part(rows, half).map_err(|error| CodecError::Encode { table: rows.table, reason: error.to_string() })?;
         halve(&part, pieces)?;
     }
     Ok(())
@@ -69,7 +69,8 @@ fn part(rows: &TableBatch, range: Range<usize>) -> Result<TableBatch, ArrowError
     let schema = events.schema();
     let place = Envelope::columns().len();
     let pointers = events.columns().get(place).and_then(|column| column.as_primitive_opt::<Int32Type>());
-    let pointers = pointers.ok_or_else(|| ArrowError::SchemaError(format!("{} has no pointers to actors", rows.table)))?;
+    let pointers =
+        pointers.ok_or_else(|| ArrowError::SchemaError(format!("{} has no pointers to actors", rows.table)))?;
     let mut kept: Vec<u32> = Vec::new();
     let mut moved: Vec<Option<i32>> = vec![None; actors.num_rows()];
     let mut new = Vec::with_capacity(pointers.len());
@@ -100,7 +101,12 @@ impl Message {
     /// `rows` of `node`, numbered by `stream`, as messages whose batch numbers start with `first_batch`.
     ///
     /// Errors: as [`split`].
-    pub fn of_rows(rows: &TableBatch, node: &str, stream: &StreamId, first_batch: i64) -> Result<Vec<Self>, CodecError> {
+    pub fn of_rows(
+        rows: &TableBatch,
+        node: &str,
+        stream: &StreamId,
+        first_batch: i64,
+    ) -> Result<Vec<Self>, CodecError> {
         let message = |(piece, batch): (Piece, i64)| Self {
             headers: Headers {
                 schema_version: kerntrail_schemas::SCHEMA_VERSION,

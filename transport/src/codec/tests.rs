@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, MapArray, PrimitiveArray, RecordBatch, StringArray,
-    StructArray,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, MapArray, PrimitiveArray, RecordBatch,
+    StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, concat_batches};
@@ -216,7 +216,8 @@ fn few_bytes_that_name_a_long_text_often_are_refused() {
 
 #[test]
 fn columns_of_another_table_are_refused() {
-    let wrong = TableBatch { table: Table::EventLoss, actors: None, events: RecordBatch::new_empty(Table::Findings.schema()) };
+    let wrong =
+        TableBatch { table: Table::EventLoss, actors: None, events: RecordBatch::new_empty(Table::Findings.schema()) };
     assert!(matches!(encode(&wrong), Err(CodecError::Encode { .. })));
     let without_actors = TableBatch { table: Table::ProcessEvents, ..losses(1) };
     assert!(matches!(encode(&without_actors), Err(CodecError::Encode { .. })));

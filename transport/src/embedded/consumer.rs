@@ -106,12 +106,12 @@ fn read(shared: &Shared, ready: &[Ready], most: usize) -> Read {
             if read.messages.len() >= most.max(1) || (bytes >= POLL_BYTES && !read.messages.is_empty()) {
                 return read;
             }
-            let message = found
-                .map_err(|error| failed(format!("read {partition} from {from}"), error))
-                .and_then(|(offset, bytes)| {
+            let message = found.map_err(|error| failed(format!("read {partition} from {from}"), error)).and_then(
+                |(offset, bytes)| {
                     let damaged = |reason| LogError::Damaged { partition: partition.clone(), offset, reason };
                     Ok((offset, record::decode(&bytes).map_err(damaged)?))
-                });
+                },
+            );
             match message {
                 Ok((offset, message)) => {
                     bytes += message.payload.len();

@@ -17,7 +17,8 @@ impl FolderLock {
         let failed = |source| OpenError::Folder { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let path = dir.join("lock");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -152,7 +152,9 @@ fn entry(key: &[u8], value: &[u8]) -> Option<Entry> {
     let small = |place: usize| value.get(place..place + 4)?.try_into().ok().map(u32::from_le_bytes);
     let large = |place: usize| value.get(place..place + 8)?.try_into().ok().map(i64::from_le_bytes);
     match kind {
-        b't' => Some(Entry::Topic { name: String::from_utf8(rest.to_vec()).ok()?, id: small(0)?, partitions: small(4)? }),
+        b't' => {
+            Some(Entry::Topic { name: String::from_utf8(rest.to_vec()).ok()?, id: small(0)?, partitions: small(4)? })
+        }
         b'p' => {
             let extent = Extent { low: large(0)?, next: large(8)?, bytes: large(16)? as u64 };
             Some(Entry::Extent { id: number(rest.get(..4)?)?, partition: number(rest.get(4..)?)?, extent })

@@ -1,7 +1,6 @@
 //! Settings, logs and errors of librdkafka's clients.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -20,8 +19,10 @@ use crate::log::{Group, LogError};
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Room beside the payload: key and headers.
 const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + (48 << 10);
-/// Kilobytes of messages on their way, and of messages fetched ahead.
-const QUEUE_KBYTES: &str = "65536";
+/// Kilobytes of messages on their way to the brokers.
+const SENDING_KBYTES: &str = "65536";
+/// Kilobytes that a consumer fetches ahead.
+const FETCHED_KBYTES: &str = "16384";
 
 /// What exactly-once rests on.
 const FIXED: &[&str] = &[
@@ -64,7 +65,7 @@ pub(super) fn producer(options: &KafkaOptions) -> Result<FutureProducer<Context>
         ("enable.idempotence", "true"),
         ("enable.gapless.guarantee", "true"),
         ("message.timeout.ms", "0"),
-        ("queue.buffering.max.kbytes", QUEUE_KBYTES),
+        ("queue.buffering.max.kbytes", SENDING_KBYTES),
         ("message.max.bytes", largest.as_str()),
         ("compression.type", "none"),
         // As Java's clients place keys.
@@ -95,7 +96,7 @@ pub(super) fn member(options: &KafkaOptions, group: &Group) -> ClientConfig {
         ("auto.offset.reset", "earliest"),
         ("allow.auto.create.topics", "false"),
         ("partition.assignment.strategy", "cooperative-sticky"),
-        ("queued.max.messages.kbytes", QUEUE_KBYTES),
+        ("queued.max.messages.kbytes", FETCHED_KBYTES),
         ("fetch.wait.max.ms", "100"),
     ];
     config(options, &own)
@@ -122,25 +123,20 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     tracing::debug!(?level, facility, message, "librdkafka");
 }
 
-/// Whether all brokers were away when last heard of: told when it changes.
-static AWAY: Mutex<bool> = Mutex::new(false);
+/// Whether all brokers were away when last heard of, so that it is told when it changes. A process talks to one cluster.
+static AWAY: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn note(error: &KafkaError, reason: &str) {
     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
         tracing::debug!(%error, reason, "Kafka");
-        return;
-    }
-    let mut away = AWAY.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*away {
+    } else if !AWAY.swap(true, Ordering::Relaxed) {
         tracing::warn!("no Kafka broker can be reached; trying again");
     }
-    *away = true;
 }
 
 /// A broker has answered.
 pub(super) fn note_back() {
-    let mut away = AWAY.lock().unwrap_or_else(PoisonError::into_inner);
-    if std::mem::take(&mut *away) {
+    if AWAY.load(Ordering::Relaxed) && AWAY.swap(false, Ordering::Relaxed) {
         tracing::info!("a Kafka broker is back");
     }
 }

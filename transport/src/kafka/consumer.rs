@@ -290,7 +290,8 @@ impl Consumer for KafkaConsumer {
         if positions.is_empty() {
             return Ok(());
         }
-        let places: Vec<String> = positions.iter().map(|place| format!("{} of {}", place.next, place.partition)).collect();
+        let places: Vec<String> =
+            positions.iter().map(|place| format!("{} of {}", place.next, place.partition)).collect();
         let operation = format!("commit offsets {}", places.join(", "));
         if let Some(stray) = positions.iter().find(|place| !self.assigned.contains(&place.partition)) {
             return Err(failed_for_good(operation, format!("{} is not assigned", stray.partition)));

@@ -150,11 +150,11 @@ pub(crate) fn call(body: &Body<'_>, actor: &Actor) -> Result<Option<(&'static st
     let Some(place) = place(function) else { return Ok(None) };
     let call = Call::new(body)?;
     Ok(match place {
-        Place::Kernel(change) => call.change(change, actor)?.map(|(activity, own)| (activity, Own::Kernel(own))),
+        Place::Kernel(change) => call.change(change, actor)?.map(|(activity, own)| (activity, Own::Kernel(Box::new(own)))),
         Place::File(activity, shape) => Some((activity, Own::File(call.file(shape)))),
         Place::ByMask => call.by_mask().map(|(activity, own)| (activity, Own::File(own))),
         Place::Mapped => call.mapped().map(|(activity, own)| (activity, Own::File(own))),
-        Place::Flow(kind) => call.flow(kind)?.map(|own| (network::activity(kind), Own::Network(own))),
+        Place::Flow(kind) => call.flow(kind)?.map(|own| (network::activity(kind), Own::Network(Box::new(own)))),
     })
 }
 

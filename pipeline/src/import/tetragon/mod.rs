@@ -7,10 +7,6 @@ mod network;
 mod process;
 mod record;
 
-use std::sync::Arc;
-
-use kerntrail_schemas::tables::Envelope;
-
 use self::process::ExecId;
 use self::record::{Body, Kind, Record, given};
 use super::format::{Format, Own, Reading, Refusal, Row, Scope};
@@ -49,26 +45,28 @@ fn row(record: &Record<'_>, kind: Kind, body: &Body<'_>, scope: &mut Scope) -> R
     let time = given(&record.time).or(given(&body.time)).ok_or_else(|| Refusal::content("no time"))?;
     let time = rfc3339(time).ok_or_else(|| Refusal::content(format!("time {time:?} is no time")))?;
     let count = process::fit("aggregation_info.count", record.aggregation_info.as_ref().and_then(|info| info.count))?;
-    let actor = process::actor(body, &node)?;
+    let actor = scope.actor(&process::content(body, &node), || process::actor(body, &node))?;
     let (activity, mut own) = match kind {
         Kind::Exec => process::exec(process).map(|(activity, own)| (activity, Own::Process(own)))?,
         Kind::Exit => ("exit", Own::Process(process::exit(body)?)),
-        Kind::Call => match kprobe::call(body, &actor)? {
+        Kind::Call => match kprobe::call(body, &actor.actor)? {
             Some(call) => call,
             None => return Ok(Reading::NoPlace(given(&body.function_name).unwrap_or_default().to_owned())),
         },
-        kind => (network::activity(kind), Own::Network(network::connection(kind, body)?)),
+        kind => (network::activity(kind), Own::Network(Box::new(network::connection(kind, body)?))),
     };
     if let (Own::Network(flow), "close") = (&mut own, activity) {
         flow.end_time = Some(time);
     }
-    let envelope = Envelope {
+    Ok(Reading::Row(Row {
+        time,
+        node,
         cluster: scope.cluster.clone().or_else(|| process::owned(&record.cluster_name)),
-        activity: Some(activity.to_owned()),
-        action: Some(kprobe::action(body)),
+        activity,
+        action: kprobe::action(body),
         policy: process::owned(&body.policy_name),
-        count: Some(count.unwrap_or(1)),
-        ..Envelope::default()
-    };
-    Ok(Reading::Row(Box::new(Row { time, node, envelope, actor: Some(Arc::new(actor)), own })))
+        count: count.unwrap_or(1),
+        actor,
+        own,
+    }))
 }

@@ -7,6 +7,8 @@
 //! Left unknown, since the export does not tell: `exec_seq`, `tty`, session, group and entry leaders, and the real ids
 //! unless Tetragon runs with `--enable-process-cred` (its `uid` is the effective one).
 
+use std::hash::Hash;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use kerntrail_schemas::identity::{BootHash, ContainerId, PodUid, ProcessUid};
@@ -62,6 +64,11 @@ fn uid_of(exec_id: &MaybeText<'_>, pid: Option<i32>, boot: &BootHash) -> Option<
         Some(id) => ProcessUid::new(boot, id.start, id.pid),
         None => ProcessUid::new(boot, xxh3_64(text.as_bytes()), pid.unwrap_or_default() as u32),
     })
+}
+
+/// What [`actor`] makes an actor of.
+pub(crate) fn content<'b>(body: &'b Body<'_>, node: &'b Node) -> impl Hash + use<'b> {
+    (&node.name, &body.process, &body.parent, &body.ancestors)
 }
 
 /// The process of `body` with what is around it.

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Unexpected, Visitor};
 
 /// A string, borrowed where possible.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -41,7 +41,7 @@ pub(crate) fn given<'a>(text: &'a MaybeText<'_>) -> Option<&'a str> {
 }
 
 /// A whole number, written as such or as a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Number(pub(crate) i128);
 
 impl<'de> Deserialize<'de> for Number {
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// Names and values of a map, in the order of the text.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Pairs<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
@@ -108,7 +108,7 @@ impl Text<'_> {
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
         $(
-            #[derive(Debug, Default, serde::Deserialize)]
+            #[derive(Debug, Default, Hash, serde::Deserialize)]
             #[serde(bound(deserialize = "'de: 'a"), expecting = "an object")]
             $(#[$doc])*
             pub(crate) struct $name<'a> {
@@ -123,7 +123,7 @@ macro_rules! number_records {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Debug, Default, serde::Deserialize)]
+            #[derive(Clone, Debug, Default, Hash, serde::Deserialize)]
             #[serde(expecting = "an object")]
             pub(crate) struct $name {
                 $(pub(crate) $field: Option<$kind>,)*
