@@ -5,8 +5,9 @@
 //!
 //! Invariant: the producer is idempotent, waits for all in-sync replicas, and never gives up on a message that it took:
 //! librdkafka's own timeout is off. Otherwise one message could time out and the next be delivered, and when the first
-//! is sent again, consumers would drop it as known. `append` gives up waiting after
-//! [`KafkaOptions::delivery_timeout`]; what it leaves in the queue still arrives before whatever is appended later.
+//! is sent again, consumers would drop it as known. For the same reason a message that brokers refuse for good fails the
+//! producer as a whole, and a new one takes over. `append` gives up waiting after
+//! [`KafkaOptions::delivery_timeout_s`]; what it leaves in the queue still arrives before whatever is appended later.
 //! Invariant: offsets are committed only by [`Consumer::commit`].
 
 mod client;
@@ -15,26 +16,27 @@ mod headers;
 mod topics;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::future::try_join_all;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
 use crate::metrics::appended;
-use client::{Context, failed, failed_now, offline};
+use client::{Context, failed, offline};
 use consumer::KafkaConsumer;
 use topics::Topics;
 
 /// How to reach Kafka, and what to make there.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaOptions {
     /// Addresses of brokers, `host:port`, joined by commas.
@@ -49,6 +51,20 @@ pub struct KafkaOptions {
     pub delivery_timeout_s: u64,
     /// Any property of librdkafka, for TLS and SASL above all; those that the exactly-once way needs are refused.
     pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaOptions {
+    /// Names of properties only: values can be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("client_id", &self.client_id)
+            .field("partitions", &self.partitions)
+            .field("replication", &self.replication)
+            .field("delivery_timeout_s", &self.delivery_timeout_s)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
 }
 
 impl Default for KafkaOptions {
@@ -104,14 +120,16 @@ impl Shared {
     }
 
     /// A producer that has failed for good is replaced; what it held is appended again by those who wait for it.
-    fn replace_if_fatal(&self, used: &FutureProducer<Context>) -> Result<bool, LogError> {
-        let Some((code, reason)) = used.client().fatal_error() else { return Ok(false) };
+    fn replace_if_fatal(&self, used: &FutureProducer<Context>) -> Result<(), LogError> {
+        let Some((code, reason)) = used.client().fatal_error() else { return Ok(()) };
         let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
         if std::ptr::eq(current.client().native_ptr(), used.client().native_ptr()) {
             tracing::warn!(?code, reason, "the Kafka producer has failed; a new one takes over");
             *current = client::producer(&self.options)?;
+            // Those who wait for it hear at once.
+            used.purge(PurgeConfig::default().queue().inflight());
         }
-        Ok(true)
+        Ok(())
     }
 
     fn watcher(&self, group: &Group) -> Result<Arc<BaseConsumer<Context>>, LogError> {
@@ -127,11 +145,7 @@ impl Shared {
     fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let name = topic.to_string();
         let ends = (0..self.topics.partitions(&name)?).map(|number| {
-            let (_, next) = self
-                .topics
-                .client()
-                .fetch_watermarks(&name, number, client::TIMEOUT)
-                .map_err(|error| failed(format!("ask for the end of {topic}/{number}"), error))?;
+            let next = self.topics.end(&name, number)?;
             Ok(Position { partition: Partition { topic: topic.clone(), number }, next })
         });
         ends.collect()
@@ -173,27 +187,32 @@ fn enqueue(
     }
 }
 
-/// Hands all to the producer, as it has room, and waits until each is acknowledged.
+/// Hands all to the producer, as it has room, and waits until each is acknowledged or one is refused.
 async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Message]) -> Result<(), KafkaError> {
     let mut waiting: Vec<DeliveryFuture> = Vec::new();
     for message in messages {
-        let delivery = loop {
-            match enqueue(producer, topic, message)? {
-                Some(delivery) => break delivery,
-                None if waiting.is_empty() => return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
-                None => settle(std::mem::take(&mut waiting)).await?,
+        let mut enqueued = enqueue(producer, topic, message);
+        while !matches!(enqueued, Ok(Some(_))) {
+            let is_empty = waiting.is_empty();
+            // What is on its way makes room, or tells better what is wrong.
+            settle(std::mem::take(&mut waiting)).await?;
+            match enqueued {
+                Err(error) => return Err(error),
+                Ok(None) if is_empty => return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
+                Ok(_) => enqueued = enqueue(producer, topic, message),
             }
-        };
-        waiting.push(delivery);
+        }
+        waiting.extend(enqueued?);
     }
     settle(waiting).await
 }
 
 async fn settle(waiting: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
-    for outcome in join_all(waiting).await {
-        outcome.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
-    }
-    Ok(())
+    let each = waiting.into_iter().map(async |delivery| match delivery.await {
+        Ok(outcome) => outcome.map(drop).map_err(|(error, _)| error),
+        Err(_) => Err(KafkaError::Canceled),
+    });
+    try_join_all(each).await.map(drop)
 }
 
 #[async_trait]
@@ -213,8 +232,10 @@ impl EventLog for KafkaLog {
                 appended("kafka", topic.table.name(), &messages);
                 Ok(())
             }
-            Ok(Err(error)) if self.shared.replace_if_fatal(&producer)? => Err(failed_now(operation(), error)),
-            Ok(Err(error)) => Err(failed(operation(), error)),
+            Ok(Err(error)) => {
+                self.shared.replace_if_fatal(&producer)?;
+                Err(failed(operation(), error))
+            }
             Err(_) => Err(offline(operation(), patience)),
         }
     }

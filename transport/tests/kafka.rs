@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kerntrail_testbed::{Kafka, require};
-use kerntrail_transport::{BatchFilter, EventLog, KafkaLog, KafkaOptions, LogError, Position, append_patiently};
+use kerntrail_transport::{BatchFilter, EventLog, KafkaLog, KafkaOptions, LogError, Position, Topic, append_patiently};
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -16,7 +17,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tempfile::TempDir;
 
 use crate::contract::Bed;
-use crate::support::{message, messages, read, read_until, subscribe, topic};
+use crate::support::{message, messages, read, read_until, sized, subscribe, topic};
 
 /// The broker of all tests that leave it running; its process ends with that of the tests.
 fn broker() -> Option<&'static str> {
@@ -120,6 +121,9 @@ async fn properties_that_break_the_promises_are_refused() {
         assert!(matches!(error, LogError::Failed { retriable: false, .. }), "{error:?}");
     }
     assert!(with("linger.ms", "20").is_none());
+    let properties = BTreeMap::from([("sasl.password".to_owned(), "hush".to_owned())]);
+    let shown = format!("{:?}", KafkaOptions { properties, ..KafkaOptions::default() });
+    assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
 }
 
 /// The broker is stopped and started while messages flow, by an orderly end and by a kill.
@@ -168,36 +172,59 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
     consumer.commit(&[Position { partition: last.partition.clone(), next: last.offset + 1 }]).await.unwrap();
 }
 
-/// Brokers refuse one message for good. Were a later one accepted before it is sent again, consumers would drop it.
+/// Batch numbers that a consumer takes, up to `last`.
+async fn taken(log: &KafkaLog, topic: &Topic, last: i64) -> Vec<i64> {
+    let mut consumer = subscribe(log, "g", topic).await;
+    let seen = read_until(&mut *consumer, |seen| seen.batches().contains(&last)).await;
+    let mut filter = BatchFilter::default();
+    let taken = seen.messages.iter().filter(|delivered| filter.take(&delivered.message.headers));
+    taken.map(|delivered| delivered.message.headers.batch).collect()
+}
+
+/// One message a request, so that a refusal hits one of several.
+fn one_by_one(bootstrap: &str) -> KafkaOptions {
+    let mut options = options(bootstrap);
+    options.properties.insert("batch.num.messages".to_owned(), "1".to_owned());
+    options
+}
+
+/// Were a message accepted behind one that was refused, consumers would drop the other when it is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_overtakes_one_that_was_refused() {
-    // librdkafka's own broker, which can be told to refuse.
+    let Some(bed) = KafkaBed::new() else { return };
+    let topic = bed.topic();
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", bed.bootstrap).create().unwrap();
+    let name = topic.to_string();
+    let small = NewTopic::new(&name, 4, TopicReplication::Fixed(1)).set("max.message.bytes", "2000");
+    admin.create_topics([&small], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let log = KafkaLog::new(one_by_one(bed.bootstrap)).unwrap();
+    for first in [0, 5, 10] {
+        let mut some = messages("n", first..first + 5);
+        some[2] = sized("n", first + 2, 5_000);
+        let error = log.append(&topic, some).await.unwrap_err();
+        assert!(matches!(error, LogError::Failed { retriable: false, .. }), "{error:?}");
+        append_patiently(&log, &topic, messages("n", first..first + 5)).await.unwrap();
+    }
+    assert_eq!(taken(&log, &topic, 14).await, (0..15).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_has_failed_is_replaced() {
+    // librdkafka's own broker can be told to refuse. It checks no sequence numbers as Kafka does, hence one request at
+    // a time.
     let broker = MockCluster::new(1).unwrap();
     let topic = topic("refused");
     broker.create_topic(&topic.to_string(), 4, 1).unwrap();
-    // One message a request, so that a refusal hits one of several under way.
-    let mut options = options(&broker.bootstrap_servers());
-    options.properties.insert("batch.num.messages".to_owned(), "1".to_owned());
+    let mut options = one_by_one(&broker.bootstrap_servers());
+    options.properties.insert("max.in.flight.requests.per.connection".to_owned(), "1".to_owned());
     let log = KafkaLog::new(options).unwrap();
-    log.append(&topic, messages("n", 0..3)).await.unwrap();
-    for first in [3, 6, 9] {
-        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        broker.request_errors(RDKafkaApiKey::Produce, &[refusal]);
-        let one_by_one = async |batch| log.append(&topic, messages("n", batch..batch + 1)).await;
-        let outcomes = futures::future::join_all((first..first + 3).map(one_by_one)).await;
-        let failed = outcomes.iter().position(Result::is_err).expect("nothing was refused") as i64;
-        append_patiently(&log, &topic, messages("n", first + failed..first + 3)).await.unwrap();
+    for first in [0, 5, 10] {
+        broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+        let error = log.append(&topic, messages("n", first..first + 5)).await.unwrap_err();
+        assert!(matches!(error, LogError::Failed { retriable: false, .. }), "{error:?}");
+        append_patiently(&log, &topic, messages("n", first..first + 5)).await.unwrap();
     }
-    let mut consumer = subscribe(&log, "g", &topic).await;
-    let seen = read_until(&mut *consumer, |seen| seen.batches().contains(&11)).await;
-    let mut filter = BatchFilter::default();
-    let taken: Vec<i64> = seen
-        .messages
-        .iter()
-        .filter(|delivered| filter.take(&delivered.message.headers))
-        .map(|delivered| delivered.message.headers.batch)
-        .collect();
-    assert_eq!(taken, (0..12).collect::<Vec<_>>());
+    assert_eq!(taken(&log, &topic, 14).await, (0..15).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -160,11 +160,6 @@ pub(super) fn failed(operation: impl Into<String>, error: KafkaError) -> LogErro
     LogError::Failed { operation: operation.into(), source: Box::new(error), retriable }
 }
 
-/// An error after which the operation can be tried at once.
-pub(super) fn failed_now(operation: impl Into<String>, error: KafkaError) -> LogError {
-    LogError::Failed { operation: operation.into(), source: Box::new(error), retriable: true }
-}
-
 pub(super) fn failed_for_good(
     operation: impl Into<String>,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -178,7 +173,7 @@ pub(super) fn offline(operation: impl Into<String>, waited: Duration) -> LogErro
     LogError::Failed { operation: operation.into(), source, retriable: true }
 }
 
-/// What does not pass by waiting: the request itself is wrong, or not allowed.
+/// Whether waiting may help: not where the request itself is wrong, or not allowed.
 fn is_retriable(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     let code = match error {

@@ -31,9 +31,17 @@ impl Topics {
         })
     }
 
-    /// A client for questions about topics.
-    pub(super) fn client(&self) -> &BaseConsumer<Context> {
-        &self.client
+    /// Offset that the next message of a partition will get. Blocks, and waits while its leadership moves.
+    pub(super) fn end(&self, name: &str, number: i32) -> Result<i64, LogError> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match self.client.fetch_watermarks(name, number, TIMEOUT) {
+                Ok((_, end)) => return Ok(end),
+                // Asking again for the leader also keeps this from spinning.
+                Err(error) if has_moved(&error) && Instant::now() < deadline => drop(self.count(name)?),
+                Err(error) => return Err(failed(format!("ask for the end of {name}/{number}"), error)),
+            }
+        }
     }
 
     pub(super) fn is_known(&self, name: &str) -> bool {
@@ -101,4 +109,11 @@ impl Topics {
             }
         }
     }
+}
+
+fn has_moved(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
 }
