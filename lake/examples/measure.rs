@@ -116,13 +116,19 @@ async fn main() -> Outcome<()> {
         println!("append of {count:>6} rows: {middle:>10.1?} ({worst:.1?} at worst), {rate:>9.0} rows/s");
     }
     let rows: i64 = 200 + 200 * 100 + 40 * 10_000 + 10 * LARGE;
-    let bytes = |table: &LakeTable| table.files().iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum::<u64>();
+    let bytes = |table: &LakeTable| {
+        table.files().iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum::<u64>()
+    };
     println!("{} files, {:.1} bytes/row", table.files().len(), bytes(&table) as f64 / rows as f64);
     let started = Instant::now();
     let everything = CompactOptions { small_files: 1, tier_files: 1, most_inputs: 64, ..CompactOptions::default() };
     while table.files().len() > 1 && table.compact(&everything).await?.merges > 0 {}
     let took = started.elapsed();
-    println!("compaction: {took:.1?}, {} files, {:.1} bytes/row", table.files().len(), bytes(&table) as f64 / rows as f64);
+    println!(
+        "compaction: {took:.1?}, {} files, {:.1} bytes/row",
+        table.files().len(),
+        bytes(&table) as f64 / rows as f64
+    );
     let started = Instant::now();
     let made = table.checkpoint().await?;
     println!("checkpoint ({made}) at version {}: {:.1?}", table.version(), started.elapsed());

@@ -73,8 +73,7 @@ impl Change<'_> {
             read_version: u64::try_from(table.version()).ok(),
             is_blind_append: Some(blind),
             engine_info: Some(concat!("kerntrail/", env!("CARGO_PKG_VERSION")).to_owned()),
-            operation_parameters: blind
-                .then(|| [("mode".to_owned(), Value::from("Append"))].into_iter().collect()),
+            operation_parameters: blind.then(|| [("mode".to_owned(), Value::from("Append"))].into_iter().collect()),
             ..CommitInfo::default()
         })
     }

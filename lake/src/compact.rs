@@ -33,9 +33,9 @@ use crate::file::{self, DataFile, PARTITION};
 use crate::metrics::COMPACTED_FILES_TOTAL;
 use crate::provider::FilesProvider;
 use crate::sort::{ORDER, SORT};
+use crate::stats;
 use crate::table::LakeTable;
 use crate::writer::{self, Kind, file_schema};
-use crate::stats;
 
 /// Rows of a batch while merging; small, since there is one of each input.
 const BATCH_ROWS: usize = 1024;
@@ -237,7 +237,8 @@ impl Merge {
         let state = session.state();
         let columns = self.provider.schema();
         let kept = (0..columns.fields().len()).filter(|&index| columns.field(index).name() != PARTITION).collect();
-        let groups: Vec<Vec<PartitionedFile>> = self.provider.partitioned()?.into_iter().map(|file| vec![file]).collect();
+        let groups: Vec<Vec<PartitionedFile>> =
+            self.provider.partitioned()?.into_iter().map(|file| vec![file]).collect();
         let order = ordering(&file_schema(self.table));
         let scan = self.provider.scan_groups(&state, groups, Some(&kept), None, order.clone())?;
         let plan: Arc<dyn ExecutionPlan> = match order {

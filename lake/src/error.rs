@@ -38,7 +38,9 @@ pub enum LakeError {
         reason: String,
     },
     /// The files added after the cursor are gone. Reading on is possible from `oldest`, with a gap.
-    #[error("what {table} took after version {cursor} is no longer known one commit at a time; it is from version {oldest} on")]
+    #[error(
+        "what {table} took after version {cursor} is no longer known one commit at a time; it is from version {oldest} on"
+    )]
     CursorTooOld {
         /// The table.
         table: Table,

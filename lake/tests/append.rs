@@ -15,7 +15,8 @@ async fn rows_and_progress_are_read_back_by_another_process() {
     assert_eq!(table.version(), 0);
     let mut progress = taken(0..7);
     progress.batches = [("stream".to_owned(), 3), ("other".to_owned(), 9)].into();
-    let version = table.append(vec![processes(0, 10, NOON), processes(10, 5, NOON)], &[progress.clone()]).await.unwrap();
+    let version =
+        table.append(vec![processes(0, 10, NOON), processes(10, 5, NOON)], &[progress.clone()]).await.unwrap();
     assert_eq!((version, table.version()), (1, 1));
 
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
@@ -45,7 +46,10 @@ async fn progress_alone_is_a_commit_and_nothing_is_none() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     assert_eq!(table.append(vec![], &[]).await.unwrap(), 0);
-    assert_eq!(table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(0..5)]).await.unwrap(), 1);
+    assert_eq!(
+        table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(0..5)]).await.unwrap(),
+        1
+    );
     assert_eq!(table.progress("topic/0").next_offset, 5);
     assert!(table.files().is_empty());
 }
@@ -80,7 +84,12 @@ async fn writers_of_different_partitions_do_not_conflict() {
         tokio::spawn(async move {
             let mut table = lake.table(Table::ProcessEvents).await.unwrap();
             for turn in 0..10 {
-                let progress = Progress { partition: format!("topic/{writer}"), from_offset: turn, next_offset: turn + 1, ..Progress::default() };
+                let progress = Progress {
+                    partition: format!("topic/{writer}"),
+                    from_offset: turn,
+                    next_offset: turn + 1,
+                    ..Progress::default()
+                };
                 table.append(vec![processes(writer * 100 + turn, 1, NOON)], &[progress]).await.unwrap();
             }
         })
@@ -137,9 +146,10 @@ async fn rows_around_midnight_and_of_no_known_day_are_partitioned() {
     days.sort();
     assert_eq!(days, ["date=2025-10-20", "date=2026-11-24", "date=2026-11-25"]);
     let counts = lines(table.provider(), "select date, count(*) as n from t group by date").await;
-    assert_eq!(counts, [
-        r#"{"date":"2025-10-20","n":1}"#, r#"{"date":"2026-11-24","n":5}"#, r#"{"date":"2026-11-25","n":5}"#,
-    ]);
+    assert_eq!(
+        counts,
+        [r#"{"date":"2025-10-20","n":1}"#, r#"{"date":"2026-11-24","n":5}"#, r#"{"date":"2026-11-25","n":5}"#,]
+    );
 
     let mut losses = temp.lake.table(Table::EventLoss).await.unwrap();
     losses.append(vec![loss_without_time()], &[]).await.unwrap();

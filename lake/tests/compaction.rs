@@ -131,7 +131,8 @@ async fn output_is_cut_at_the_target_and_an_unsorted_table_is_merged_too() {
     for seq in 0..9 {
         table.append(vec![processes(seq * 10_000, 10_000, NOON)], &[]).await.unwrap();
     }
-    let options = CompactOptions { tier_files: 0, small_files: 0, target_bytes: 1_000_000, ..CompactOptions::default() };
+    let options =
+        CompactOptions { tier_files: 0, small_files: 0, target_bytes: 1_000_000, ..CompactOptions::default() };
     let report = table.compact(&options).await.unwrap();
     assert!(report.added > 1, "{report:?}");
     assert_eq!(seqs(table.provider()).await.len(), 90_000);

@@ -58,10 +58,10 @@ async fn columns_come_in_any_order_and_counts_open_no_file() {
     let temp = TempLake::new();
     let table = ten_files(&temp).await;
     let sql = "select seq, date, args[3] as arg, node from t where seq between 99 and 100";
-    assert_eq!(lines(table.provider(), sql).await, [
-        r#"{"seq":100,"date":"2026-11-24","arg":"echo 100"}"#,
-        r#"{"seq":99,"date":"2026-11-24","arg":"echo 98"}"#,
-    ]);
+    assert_eq!(
+        lines(table.provider(), sql).await,
+        [r#"{"seq":100,"date":"2026-11-24","arg":"echo 100"}"#, r#"{"seq":99,"date":"2026-11-24","arg":"echo 98"}"#,]
+    );
     assert_eq!(files_in_plan(&table, "select count(*) from t").await, 0);
     assert_eq!(lines(table.provider(), "select count(*) as n from t").await, [r#"{"n":1000}"#]);
     assert_eq!(lines(table.provider(), "select max(date) as d from t").await, [r#"{"d":"2026-11-25"}"#]);

@@ -44,7 +44,9 @@ impl TempLake {
     pub fn parquet_files(&self, table: Table) -> Vec<PathBuf> {
         let mut found = Vec::new();
         collect(&self.table_folder(table), &mut found);
-        found.retain(|path| path.extension().is_some_and(|e| e == "parquet") && !path.to_string_lossy().contains("_delta_log"));
+        found.retain(|path| {
+            path.extension().is_some_and(|e| e == "parquet") && !path.to_string_lossy().contains("_delta_log")
+        });
         found
     }
 }

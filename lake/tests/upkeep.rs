@@ -24,7 +24,8 @@ async fn vacuum_takes_what_nobody_needs_and_nothing_else() {
     let folder = temp.table_folder(Table::ProcessEvents).join("date=2026-11-24");
     std::fs::write(folder.join("part-orphan.zstd.parquet"), "killed before its commit").unwrap();
     std::fs::write(folder.join("part-half.zstd.parquet#1"), "killed in the middle").unwrap();
-    std::fs::write(temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000009.json#1"), "x").unwrap();
+    std::fs::write(temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000009.json#1"), "x")
+        .unwrap();
 
     let report = table.vacuum(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(report, Default::default(), "all of it is too young");
@@ -133,7 +134,8 @@ async fn a_table_of_other_types_or_a_newer_protocol_is_refused() {
 
     let temp = TempLake::new();
     temp.lake.table(Table::ProcessEvents).await.unwrap();
-    let newer = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [], "writerFeatures": []}});
+    let newer =
+        json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [], "writerFeatures": []}});
     let commit = temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000001.json");
     std::fs::write(commit, newer.to_string()).unwrap();
     let error = temp.again().table(Table::ProcessEvents).await.map(|_| ()).unwrap_err();

@@ -22,7 +22,9 @@ pub enum PipelineError {
     },
     /// The log ends before what the lake has already taken of it: the log was replaced. Reading it would lose rows
     /// silently; give the pipeline the log that it read before, or a new lake.
-    #[error("{partition} ends at {end}, but the lake has taken it up to {taken}: it is not the log that was read before")]
+    #[error(
+        "{partition} ends at {end}, but the lake has taken it up to {taken}: it is not the log that was read before"
+    )]
     LogReplaced {
         /// The partition.
         partition: Partition,

@@ -95,7 +95,8 @@ impl Flight {
     async fn commit(self, lake: &Lake, ending: &CancellationToken) -> Result<(), LakeError> {
         let now = now_micros();
         let stamped = self.rows.into_iter().map(|rows| stamp(self.table, rows, now));
-        let refused = |cause: arrow::error::ArrowError| LakeError::Refused { table: self.table, reason: cause.to_string() };
+        let refused =
+            |cause: arrow::error::ArrowError| LakeError::Refused { table: self.table, reason: cause.to_string() };
         let rows = stamped.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let (mut delay, mut attempts) = (FIRST_DELAY, 0);
         loop {

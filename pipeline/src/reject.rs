@@ -142,10 +142,8 @@ impl Rejects {
         if counted.is_empty() {
             return Ok(());
         }
-        let failed = |cause: arrow::error::ArrowError| LakeError::Refused {
-            table: Table::EventLoss,
-            reason: cause.to_string(),
-        };
+        let failed =
+            |cause: arrow::error::ArrowError| LakeError::Refused { table: Table::EventLoss, reason: cause.to_string() };
         let rows = builder.finish().and_then(|batch| batch.flatten()).map_err(failed)?;
         let rows = stamp(Table::EventLoss, rows, now).map_err(failed)?;
         table.append(vec![rows], &progress).await?;

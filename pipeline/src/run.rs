@@ -251,9 +251,7 @@ impl Run<'_> {
                 let positions = self.intake.committed(table);
                 metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(landed.rows as u64);
                 self.pipeline.committed();
-                if let Err(error) = self.consumer.commit(&positions).await {
-                    warn!(%table, error = chain(&error), "cannot store the group's offsets; the lake has them");
-                }
+                self.tell_group(&positions).await;
                 Ok(())
             }
             Err(conflict @ LakeError::Conflict { .. }) => {
@@ -267,8 +265,16 @@ impl Run<'_> {
         }
     }
 
+    /// Stores what the lake has as the group's offsets; an embedded log removes what every group has passed.
+    async fn tell_group(&mut self, positions: &[Position]) {
+        if let Err(error) = self.consumer.commit(positions).await {
+            warn!(error = chain(&error), "cannot store the group's offsets; the lake has them");
+        }
+    }
+
     /// Reads `partitions` on from what the lake has.
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), PipelineError> {
+        let mut taken = Vec::new();
         for partition in partitions {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
             let recorded = recorded(self.pipeline, &partition, self.cancel).await?;
@@ -277,6 +283,11 @@ impl Run<'_> {
             while let Err(error) = self.consumer.seek(&position).await {
                 wait_out(error, &mut delay, self.cancel).await?;
             }
+            taken.extend((position.next > 0).then_some(position));
+        }
+        // An earlier life may have been cut off before it could.
+        if !taken.is_empty() {
+            self.tell_group(&taken).await;
         }
         Ok(())
     }

@@ -55,7 +55,10 @@ async fn the_rest_goes_on_and_the_loss_is_a_row() {
     }
 
     let about = description(folder.path(), "kerntrail.acme.process_events-0-1.json");
-    assert_eq!((&about["offset"], &about["headers"]["batch"], &about["headers"]["rows"]), (&1.into(), &1.into(), &10.into()));
+    assert_eq!(
+        (&about["offset"], &about["headers"]["batch"], &about["headers"]["rows"]),
+        (&1.into(), &1.into(), &10.into())
+    );
     let payload = folder.path().join("rejected/kerntrail.acme.process_events-0-1.bin");
     assert_eq!(std::fs::read(payload).unwrap(), b"no rows of any table");
     assert_eq!(description(folder.path(), "kerntrail.acme.process_events-0-3.json")["reason"], "no headers");

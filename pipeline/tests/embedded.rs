@@ -25,7 +25,8 @@ async fn open(folder: &Path) -> (Arc<EmbeddedLog>, Arc<Lake>, Arc<Pipeline>) {
 async fn send(log: &EmbeddedLog, batch: i64) {
     for node in 0..2 {
         for batch in [batch - 1, batch].into_iter().filter(|batch| *batch >= 0) {
-            let mut message = message(Table::ProcessEvents, &format!("s{node}"), batch, node * 100_000 + batch * 10, 10);
+            let mut message =
+                message(Table::ProcessEvents, &format!("s{node}"), batch, node * 100_000 + batch * 10, 10);
             message.headers.node = format!("node {node}");
             log.append(&topic(Table::ProcessEvents), vec![message]).await.unwrap();
         }

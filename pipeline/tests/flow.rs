@@ -21,7 +21,10 @@ async fn rows_of_all_tables_arrive_with_their_progress() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     for batch in 0..20 {
-        log.push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "s", batch, batch * 10, 10)));
+        log.push(
+            &place(Table::ProcessEvents, 0),
+            Entry::Message(message(Table::ProcessEvents, "s", batch, batch * 10, 10)),
+        );
         log.push(&place(Table::EventLoss, 0), Entry::Message(message(Table::EventLoss, "s", batch, batch, 1)));
     }
     let pipeline = pipeline(&log, &lake, config(folder.path()));
@@ -82,18 +85,28 @@ async fn rows_are_committed_at_the_bounds_of_rows_and_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let (log, lake) = (MemoryLog::new(1), lake(&folder));
         for batch in 0..200 {
-            log.push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "s", batch, batch * 10, 10)));
+            log.push(
+                &place(Table::ProcessEvents, 0),
+                Entry::Message(message(Table::ProcessEvents, "s", batch, batch * 10, 10)),
+            );
         }
         let defaults = config(folder.path());
-        let pipeline = pipeline(&log, &lake, PipelineConfig {
-            flush_interval: Duration::from_secs(3600),
-            tenant: defaults.tenant,
-            rejected_dir: defaults.rejected_dir,
-            ..bounded
-        });
+        let pipeline = pipeline(
+            &log,
+            &lake,
+            PipelineConfig {
+                flush_interval: Duration::from_secs(3600),
+                tenant: defaults.tenant,
+                rejected_dir: defaults.rejected_dir,
+                ..bounded
+            },
+        );
         let most = until("most rows are there", || async { seqs(&lake, Table::ProcessEvents).await.len() >= 1000 });
         running(&pipeline, most).await.1.unwrap();
-        assert_eq!(seqs(&lake, Table::ProcessEvents).await, (0..2000).collect::<Vec<_>>());
+        // A cancel commits what is held; what was not polled yet stays in the log.
+        let found = seqs(&lake, Table::ProcessEvents).await;
+        assert!(found.len() >= 1000);
+        assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>());
     }
 }
 
@@ -174,7 +187,10 @@ async fn upkeep_keeps_files_few_while_rows_come() {
     let pipeline = pipeline(&log, &lake, busy);
     let work = async {
         for batch in 0..150 {
-            log.push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "s", batch, batch, 1)));
+            log.push(
+                &place(Table::ProcessEvents, 0),
+                Entry::Message(message(Table::ProcessEvents, "s", batch, batch, 1)),
+            );
             pipeline.drain().await.unwrap();
         }
         until("files are merged", || async {

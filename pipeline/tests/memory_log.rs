@@ -198,7 +198,11 @@ impl MemoryConsumer {
             while let Some(entry) = entries.get(*next as usize).filter(|_| messages.len() < most) {
                 match entry {
                     Entry::Message(message) => {
-                        messages.push(Delivered { partition: partition.clone(), offset: *next, message: message.clone() });
+                        messages.push(Delivered {
+                            partition: partition.clone(),
+                            offset: *next,
+                            message: message.clone(),
+                        });
                         *next += 1;
                     }
                     Entry::Damaged if messages.is_empty() => {

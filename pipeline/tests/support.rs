@@ -116,7 +116,10 @@ pub async fn numbers(lake: &Lake, table: Table, column: &str) -> Vec<i64> {
     session.register_table("t", table.provider()).unwrap();
     let sql = format!("select {column} as n from t order by n");
     let batches = session.sql(&sql).await.unwrap().collect().await.unwrap();
-    batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default)).collect()
+    batches
+        .iter()
+        .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default))
+        .collect()
 }
 
 pub async fn seqs(lake: &Lake, table: Table) -> Vec<i64> {
@@ -132,4 +135,3 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut state: impl FnMut()
     });
     waited.await.unwrap_or_else(|_| panic!("not so after 30 s: {what}"));
 }
-

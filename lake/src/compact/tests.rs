@@ -29,15 +29,27 @@ fn what_is_merged() {
         ("nothing", vec![], noon, vec![]),
         ("few small files", files(DAY_NUMBER, noon, small[..3].to_vec()), noon, vec![]),
         ("too many small files", files(DAY_NUMBER, noon, small), noon, vec![vec![1, 2, 3, 4]]),
-        ("a middling file is left alone", files(DAY_NUMBER, noon, [small.to_vec(), vec![1024 * KIB]].concat()), noon,
-         vec![vec![1, 2, 3, 4]]),
+        (
+            "a middling file is left alone",
+            files(DAY_NUMBER, noon, [small.to_vec(), vec![1024 * KIB]].concat()),
+            noon,
+            vec![vec![1, 2, 3, 4]],
+        ),
         ("too many middling files", files(DAY_NUMBER, noon, middling), noon, vec![vec![1024, 2048, 3000]]),
         ("large files are left alone", files(DAY_NUMBER, noon, vec![64 * 1024 * KIB; 9]), noon, vec![]),
-        ("no more than a merge may open", files(DAY_NUMBER, noon, (1..=11).map(|size| size * KIB)), noon,
-         vec![vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]]),
+        (
+            "no more than a merge may open",
+            files(DAY_NUMBER, noon, (1..=11).map(|size| size * KIB)),
+            noon,
+            vec![vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]],
+        ),
         ("a closed day", files(DAY_NUMBER, noon, [1 * KIB, 1024 * KIB]), next_day + 11 * MINUTE, vec![vec![1, 1024]]),
-        ("a day that is over but not quiet", files(DAY_NUMBER, next_day + 5 * MINUTE, small[..2].to_vec()),
-         next_day + 11 * MINUTE, vec![]),
+        (
+            "a day that is over but not quiet",
+            files(DAY_NUMBER, next_day + 5 * MINUTE, small[..2].to_vec()),
+            next_day + 11 * MINUTE,
+            vec![],
+        ),
     ];
     for (name, files, now, expected) in cases {
         assert_eq!(sizes(&plan(&files, now, &options)), expected, "{name}");

@@ -196,10 +196,20 @@ fn what_is_judged_and_counted() {
     let mut intake = Intake::default();
     let place = partition(0);
     assert_eq!(intake.judge(&place, 0, "s", 0), Verdict::Stray, "not assigned");
-    let recorded = Progress { partition: place.to_string(), from_offset: 5, next_offset: 5, batches: [("s".to_owned(), 3)].into() };
+    let recorded = Progress {
+        partition: place.to_string(),
+        from_offset: 5,
+        next_offset: 5,
+        batches: [("s".to_owned(), 3)].into(),
+    };
     assert_eq!(intake.assign(place.clone(), recorded).next, 5);
     assert!(!intake.has_news(TABLE));
-    let cases = [(4, "s", 9, Verdict::Stray), (5, "s", 3, Verdict::Known), (5, "s", 4, Verdict::Take), (5, "t", 0, Verdict::Take)];
+    let cases = [
+        (4, "s", 9, Verdict::Stray),
+        (5, "s", 3, Verdict::Known),
+        (5, "s", 4, Verdict::Take),
+        (5, "t", 0, Verdict::Take),
+    ];
     for (offset, stream, batch, expected) in cases {
         assert_eq!(intake.judge(&place, offset, stream, batch), expected, "{offset} {stream} {batch}");
     }
