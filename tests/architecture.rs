@@ -1,8 +1,10 @@
 //! Dependencies point one way: a crate knows only what is left of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use serde_json::Value;
 
 /// What each crate may know of the workspace, as `docs/design.md` draws it.
 const MAY_KNOW: &[(&str, &[&str])] = &[
@@ -35,17 +37,19 @@ fn short(package: &str) -> &str {
     package.strip_prefix("kerntrail").map_or(package, |name| name.trim_start_matches('-'))
 }
 
+/// What each package of the workspace is built with; what only its tests use does not count.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .no_deps()
-        .exec()
-        .expect("cargo metadata");
-    let normal = |package: &cargo_metadata::Package| {
-        let kinds = [DependencyKind::Normal, DependencyKind::Build];
-        package.dependencies.iter().filter(|one| kinds.contains(&one.kind)).map(|one| one.name.clone()).collect()
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(root);
+    let metadata: Value = serde_json::from_slice(&cargo.output().expect("cargo metadata").stdout).expect("JSON");
+    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    let built_with = |package: &Value| {
+        let all = package["dependencies"].as_array().expect("a list").iter();
+        all.filter(|one| one["kind"] != "dev").map(name).collect()
     };
-    metadata.packages.iter().map(|package| (short(&package.name).to_owned(), normal(package))).collect()
+    let packages = metadata["packages"].as_array().expect("a list").iter();
+    packages.map(|package| (short(&name(package)).to_owned(), built_with(package))).collect()
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn a_concern_has_one_home() {
 
 #[test]
 fn one_version_of_each_dependency_is_written_down_once() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in MAY_KNOW {
         let folder = if *name == "testbed" { "tests/testbed" } else { name };
         let manifest = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).expect(folder);

@@ -5,6 +5,7 @@
 mod architecture;
 mod deploy;
 mod elastic;
+mod escape;
 mod http;
 mod kafka;
 mod kill;

@@ -36,7 +36,7 @@ pub struct Bundle {
     pub image: Option<String>,
     /// Digest of the image.
     pub image_digest: Option<String>,
-    /// Whether it has every capability.
+    /// Whether it runs privileged.
     pub privileged: Option<bool>,
     /// Uid of its pod.
     pub pod_uid: Option<String>,
@@ -103,6 +103,16 @@ struct OciConfig {
     #[serde(default)]
     annotations: HashMap<String, String>,
     process: Option<OciProcess>,
+    linux: Option<OciLinux>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OciLinux {
+    #[serde(default)]
+    masked_paths: Vec<String>,
+    #[serde(default)]
+    readonly_paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -140,7 +150,7 @@ pub fn parse(text: &[u8]) -> Result<Bundle, serde_json::Error> {
             "org.opencontainers.image.ref.name",
         ]),
         image_digest: reference.as_deref().and_then(digest_of),
-        privileged: config.process.map(|process| process.capabilities.is_some_and(|held| has_every(&held.bounding))),
+        privileged: config.process.map(|process| is_privileged(process.capabilities, config.linux)),
         pod_uid: notes.first(&["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"]),
         pod_name: notes.first(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
         namespace: notes.first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
@@ -207,6 +217,13 @@ const EVERY: &[&str] = &[
     "AUDIT_READ",
 ];
 
+/// Every capability; or, where the runtime lacks some itself, SYS_ADMIN with nothing of /proc and /sys held back.
+fn is_privileged(capabilities: Option<OciCapabilities>, linux: Option<OciLinux>) -> bool {
+    let Some(held) = capabilities.map(|held| held.bounding) else { return false };
+    let unmasked = linux.is_some_and(|linux| linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());
+    has_every(&held) || (unmasked && held.iter().any(|name| name == "CAP_SYS_ADMIN"))
+}
+
 fn has_every(held: &[String]) -> bool {
     let held: Vec<&str> = held.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name)).collect();
     EVERY.iter().all(|name| held.contains(name))
@@ -221,8 +238,15 @@ mod tests {
         serde_json::to_vec(&serde_json::json!({"process": {"capabilities": {"bounding": bounding}}})).unwrap()
     }
 
+    fn unmasked(names: &[&str], masked: &[&str]) -> Vec<u8> {
+        let config = serde_json::json!({
+            "process": {"capabilities": {"bounding": names}}, "linux": {"maskedPaths": masked},
+        });
+        serde_json::to_vec(&config).unwrap()
+    }
+
     #[test]
-    fn privileged_means_every_capability() {
+    fn privileged_means_every_capability_or_nothing_masked() {
         let all = || EVERY.iter().map(|name| format!("CAP_{name}"));
         let later = ["CAP_PERFMON".to_owned(), "CAP_BPF".to_owned(), "CAP_CHECKPOINT_RESTORE".to_owned()];
         let cases = [
@@ -232,6 +256,9 @@ mod tests {
             ("none", with_capabilities(std::iter::empty()), Some(false)),
             ("not given", br#"{"process": {}}"#.to_vec(), Some(false)),
             ("no process", b"{}".to_vec(), None),
+            ("unmasked", unmasked(&["CAP_SYS_ADMIN", "CAP_CHOWN"], &[]), Some(true)),
+            ("unmasked without SYS_ADMIN", unmasked(&["CAP_CHOWN"], &[]), Some(false)),
+            ("masked", unmasked(&["CAP_SYS_ADMIN"], &["/proc/kcore"]), Some(false)),
         ];
         for (name, text, expected) in cases {
             assert_eq!(parse(&text).unwrap().privileged, expected, "{name}");

@@ -67,7 +67,7 @@ columns! {
         container_name: String = "name of that container in its pod",
         image: String = "image reference of that container",
         image_digest: String = "digest of that image",
-        container_privileged: bool = "whether that container has every capability",
+        container_privileged: bool = "whether that container is privileged: every capability, or SYS_ADMIN with nothing of /proc masked",
         pod_uid: PodUid = "pod of that container",
         pod_name: String = "name of that pod",
         namespace: String = "Kubernetes namespace of that pod",

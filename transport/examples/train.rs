@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for table in Table::ALL {
             for _ in 0..share(*table) {
                 for size in SIZES {
-                    samples.push(codec::lay_out(&node.batch(*table, size))?);
+                    samples.push(codec::lay_out(&node.batch(*table, size)?)?);
                 }
             }
         }

@@ -40,7 +40,7 @@ fn main() -> Outcome<()> {
 
 fn measure(table: Table, rows: usize, ipc: &IpcPeer) -> Outcome<()> {
     let mut node = Node::new(9_000 + rows as u64, Vocabulary::Unseen);
-    let batches: Vec<TableBatch> = (0..repeats(rows)).map(|_| node.batch(table, rows)).collect();
+    let batches: Vec<TableBatch> = (0..repeats(rows)).map(|_| node.batch(table, rows)).collect::<Result<_, _>>()?;
     let total = (rows * batches.len()) as f64;
     let plain: usize =
         batches.iter().map(|batch| codec::lay_out(batch).map(|plain| plain.len())).sum::<Result<_, _>>()?;
@@ -78,7 +78,7 @@ impl IpcPeer {
             let mut node = Node::new(seed, Vocabulary::Training);
             for table in Table::ALL {
                 for size in [1, 1, 2, 4, 12, 40] {
-                    samples.push(ipc_bytes(&node.batch(*table, size))?);
+                    samples.push(ipc_bytes(&node.batch(*table, size)?)?);
                 }
             }
         }

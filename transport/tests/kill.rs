@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use kerntrail_transport::{EmbeddedOptions, EventLog};
+use kerntrail_transport::embedded::OpenError;
+use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::support::{messages, open, read, sized, subscribe, topic};
+use crate::support::{message, messages, open, read, sized, subscribe, topic};
 
 const FOLDER: &str = "KERNTRAIL_TEST_FOLDER";
 
@@ -113,4 +114,41 @@ async fn a_cut_journal_gives_what_lies_before_the_cut() {
         let seen = read(&mut *consumer, whole as usize * 2 + 1).await;
         assert_eq!(seen.batches(), (0..whole * 2 + 1).collect::<Vec<_>>(), "cut at {cut}");
     }
+}
+
+/// A byte that the disk changed: the store says so, or gives what lies before; it never gives anything else.
+#[tokio::test]
+async fn a_damaged_journal_gives_nothing_that_was_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    for batch in 0..8 {
+        log.append(&topic("t"), messages("n", batch..batch + 1)).await.unwrap();
+    }
+    let written = std::fs::read(journal(folder.path())).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    let mut random = StdRng::seed_from_u64(4);
+    let mut refused = 0;
+    for _ in 0..30 {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(folder.path(), damaged.path());
+        let path = journal(damaged.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let place = random.random_range(0..written);
+        bytes[place] ^= 1 << random.random_range(0..8);
+        std::fs::write(&path, bytes).unwrap();
+        match EmbeddedLog::open(damaged.path(), EmbeddedOptions::default()).await {
+            Err(OpenError::Store { .. }) => refused += 1,
+            Err(error) => panic!("byte {place}: {error:?}"),
+            Ok(log) => {
+                let held = log.end(&topic("t")).await.unwrap()[0].next;
+                if held > 0 {
+                    let mut consumer = subscribe(&log, "g", &topic("t")).await;
+                    let seen = read(&mut *consumer, held as usize).await;
+                    for (batch, delivered) in (0..).zip(&seen.messages) {
+                        assert_eq!(delivered.message, message("n", batch), "byte {place}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "no damage was noticed");
 }

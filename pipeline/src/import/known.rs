@@ -87,6 +87,7 @@ type Place = (Table, i64);
 pub(crate) struct Known<'a> {
     lake: &'a Lake,
     loaded: HashSet<(Table, Day, &'static str)>,
+    latest: Option<(Table, Day, &'static str)>,
     hours: HashMap<Place, Hour>,
     held: usize,
     most_held: usize,
@@ -96,27 +97,45 @@ pub(crate) struct Known<'a> {
 impl<'a> Known<'a> {
     /// What `lake` holds as of the first question about a day.
     pub(crate) fn new(lake: &'a Lake) -> Self {
-        Self { lake, loaded: HashSet::new(), hours: HashMap::new(), held: 0, most_held: MOST_HELD, clock: 0 }
+        Self {
+            lake,
+            loaded: HashSet::new(),
+            latest: None,
+            hours: HashMap::new(),
+            held: 0,
+            most_held: MOST_HELD,
+            clock: 0,
+        }
     }
 
-    /// Whether the record `seq` of `stream` is new; from now on it is known.
+    /// Loads what the lake holds of `table` and the day of `time`, unless it is loaded.
     ///
     /// `source`: the value of that column in the lake's rows of this format.
-    pub(crate) async fn is_new(
+    pub(crate) async fn load_day(&mut self, table: Table, source: &'static str, time: Micros) -> Result<(), ImportError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ImportError::Known { table, source: error };
+        self.load(table, time.day(), source).await.map_err(failed)?;
+        self.loaded.insert((table, time.day(), source));
+        Ok(())
+    }
+
+    /// Whether [`Known::load_day`] need not be called.
+    pub(crate) fn is_loaded(&mut self, table: Table, source: &'static str, time: Micros) -> bool {
+        let of_day = (table, time.day(), source);
+        // Nearly always the day of the record before.
+        if self.latest != Some(of_day) && self.loaded.contains(&of_day) {
+            self.latest = Some(of_day);
+        }
+        self.latest == Some(of_day)
+    }
+
+    /// Whether the record `seq` of `stream` is new, once its day is loaded; from now on it is known.
+    pub(crate) fn is_new(
         &mut self,
         table: Table,
-        source: &'static str,
         stream: &StreamId,
         seq: i64,
         time: Micros,
     ) -> Result<bool, ImportError> {
-        let day = time.day();
-        let of_day = (table, day, source);
-        if !self.loaded.contains(&of_day) {
-            let failed = |error: Box<dyn std::error::Error + Send + Sync>| ImportError::Known { table, source: error };
-            self.load(table, day, source).await.map_err(failed)?;
-            self.loaded.insert(of_day);
-        }
         let storing = |error: io::Error| ImportError::Known { table, source: error.into() };
         self.insert((table, hour(time)), key(stream.as_str(), seq)).map_err(storing)
     }

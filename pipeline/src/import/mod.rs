@@ -28,6 +28,7 @@ use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogError};
 
+use self::format::Row;
 use self::known::Known;
 use self::outbox::Outbox;
 use self::rejects::Rejects;
@@ -234,20 +235,20 @@ impl Walk<'_> {
     async fn take(&mut self, found: Vec<Found>) -> Result<(), ImportError> {
         let before = (self.report.rows, self.report.already_there, self.rejects.count());
         let count = found.len() as u64;
-        for found in found {
+        for found in &found {
             match found {
+                // A future made for each row would cost more than the row: only what is rare awaits.
                 Found::Row { row, seq, source } => {
-                    let (table, stream) = (row.own.table(), &row.node.stream);
-                    if self.known.is_new(table, source, stream, seq, row.time).await? {
-                        self.outbox.add(row, seq, source).await?;
-                        self.report.rows += 1;
-                    } else {
-                        self.report.already_there += 1;
+                    if !self.known.is_loaded(row.own.table(), source, row.time) {
+                        self.known.load_day(row.own.table(), source, row.time).await?;
+                    }
+                    if self.take_row(row, *seq, source)? {
+                        self.outbox.send().await?;
                     }
                 }
                 Found::NoPlace(name) => self.without_place(name),
                 Found::Reject { line, reason, raw, bytes } => {
-                    let kept = self.rejects.add(line, reason, &raw, bytes);
+                    let kept = self.rejects.add(*line, reason, raw, *bytes);
                     kept.map_err(|source| ImportError::Rejects { path: self.rejects.path().to_owned(), source })?;
                 }
             }
@@ -264,12 +265,22 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Takes a row whose day is loaded. True: it is time to send.
+    fn take_row(&mut self, row: &Row, seq: i64, source: &'static str) -> Result<bool, ImportError> {
+        if !self.known.is_new(row.own.table(), &row.node.stream, seq, row.time)? {
+            self.report.already_there += 1;
+            return Ok(false);
+        }
+        self.report.rows += 1;
+        Ok(self.outbox.put(row, seq, source))
+    }
+
     /// Counts an event that has no place. Names come from the input, so there may be any number of them.
-    fn without_place(&mut self, name: String) {
+    fn without_place(&mut self, name: &str) {
         const MOST_NAMES: usize = 1000;
         let counts = &mut self.report.without_place;
-        let known = counts.len() < MOST_NAMES || counts.contains_key(&name);
-        *counts.entry(if known { name } else { "others".to_owned() }).or_default() += 1;
+        let known = counts.len() < MOST_NAMES || counts.contains_key(name);
+        *counts.entry(if known { name } else { "others" }.to_owned()).or_default() += 1;
     }
 
     fn progress(&self, bytes_read: u64, bytes_total: Option<u64>) -> ImportProgress {

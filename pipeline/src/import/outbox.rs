@@ -120,6 +120,7 @@ pub(crate) struct Outbox<'a> {
     /// By table and node.
     waiting: BTreeMap<Table, BTreeMap<String, Waiting>>,
     waiting_rows: usize,
+    full: Vec<(Table, Waiting)>,
     ready: BTreeMap<Table, Vec<Message>>,
     ready_bytes: usize,
     /// Last number used of each stream, by table.
@@ -134,35 +135,38 @@ impl<'a> Outbox<'a> {
             lake,
             waiting: BTreeMap::new(),
             waiting_rows: 0,
+            full: Vec::new(),
             ready: BTreeMap::new(),
             ready_bytes: 0,
             last: HashMap::new(),
         }
     }
 
-    /// Takes a row; appends messages when enough of them are full.
-    pub(crate) async fn add(&mut self, row: Row, seq: i64, source: &'static str) -> Result<(), ImportError> {
-        let (table, node) = (row.own.table(), Arc::clone(&row.node));
+    /// Takes a row. True: it is time to [`Outbox::send`].
+    pub(crate) fn put(&mut self, row: &Row, seq: i64, source: &'static str) -> bool {
+        let table = row.own.table();
         let of_table = self.waiting.entry(table).or_default();
-        let rows = match of_table.get_mut(&node.name) {
-            Some(waiting) => {
-                waiting.add(&row, seq);
-                waiting.rows
-            }
-            None => {
-                let mut waiting = Waiting::of(&row, source);
-                waiting.add(&row, seq);
-                of_table.insert(node.name.clone(), waiting);
-                1
-            }
-        };
+        if !of_table.contains_key(&row.node.name) {
+            of_table.insert(row.node.name.clone(), Waiting::of(row, source));
+        }
+        let Some(waiting) = of_table.get_mut(&row.node.name) else { return false };
+        waiting.add(row, seq);
         self.waiting_rows += 1;
-        if rows >= MESSAGE_ROWS {
-            if let Some(full) = of_table.remove(&node.name) {
-                self.pack(table, full).await?;
-            }
-        } else if self.waiting_rows >= MOST_ROWS {
+        if waiting.rows >= MESSAGE_ROWS
+            && let Some(full) = of_table.remove(&row.node.name)
+        {
+            self.full.push((table, full));
+        }
+        !self.full.is_empty() || self.waiting_rows >= MOST_ROWS
+    }
+
+    /// Makes messages of what is full, and appends them when they are enough.
+    pub(crate) async fn send(&mut self) -> Result<(), ImportError> {
+        if self.waiting_rows >= MOST_ROWS {
             self.pack_all().await?;
+        }
+        for (table, full) in mem::take(&mut self.full) {
+            self.pack(table, full).await?;
         }
         if self.ready_bytes >= MOST_READY {
             self.append().await?;
@@ -172,6 +176,7 @@ impl<'a> Outbox<'a> {
 
     /// Appends everything that waits.
     pub(crate) async fn finish(&mut self) -> Result<(), ImportError> {
+        self.send().await?;
         self.pack_all().await?;
         self.append().await
     }

@@ -72,12 +72,12 @@ impl Rejects {
     }
 
     /// Keeps one; `raw` are its first bytes, of `bytes` in all.
-    pub(crate) fn add(&mut self, line: u64, reason: String, raw: &[u8], bytes: usize) -> io::Result<()> {
+    pub(crate) fn add(&mut self, line: u64, reason: &str, raw: &[u8], bytes: usize) -> io::Result<()> {
         let text = str::from_utf8(raw).ok();
         let kept = Kept {
             file: &self.input,
             line,
-            reason: &reason,
+            reason,
             raw: text,
             raw_base64: text.is_none().then(|| STANDARD.encode(raw)),
             raw_bytes: (bytes > raw.len()).then_some(bytes as u64),
@@ -95,7 +95,7 @@ impl Rejects {
         file.write_all(b"\n")?;
         self.count += 1;
         if self.named.len() < MOST_NAMED {
-            self.named.push(Reject { line, reason });
+            self.named.push(Reject { line, reason: reason.to_owned() });
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ mod tests {
         for reasons in [&["one", "two"][..], &["three"], &[]] {
             let mut rejects = Rejects::new(folder.path(), "/var/log/a b.json").unwrap();
             for (line, reason) in reasons.iter().enumerate() {
-                rejects.add(line as u64 + 1, (*reason).to_owned(), b"{\xff", 9).unwrap();
+                rejects.add(line as u64 + 1, reason, b"{\xff", 9).unwrap();
             }
             let (path, named) = rejects.finish().unwrap();
             assert_eq!(named.len(), reasons.len());

@@ -3,8 +3,9 @@
 //! Two sources: a call's own before/after columns, and the actor's state compared with what its lineage had before
 //! (imported events have only that). A crossing is told once a lineage: children inherit what was told.
 //!
-//! A lineage is *confined* when it was born in a container. A confined lineage that enters a namespace, cgroup or
-//! root directory of the host is *outside* from then on, and so are its children: that is the escape.
+//! A lineage is *confined* once it was born in a container or put into one by a runtime; that is no crossing. A
+//! confined lineage that enters a namespace, cgroup or root directory of the host is *outside* from then on, and so
+//! are its children: that is the escape.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -183,7 +184,10 @@ impl<'a> Walk<'a> {
             gain(before, mask, lineage, out);
         }
         let container = actor.container.as_ref().map(|container| container.id.clone());
-        if container != lineage.container {
+        if !lineage.confined && container.is_some() {
+            // What it had on the host is what a runtime has there.
+            *lineage = Lineage { values: std::mem::take(&mut lineage.values), confined: true, container, ..Lineage::default() };
+        } else if container != lineage.container {
             let (before, after) = (self.labels.container(&lineage.container), self.labels.container(&container));
             let escape = lineage.confined && container.is_none();
             lineage.container = container;

@@ -1,7 +1,7 @@
 //! Puts a story into lines: one an event, but for what says the same.
 //!
 //! Folded: a fork whose process runs a program (that line says it), an exit (said by the program's line), a close
-//! (said by the connection's line), repeats. An event that crossed a boundary or has a finding keeps its line.
+//! (said by the connection's line), a runtime's preparation of a container, repeats. An event that crossed a boundary or has a finding keeps its line.
 
 use std::collections::{HashMap, HashSet};
 
@@ -132,6 +132,9 @@ impl Folds {
                         folds.fold(index, line, format!(", {} after {took}", exit(ended)));
                     }
                 }
+                Detail::Kernel(_) if prepares(event) && !kept.contains(&index) => {
+                    folds.folded.insert(index);
+                }
                 Detail::Network(flow) => {
                     let ends = (process, &flow.source, &flow.destination);
                     if event.activity != "close" {
@@ -152,6 +155,11 @@ impl Folds {
         self.folded.insert(event);
         self.suffix.entry(into).or_default().push_str(&suffix);
     }
+}
+
+/// Whether it is one of the dozens of calls by which a runtime prepares a container.
+fn prepares(event: &Event) -> bool {
+    event.actor.name.as_deref().is_some_and(|name| name.starts_with("runc:[") || name == "runc")
 }
 
 /// Whether the event says which program runs.

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use kerntrail_schemas::cell::{Labels, Micros};
 use kerntrail_schemas::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
 use kerntrail_schemas::tables::{
@@ -349,16 +350,16 @@ impl Node {
         &mut self,
         rows: usize,
         mut row: impl FnMut(&mut Self, &mut TableBuilder<Own>),
-    ) -> TableBatch {
+    ) -> Result<TableBatch, ArrowError> {
         let mut builder = TableBuilder::<Own>::default();
         while builder.rows() < rows {
             row(self, &mut builder);
         }
-        builder.finish().expect("columns of equal length")
+        builder.finish()
     }
 
     /// The next `rows` rows of `table`.
-    pub(crate) fn batch(&mut self, table: Table, rows: usize) -> TableBatch {
+    pub(crate) fn batch(&mut self, table: Table, rows: usize) -> Result<TableBatch, ArrowError> {
         match table {
             Table::ProcessEvents => self.processes(rows),
             Table::FileEvents => self.batch_of(rows, Self::file),
@@ -370,7 +371,7 @@ impl Node {
     }
 
     /// At most two events a process: its exec, and for most its exit a little later.
-    fn processes(&mut self, rows: usize) -> TableBatch {
+    fn processes(&mut self, rows: usize) -> Result<TableBatch, ArrowError> {
         let mut running: Vec<Arc<Actor>> = Vec::new();
         self.batch_of::<ProcessColumns>(rows, |node, builder| {
             if running.len() > 3 && node.random.random_bool(0.55) {

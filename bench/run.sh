@@ -1,0 +1,37 @@
+#!/bin/bash
+# usage: run.sh
+# Measures import, start, freshness, exec storm, memory and wire size, and prints Markdown tables. Takes some minutes.
+# KERNTRAIL: the program, target/release/kerntrail by default. KERNTRAIL_BENCH_DIR: where data go, target/bench by
+# default. Live measurements need root and BPF and are skipped with the reason otherwise.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+root=$(dirname "$here")
+export KERNTRAIL=${KERNTRAIL:-$root/target/release/kerntrail}
+work=${KERNTRAIL_BENCH_DIR:-$root/target/bench}
+records=500000
+
+[ -x "$KERNTRAIL" ] || { echo "bench: no program at $KERNTRAIL; make build makes it" >&2; exit 1; }
+python=$("$root/tests/testbed/fetch.sh" duckdb)/bin/python
+export PYTHONDONTWRITEBYTECODE=1
+mkdir -p "$work"
+exec 9>"$work/lock"
+flock --nonblock 9 || { echo "bench: another run uses $work" >&2; exit 1; }
+trap 'rm -rf "$work"/{lake,lake.log,live-*,duckdb.parquet,storm}' EXIT
+
+# The same records for the same generator, so they are made once.
+export_file=$work/tetragon-$(sha256sum "$here/generate.py" | cut -c1-12)-$records.json
+if [ ! -e "$export_file" ]; then
+    echo "bench: generating $records records ..." >&2
+    rm -f "$work"/tetragon-*
+    "$python" "$here/generate.py" "$records" "$export_file.half"
+    mv "$export_file.half" "$export_file"
+fi
+# Both sides find the file in the page cache.
+cat "$export_file" >/dev/null
+cc -O2 -Wall -o "$work/storm" "$here/storm.c"
+
+echo "$(nproc) processors, Linux $(uname -r), load before: $(cut -d' ' -f1 /proc/loadavg), $("$KERNTRAIL" --version), DuckDB $("$python" -c 'import duckdb; print(duckdb.__version__)')"
+echo
+"$python" "$here/importing.py" "$export_file" "$work" 9>&-
+"$python" "$here/live.py" "$work/storm" "$work" 9>&-
+echo "bench: done in $SECONDS s" >&2
