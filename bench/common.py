@@ -109,7 +109,7 @@ class Server:
         """Seconds from the start of the process to the first answer of a query, which must count `rows` or more."""
         answer = self.until("first answer", lambda: self.http("/api/v1/query", b"select count(*) as n from process_events"))
         seconds = time.monotonic() - self.started
-        if json.loads(answer)[0]["n"] < rows:
+        if json.loads(answer)["rows"][0]["n"] < rows:
             sys.exit(f"bench: the first answer is wrong: {answer}")
         return seconds
 

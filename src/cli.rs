@@ -62,7 +62,7 @@ pub struct Query {
 /// Form of the answer.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table, json, ndjson, csv, markdown or arrow.
+    /// table (long values cut), json, ndjson, csv, markdown or arrow.
     #[arg(long, short = 'o', default_value = "table", value_name = "FORMAT")]
     pub output: Format,
 }

@@ -1,5 +1,7 @@
 //! The program's own messages: structured, on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, Logging};
@@ -11,7 +13,10 @@ const OTHERS: &str = "warn";
 pub fn start(config: &Logging) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter(&config.level))
         .map_err(|error| anyhow::anyhow!("logging.level: {:?} is no level and no filter: {error}", config.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -56,7 +56,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn a_crate_knows_only_what_is_left_of_it() {
     let all = dependencies();
     for (name, known) in all.iter().filter(|(name, _)| !name.is_empty()) {
-        let (_, may) = MAY_KNOW.iter().find(|(have, _)| have == name).unwrap_or_else(|| panic!("{name} is not in the map"));
+        let (_, may) =
+            MAY_KNOW.iter().find(|(have, _)| have == name).unwrap_or_else(|| panic!("{name} is not in the map"));
         for other in known.iter().filter(|other| other.starts_with("kerntrail-")).map(|other| short(other)) {
             assert!(may.contains(&other), "{name} must not know {other}");
         }

@@ -12,7 +12,8 @@ fn deploy(file: &str) -> PathBuf {
 #[test]
 fn the_example_configuration_is_accepted() {
     let program = Program::new();
-    let output = program.command(&["config", "check"]).env("KERNTRAIL_CONFIG", deploy("kerntrail.toml")).output().unwrap();
+    let output =
+        program.command(&["config", "check"]).env("KERNTRAIL_CONFIG", deploy("kerntrail.toml")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 sinks"));
 }

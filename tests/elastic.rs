@@ -11,7 +11,8 @@ const STREAMS: &str = "logs-kerntrail.process_events-default";
 
 fn ids(server: &OpenSearch) -> Result<Vec<String>, String> {
     let documents = server.documents(STREAMS).map_err(|error| format!("{error:#}"))?;
-    let mut ids: Vec<String> = documents.iter().map(|document| document["_id"].as_str().unwrap_or_default().to_owned()).collect();
+    let mut ids: Vec<String> =
+        documents.iter().map(|document| document["_id"].as_str().unwrap_or_default().to_owned()).collect();
     ids.sort();
     Ok(ids)
 }
@@ -39,14 +40,22 @@ fn every_row_arrives_once_and_a_refused_one_becomes_a_dead_letter() {
     server.put("/_index_template/mine", &template).and_then(|answer| answer.success()).expect("the template");
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
-    let config = format!("[[sinks]]\nname = \"search\"\nkind = \"elasticsearch\"\nurl = \"{}\"\nbackoff_max_ms = 500\n", server.url());
+    let config = format!(
+        "[[sinks]]\nname = \"search\"\nkind = \"elasticsearch\"\nurl = \"{}\"\nbackoff_max_ms = 500\n",
+        server.url()
+    );
     let file = write(&program.data_dir(), "c.toml", config.as_bytes());
     let config = ["--config", file.to_str().unwrap(), "--collector-enabled=false"];
     let running = program.start(&config);
     // Working directories that are addresses pass the type, and one that is none does not.
     let with_cwd = |from, to, odd: Option<u64>| {
         let text: String = (from..to)
-            .map(|number| exec(number).replace("\"cwd\":\"/\"", if odd == Some(number) { "\"cwd\":\"/tmp\"" } else { "\"cwd\":\"10.0.0.1\"" }) + "\n")
+            .map(|number| {
+                exec(number).replace(
+                    "\"cwd\":\"/\"",
+                    if odd == Some(number) { "\"cwd\":\"/tmp\"" } else { "\"cwd\":\"10.0.0.1\"" },
+                ) + "\n"
+            })
             .collect();
         let file = write(&program.data_dir(), "in.json", text.as_bytes());
         program.run(&["replay", "-q", file.to_str().unwrap()]);

@@ -88,8 +88,18 @@ impl Scene {
         node.apply(PODS).expect("the pods");
         node.wait_pod_running("shop", "web", LIMIT).expect("the pod web");
         let pod = wait_for("the deployment has a pod", || {
-            let name = node.kubectl(&["-n", "shop", "get", "pods", "-l", "app=tools", "-o", "jsonpath={.items[*].metadata.name}"]);
-            name.map_err(|error| format!("{error:#}")).and_then(|name| if name.is_empty() { Err("none".into()) } else { Ok(name) })
+            let name = node.kubectl(&[
+                "-n",
+                "shop",
+                "get",
+                "pods",
+                "-l",
+                "app=tools",
+                "-o",
+                "jsonpath={.items[*].metadata.name}",
+            ]);
+            name.map_err(|error| format!("{error:#}"))
+                .and_then(|name| if name.is_empty() { Err("none".into()) } else { Ok(name) })
         });
         node.wait_pod_running("shop", &pod, LIMIT).expect("the deployment's pod");
         Self { running, node, pod, hec, search, program, _folder: folder }
@@ -134,7 +144,10 @@ fn the_rows(scene: &Scene) {
         "select namespace, workload_kind, workload_name, service_account, container_name, image, pod_labels['app'], container_privileged, \
          in_host_mnt_ns, enrichment_state, entry_type from process_events where {of_pod} and activity = 'exec' and args[1] = 'cat'"
     ));
-    assert_eq!(cat, ["shop,Deployment,tools,tools,main,registry.local/busybox:1,tools,true,false,complete,container_exec"]);
+    assert_eq!(
+        cat,
+        ["shop,Deployment,tools,tools,main,registry.local/busybox:1,tools,true,false,complete,container_exec"]
+    );
     let mounted = scene.rows(&format!("select target_path, fs_type, ret from kernel_events where {of_pod} and activity = 'mount' and fs_type = 'tmpfs' and process_name = 'busybox'"));
     assert_eq!(mounted, ["/tmp/m,tmpfs,0"]);
     let entered = scene.rows(&format!("select host_ns_entered, ret from kernel_events where {born} and activity = 'setns' and host_ns_entered is not null order by boot_ns"));
@@ -198,9 +211,15 @@ fn the_receivers(scene: &Scene) {
         .join(" union all ");
     wait_for("both receivers have what the lake has", || {
         let wanted: BTreeSet<String> = scene.program.rows(&sql).into_iter().collect();
-        let splunk: Vec<String> = scene.hec.events().iter().filter_map(|event| Some(event.event()["metadata"]["uid"].as_str()?.to_owned())).collect();
+        let splunk: Vec<String> = scene
+            .hec
+            .events()
+            .iter()
+            .filter_map(|event| Some(event.event()["metadata"]["uid"].as_str()?.to_owned()))
+            .collect();
         let found = scene.search.documents("logs-kerntrail.*").map_err(|error| format!("{error:#}"))?;
-        let search: Vec<String> = found.iter().filter_map(|document| Some(document["_id"].as_str()?.to_owned())).collect();
+        let search: Vec<String> =
+            found.iter().filter_map(|document| Some(document["_id"].as_str()?.to_owned())).collect();
         for (name, have) in [("Splunk", &splunk), ("OpenSearch", &search)] {
             let distinct: BTreeSet<String> = have.iter().cloned().collect();
             assert_eq!(distinct.len(), have.len(), "{name} has a row twice");
@@ -233,7 +252,10 @@ fn normalized_line(line: &str) -> String {
     }
     let out = without_amounts(&out);
     // Columns are as wide as the longest number of the run.
-    let numbers = out.replace("TIME    NUMBER", "TIME NUMBER").replace("TIME   NUMBER", "TIME NUMBER").replace("TIME     NUMBER", "TIME NUMBER");
+    let numbers = out
+        .replace("TIME    NUMBER", "TIME NUMBER")
+        .replace("TIME   NUMBER", "TIME NUMBER")
+        .replace("TIME     NUMBER", "TIME NUMBER");
     if numbers.trim_start().starts_with(["=", "#", "!"]) { numbers.trim_start().to_owned() } else { numbers }
 }
 
@@ -242,7 +264,13 @@ fn without_amounts(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let unit = |place: usize| words.get(place + 1).map(|word| word.trim_matches([',', ')', '(']));
     let amount = |place: usize| matches!(unit(place), Some("ms" | "s" | "B" | "kB"));
-    let shown = words.iter().enumerate().map(|(place, word)| if amount(place) { word.replace(|c: char| c.is_ascii_digit() || c == '.', "") + "N" } else { (*word).to_owned() });
+    let shown = words.iter().enumerate().map(|(place, word)| {
+        if amount(place) {
+            word.replace(|c: char| c.is_ascii_digit() || c == '.', "") + "N"
+        } else {
+            (*word).to_owned()
+        }
+    });
     shown.collect::<Vec<_>>().join(" ")
 }
 

@@ -5,7 +5,11 @@ use crate::tetragon::lines;
 
 fn served() -> (Program, crate::program::Running) {
     let program = Program::new();
-    let file = write(&std::env::temp_dir(), &format!("kerntrail-http-{}.json", program.address().replace(':', "-")), lines(0, 1000).as_bytes());
+    let file = write(
+        &std::env::temp_dir(),
+        &format!("kerntrail-http-{}.json", program.address().replace(':', "-")),
+        lines(0, 1000).as_bytes(),
+    );
     program.run(&["replay", file.to_str().unwrap()]);
     std::fs::remove_file(&file).unwrap();
     let running = program.start(&["--collector-enabled=false", "--query-timeout=2s", "--query-max-rows=500"]);
@@ -15,7 +19,10 @@ fn served() -> (Program, crate::program::Running) {
 #[test]
 fn rows_stream_in_every_format_and_limits_are_told() {
     let (program, running) = served();
-    let ask = |body: &str| http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "application/json")], body.as_bytes()).unwrap();
+    let ask = |body: &str| {
+        http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "application/json")], body.as_bytes())
+            .unwrap()
+    };
     let sql = "select pid, pod_name from process_events order by pid limit 2";
     for (format, part) in [
         ("json", "\"rows\""),
@@ -31,14 +38,22 @@ fn rows_stream_in_every_format_and_limits_are_told() {
         ("insert into process_events select * from process_events", "HTTP/1.1 403", "read"),
         ("copy process_events to '/tmp/kerntrail-must-not-be.csv'", "HTTP/1.1 403", "read"),
         ("create table x as select 1", "HTTP/1.1 403", "read"),
-        ("select a.pid from process_events a, process_events b, process_events c, process_events d order by a.pid + b.pid + c.pid + d.pid", "HTTP/1.1 ", "time"),
+        (
+            "select a.pid from process_events a, process_events b, process_events c, process_events d order by a.pid + b.pid + c.pid + d.pid",
+            "HTTP/1.1 ",
+            "time",
+        ),
     ];
     for (sql, status, part) in cases {
         let answer = ask(&format!("{{\"sql\": \"{sql}\", \"format\": \"json\"}}"));
         assert!(answer.starts_with(status) && answer.contains("\"error\"") && answer.contains(part), "{sql}: {answer}");
     }
     let answer = ask("{\"sql\": \"select a.pid from process_events a, process_events b\", \"format\": \"json\"}");
-    assert!(answer.contains("error") && answer.contains("500"), "the row limit is not told: {}", &answer[answer.len().saturating_sub(300)..]);
+    assert!(
+        answer.contains("error") && answer.contains("500"),
+        "the row limit is not told: {}",
+        &answer[answer.len().saturating_sub(300)..]
+    );
     assert_eq!(running.terminate(), 0);
 }
 
@@ -95,9 +110,18 @@ fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
     let copy = program.path("kerntrail");
     std::fs::copy(env!("CARGO_BIN_EXE_kerntrail"), &copy).unwrap();
     let mut command = std::process::Command::new(&copy);
-    command.arg("run").env("KERNTRAIL_DATA_DIR", program.data_dir()).env("KERNTRAIL_HTTP_LISTEN", program.address()).uid(65534).gid(65534);
+    command
+        .arg("run")
+        .env("KERNTRAIL_DATA_DIR", program.data_dir())
+        .env("KERNTRAIL_HTTP_LISTEN", program.address())
+        .uid(65534)
+        .gid(65534);
     let running = crate::program::Running::spawn(command);
-    crate::program::wait_for("it is ready", || http_get(&program.address(), "/readyz").map_err(|error| error.to_string()).and_then(|answer| if answer.contains("200 OK") { Ok(()) } else { Err(answer) }));
+    crate::program::wait_for("it is ready", || {
+        http_get(&program.address(), "/readyz")
+            .map_err(|error| error.to_string())
+            .and_then(|answer| if answer.contains("200 OK") { Ok(()) } else { Err(answer) })
+    });
     let told = running.log();
     let named: Vec<&str> = told.lines().filter(|line| line.contains("no live collection")).collect();
     assert_eq!(named.len(), 1, "{told}");

@@ -3,7 +3,7 @@
 use kerntrail_testbed::kafka::Kafka;
 use kerntrail_testbed::require;
 
-use crate::program::{Program, text, write};
+use crate::program::{Program, text, wait_for, write};
 use crate::tetragon::lines;
 
 const RECORDS: u64 = 30_000;
@@ -23,7 +23,11 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
     for piece in 0..pieces {
         let (from, to) = (piece * RECORDS / pieces, (piece + 1) * RECORDS / pieces);
         let file = write(&program.data_dir(), &format!("{piece}.json"), lines(from, to).as_bytes());
-        let import = program.command(&["replay", "-q", file.to_str().unwrap()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let import = program
+            .command(&["replay", "-q", file.to_str().unwrap()])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         // The broker is away while these rows are on their way.
         match piece {
             1 => kafka.stop().expect("Kafka stops"),
@@ -38,5 +42,39 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
     }
     let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";
     assert_eq!(program.rows(sql), [format!("{RECORDS},{RECORDS},{RECORDS}")]);
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn what_the_kernel_saw_while_the_broker_was_away_arrives_once() {
+    if !require::java() || !require::root() || !require::bpf() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut kafka = Kafka::start(folder.path()).expect("Kafka");
+    let program = Program::new();
+    let bootstrap = format!("--log-kafka-bootstrap={}", kafka.bootstrap());
+    let running = program.start(&["--log-kind=kafka", &bootstrap]);
+    let marker = format!("marker-{}", std::process::id());
+    let run = |from: u32, to: u32| {
+        for number in from..to {
+            let status = std::process::Command::new("/bin/true").args([&marker, &number.to_string()]).status();
+            assert!(status.expect("/bin/true").success());
+        }
+    };
+    run(0, 50);
+    kafka.kill();
+    run(50, 150);
+    kafka.start_again().expect("Kafka");
+    run(150, 200);
+    let sql = format!(
+        "select count(*), count(distinct args[3]), count(distinct event_id) from process_events where activity = 'exec' and args[2] = '{marker}'"
+    );
+    wait_for("every program that ran is a row", || {
+        let rows = program.rows(&sql);
+        if rows == ["200,200,200"] { Ok(()) } else { Err(format!("{rows:?}\n{}", running.log())) }
+    });
+    // Each number of the stream is a row or accounted for: nothing was lost on the way.
+    assert_eq!(program.count("select count(*) from event_loss where activity <> 'collector_down'"), 0);
     assert_eq!(running.terminate(), 0);
 }

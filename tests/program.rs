@@ -74,7 +74,11 @@ impl Program {
         let running = self.start_unready(args);
         wait_for("the program is ready", || {
             let answer = http_get(&self.address(), "/readyz");
-            answer.as_ref().is_ok_and(|answer| answer.contains("200 OK")).then_some(()).ok_or(format!("{answer:?}\n{}", running.log()))
+            answer
+                .as_ref()
+                .is_ok_and(|answer| answer.contains("200 OK"))
+                .then_some(())
+                .ok_or(format!("{answer:?}\n{}", running.log()))
         });
         running
     }
@@ -154,7 +158,10 @@ pub fn http(address: &str, method: &str, path: &str, headers: &[(&str, &str)], b
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

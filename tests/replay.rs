@@ -18,7 +18,12 @@ fn array(count: u64) -> String {
 
 fn piped(command: &str, args: &[&str], input: &str) -> Vec<u8> {
     use std::io::Write;
-    let mut child = std::process::Command::new(command).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(command);
+    let mut child = std::process::Command::new(command)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect(command);
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_owned();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
@@ -56,7 +61,8 @@ fn all_shapes_give_the_same_rows_and_a_second_import_adds_nothing() {
 #[test]
 fn standard_input_is_read() {
     let program = Program::new();
-    let file = write(&std::env::temp_dir(), &format!("kerntrail-stdin-{}", std::process::id()), lines(0, 20).as_bytes());
+    let file =
+        write(&std::env::temp_dir(), &format!("kerntrail-stdin-{}", std::process::id()), lines(0, 20).as_bytes());
     let output = program.command(&["replay", "-"]).stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -76,13 +82,18 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_goes_in() {
     let file = write(&std::env::temp_dir(), &format!("kerntrail-bad-{}.json", std::process::id()), content.as_bytes());
     let output = program.output(&["replay", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).contains("30 rows added, 0 already there, 0 without a place, 3 rejected"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("30 rows added, 0 already there, 0 without a place, 3 rejected"),
+        "{}",
+        text(&output.stdout)
+    );
     let told = text(&output.stderr);
     for line in [11, 22, 33] {
         assert!(told.contains(&format!("{}:{line}: ", file.display())), "line {line} is not named: {told}");
     }
     assert_eq!(program.count(COUNT), 30);
-    let kept: Vec<_> = std::fs::read_dir(program.data_dir().join("rejected")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> =
+        std::fs::read_dir(program.data_dir().join("rejected")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(kept.len(), 1);
     let kept = std::fs::read_to_string(&kept[0]).unwrap();
     assert_eq!(kept.lines().count(), 3);
@@ -94,7 +105,11 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_goes_in() {
 fn a_truncated_archive_gives_what_it_holds_and_says_so() {
     let program = Program::new();
     let archive = piped("gzip", &["-c"], &lines(0, 5000));
-    let file = write(&std::env::temp_dir(), &format!("kerntrail-cut-{}.gz", std::process::id()), &archive[..archive.len() / 2]);
+    let file = write(
+        &std::env::temp_dir(),
+        &format!("kerntrail-cut-{}.gz", std::process::id()),
+        &archive[..archive.len() / 2],
+    );
     let output = program.output(&["replay", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(file.to_str().unwrap()), "{}", text(&output.stderr));
@@ -106,7 +121,8 @@ fn a_truncated_archive_gives_what_it_holds_and_says_so() {
 #[test]
 fn a_missing_file_is_told_and_the_others_go_in() {
     let program = Program::new();
-    let file = write(&std::env::temp_dir(), &format!("kerntrail-good-{}.json", std::process::id()), lines(0, 5).as_bytes());
+    let file =
+        write(&std::env::temp_dir(), &format!("kerntrail-good-{}.json", std::process::id()), lines(0, 5).as_bytes());
     let output = program.output(&["replay", "/nowhere/x.json", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/nowhere/x.json"), "{}", text(&output.stderr));
@@ -118,7 +134,11 @@ fn a_missing_file_is_told_and_the_others_go_in() {
 fn a_running_server_takes_the_import_and_duckdb_counts_what_it_counts() {
     let program = Program::new();
     let running = program.start(&["--collector-enabled=false"]);
-    let file = write(&std::env::temp_dir(), &format!("kerntrail-served-{}.json", std::process::id()), lines(0, 3000).as_bytes());
+    let file = write(
+        &std::env::temp_dir(),
+        &format!("kerntrail-served-{}.json", std::process::id()),
+        lines(0, 3000).as_bytes(),
+    );
     for added in ["3000 rows added", "0 rows added, 3000 already there"] {
         let said = program.run(&["replay", file.to_str().unwrap()]);
         assert!(said.contains(added), "{said}");
@@ -129,7 +149,10 @@ fn a_running_server_takes_the_import_and_duckdb_counts_what_it_counts() {
     assert_eq!(running.terminate(), 0);
     std::fs::remove_file(&file).unwrap();
     let files: Vec<String> = program.run(&["lake", "files", "process_events"]).lines().map(quoted).collect();
-    let sql = format!("select count(*) as rows, count(distinct pod_name) as pods, sum(pid) as pids from read_parquet([{}])", files.join(","));
+    let sql = format!(
+        "select count(*) as rows, count(distinct pod_name) as pods, sum(pid) as pids from read_parquet([{}])",
+        files.join(",")
+    );
     let theirs = kerntrail_testbed::duckdb::query(&sql).expect("DuckDB reads the files");
     let ours = program.rows("select count(*), count(distinct pod_name), sum(pid) from process_events");
     let number = |column: &str| theirs[0][column].to_string().trim_matches('"').to_owned();
@@ -143,13 +166,26 @@ fn quoted(file: &str) -> String {
 #[test]
 fn two_replays_at_once_do_not_mix() {
     let program = Program::new();
-    let big = write(&std::env::temp_dir(), &format!("kerntrail-two-{}.json", std::process::id()), lines(0, 20_000).as_bytes());
-    let mut first = program.command(&["replay", big.to_str().unwrap()]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let big = write(
+        &std::env::temp_dir(),
+        &format!("kerntrail-two-{}.json", std::process::id()),
+        lines(0, 20_000).as_bytes(),
+    );
+    let mut first = program
+        .command(&["replay", big.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let second = program.output(&["replay", big.to_str().unwrap()]);
     first.wait().unwrap();
     // The second either waited its turn or said that the folder is in use; a third run brings what is missing.
     if !second.status.success() {
-        assert!(text(&second.stderr).contains("in use") || text(&second.stderr).contains("another kerntrail"), "{}", text(&second.stderr));
+        assert!(
+            text(&second.stderr).contains("in use") || text(&second.stderr).contains("another kerntrail"),
+            "{}",
+            text(&second.stderr)
+        );
     }
     wait_for("an import succeeds", || {
         let output = program.output(&["replay", big.to_str().unwrap()]);

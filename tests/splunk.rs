@@ -10,7 +10,9 @@ use crate::tetragon::lines;
 
 /// Event ids that the server indexed, sorted.
 fn indexed(hec: &Hec) -> Vec<String> {
-    let id = |event: &kerntrail_testbed::hec::Event| event.event()["metadata"]["uid"].as_str().expect("an event id").to_owned();
+    let id = |event: &kerntrail_testbed::hec::Event| {
+        event.event()["metadata"]["uid"].as_str().expect("an event id").to_owned()
+    };
     let mut ids: Vec<String> = hec.events().iter().map(id).collect();
     ids.sort();
     ids
@@ -24,7 +26,8 @@ fn import(program: &Program, from: u64, to: u64) {
 #[test]
 fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
     let mut hec = Hec::start().expect("the HEC server");
-    let refused = |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);
+    let refused =
+        |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);
     hec.refuse(refused);
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
@@ -69,7 +72,8 @@ fn rows_arrive_at_somebody_elses_server() {
     let server = VictoriaLogs::start(folder.path()).expect("VictoriaLogs");
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
-    let config = format!("[[sinks]]\nname = \"logs\"\nkind = \"splunk_hec\"\nurl = \"{}\"\ntoken = \"any\"\n", server.url());
+    let config =
+        format!("[[sinks]]\nname = \"logs\"\nkind = \"splunk_hec\"\nurl = \"{}\"\ntoken = \"any\"\n", server.url());
     let file = write(&program.data_dir(), "c.toml", config.as_bytes());
     let running = program.start(&["--config", file.to_str().unwrap(), "--collector-enabled=false"]);
     import(&program, 0, 300);

@@ -16,7 +16,12 @@ fn base64(text: &str) -> String {
 /// Record `number`: each is another process of the pod `web-<number % 50>`, which ran `/usr/bin/job --number <number>`.
 pub fn exec(number: u64) -> String {
     let (micros, pod) = (number % 1_000_000, number % 50);
-    let time = format!("2026-09-01T{:02}:{:02}:{:02}.{micros:06}Z", number / 3_600_000 % 24, number / 60_000 % 60, number / 1000 % 60);
+    let time = format!(
+        "2026-09-01T{:02}:{:02}:{:02}.{micros:06}Z",
+        number / 3_600_000 % 24,
+        number / 60_000 % 60,
+        number / 1000 % 60
+    );
     let pid = 1000 + number % 30_000;
     let id = base64(&format!("node-{}:{}:{pid}", number % 3, 1_000_000_000 + number * 1000));
     let parent = base64(&format!("node-{}:999:1", number % 3));

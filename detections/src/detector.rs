@@ -94,7 +94,8 @@ pub struct Detector {
 impl Detector {
     /// A detector of `rules` over `lake`, whose findings go to `log`.
     pub fn new(rules: Rules, lake: Arc<Lake>, log: Arc<dyn EventLog>, config: DetectorConfig) -> Self {
-        let writer = Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
+        let writer =
+            Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
         Self { rules, lake, log, config, writer, session: session() }
     }
 

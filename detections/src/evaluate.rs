@@ -77,7 +77,8 @@ fn split(table: Table, batch: &RecordBatch, found: &mut Vec<Match>) -> Result<()
     let columns = schema.fields().iter().zip(batch.columns());
     let columns = columns.map(|(field, column)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
     let rows = RecordBatch::try_new(schema, columns)?;
-    let groups = batch.columns()[width..].iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+    let groups =
+        batch.columns()[width..].iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
     let groups: Vec<&StringArray> = groups.iter().map(|column| column.as_string()).collect();
     for place in 0..rows.num_rows() {
         let row = rows.slice(place, 1);

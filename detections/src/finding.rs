@@ -4,10 +4,10 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use kerntrail_schemas::TableBatch;
+use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
 use kerntrail_schemas::tables::{Envelope, FindingColumns, Table};
-use kerntrail_schemas::TableBuilder;
 use sha2::{Digest, Sha256};
 
 use crate::evaluate::{Match, text};
@@ -107,7 +107,8 @@ fn message(rule: &Rule, events: &[Match]) -> String {
     commands.dedup();
     let place = events.first().and_then(|event| {
         let pod = text(&event.row, "pod_name").or_else(|| text(&event.row, "origin_pod_name"))?;
-        let namespace = text(&event.row, "namespace").or_else(|| text(&event.row, "origin_namespace")).unwrap_or_default();
+        let namespace =
+            text(&event.row, "namespace").or_else(|| text(&event.row, "origin_namespace")).unwrap_or_default();
         Some(format!(", in pod {namespace}/{pod}"))
     });
     format!("{}: {}{}", rule.title, commands.join(" -> "), place.unwrap_or_default())

@@ -12,7 +12,8 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::RuleId;
 use rsigma_ir::{LowerOptions, lower_rule};
 use rsigma_parser::{
-    ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule, WindowMode, parse_sigma_yaml,
+    ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule,
+    WindowMode, parse_sigma_yaml,
 };
 use sha2::{Digest, Sha256};
 
@@ -136,7 +137,10 @@ impl Rules {
 
     /// Text of each shipped file, with its name.
     pub fn shipped_files() -> impl Iterator<Item = (&'static Path, &'static str)> {
-        SHIPPED.files().filter(|file| is_yaml(file.path())).filter_map(|file| Some((file.path(), file.contents_utf8()?)))
+        SHIPPED
+            .files()
+            .filter(|file| is_yaml(file.path()))
+            .filter_map(|file| Some((file.path(), file.contents_utf8()?)))
     }
 
     /// Adds every `.yml` and `.yaml` file of the folder `dir` and of those below it.
@@ -152,7 +156,8 @@ impl Rules {
             if path.is_dir() {
                 self.load(&path)?;
             } else if is_yaml(&path) {
-                let text = std::fs::read_to_string(&path).map_err(|source| RuleError::Read { path: path.clone(), source })?;
+                let text =
+                    std::fs::read_to_string(&path).map_err(|source| RuleError::Read { path: path.clone(), source })?;
                 self.add_file(&path, &text)?;
             }
         }
@@ -245,9 +250,11 @@ struct About<'a> {
 
 impl File<'_> {
     fn makes_findings(&self, rule: &SigmaRule) -> bool {
-        !self.collection.correlations.iter().any(|correlation| {
-            !correlation.generate && correlation.rules.iter().any(|name| is_named(rule, name))
-        })
+        !self
+            .collection
+            .correlations
+            .iter()
+            .any(|correlation| !correlation.generate && correlation.rules.iter().any(|name| is_named(rule, name)))
     }
 
     fn single(&self, rule: &SigmaRule) -> Result<Rule, RuleError> {
@@ -257,7 +264,8 @@ impl File<'_> {
 
     fn sequence(&self, correlation: &CorrelationRule) -> Result<Rule, RuleError> {
         let compiled = self.sequence_steps(correlation).and_then(|steps| {
-            let groups = group_expressions(correlation, &steps).map_err(|source| self.cannot(&correlation.title, source))?;
+            let groups =
+                group_expressions(correlation, &steps).map_err(|source| self.cannot(&correlation.title, source))?;
             Ok(Sequence {
                 steps,
                 groups,
@@ -265,7 +273,8 @@ impl File<'_> {
                 ordered: correlation.correlation_type == CorrelationType::TemporalOrdered,
             })
         })?;
-        let about = About { id: &correlation.id, title: &correlation.title, level: correlation.level, tags: &correlation.tags };
+        let about =
+            About { id: &correlation.id, title: &correlation.title, level: correlation.level, tags: &correlation.tags };
         self.rule(about, RuleKind::Sequence(compiled))
     }
 
@@ -276,7 +285,10 @@ impl File<'_> {
         let find = |name: &String| self.collection.rules.iter().find(|rule| is_named(rule, name));
         let steps = correlation.rules.iter().map(|name| match find(name) {
             Some(rule) => self.step(rule),
-            None => Err(self.wrong(format!("correlation \"{}\" names the rule `{name}`, which this file does not have", correlation.title))),
+            None => Err(self.wrong(format!(
+                "correlation \"{}\" names the rule `{name}`, which this file does not have",
+                correlation.title
+            ))),
         });
         steps.collect()
     }
@@ -292,7 +304,8 @@ impl File<'_> {
     fn rule(&self, about: About<'_>, kind: RuleKind) -> Result<Rule, RuleError> {
         let id = about.id.as_ref().ok_or_else(|| self.wrong(format!("rule \"{}\" has no id", about.title)))?;
         let attack = |tag: &String| tag.strip_prefix("attack.").map(str::to_owned);
-        let (techniques, tactics): (Vec<String>, Vec<String>) = about.tags.iter().filter_map(attack).partition(|tag| is_technique(tag));
+        let (techniques, tactics): (Vec<String>, Vec<String>) =
+            about.tags.iter().filter_map(attack).partition(|tag| is_technique(tag));
         Ok(Rule {
             id: RuleId::new(id.clone()),
             title: about.title.to_owned(),
@@ -339,7 +352,8 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
             let whole = |(operator, count): &(ConditionOperator, u64)| {
                 *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
             };
-            (!none && !predicates.iter().all(whole)).then(|| "a temporal correlation of fewer rules than it names".into())
+            (!none && !predicates.iter().all(whole))
+                .then(|| "a temporal correlation of fewer rules than it names".into())
         }
     }
 }

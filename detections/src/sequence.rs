@@ -104,7 +104,8 @@ impl<'a> Open<'a> {
             None => Vec::new(),
             Some(before) => self.prefixes[before].clone()?,
         };
-        let in_time = chain.first().is_none_or(|first| event.order.time_us - first.order.time_us <= self.sequence.timespan_us);
+        let in_time =
+            chain.first().is_none_or(|first| event.order.time_us - first.order.time_us <= self.sequence.timespan_us);
         let used = chain.iter().any(|have| have.event_id == event.event_id);
         if !in_time || used {
             return None;
@@ -121,7 +122,8 @@ impl<'a> Open<'a> {
         let earliest = event.order.time_us - self.sequence.timespan_us;
         self.latest[step] = Some(event);
         let in_time = |held: &&Match| held.order.time_us >= earliest;
-        let mut chain: Vec<Match> = self.latest.iter().map(|held| held.as_ref().filter(in_time).cloned()).collect::<Option<_>>()?;
+        let mut chain: Vec<Match> =
+            self.latest.iter().map(|held| held.as_ref().filter(in_time).cloned()).collect::<Option<_>>()?;
         chain.sort_by_key(|event| event.order);
         Some(chain)
     }

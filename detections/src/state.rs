@@ -133,7 +133,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/state.json");
         assert!(State::read(&path).unwrap().is_none());
-        let state = State { cursors: BTreeMap::from([("process_events".into(), 7)]), last_batch: 3, ..State::default() };
+        let state =
+            State { cursors: BTreeMap::from([("process_events".into(), 7)]), last_batch: 3, ..State::default() };
         state.write(&path).unwrap();
         assert_eq!(State::read(&path).unwrap().unwrap().cursors, state.cursors);
         std::fs::write(&path, "{").unwrap();

@@ -109,7 +109,8 @@ pub async fn run(path: &Path, text: &str) -> Result<Vec<Outcome>, TestError> {
 }
 
 fn tests(path: &Path, text: &str) -> Result<Vec<Test>, TestError> {
-    let wrong = |error: serde_yaml_ng::Error| TestError::Tests { file: path.display().to_string(), reason: error.to_string() };
+    let wrong =
+        |error: serde_yaml_ng::Error| TestError::Tests { file: path.display().to_string(), reason: error.to_string() };
     let mut tests = Vec::new();
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         let document = Document::deserialize(document).map_err(wrong)?;
@@ -122,7 +123,8 @@ fn tests(path: &Path, text: &str) -> Result<Vec<Test>, TestError> {
 fn rows(test: &Test) -> Result<RowsOf, String> {
     let mut by_table: BTreeMap<Table, Vec<Value>> = BTreeMap::new();
     for (seq, event) in test.events.iter().enumerate() {
-        let (table, row) = row(seq, event.clone()).map_err(|reason| format!("test \"{}\", event {}: {reason}", test.name, seq + 1))?;
+        let (table, row) =
+            row(seq, event.clone()).map_err(|reason| format!("test \"{}\", event {}: {reason}", test.name, seq + 1))?;
         by_table.entry(table).or_default().push(row);
     }
     let tables = Table::ALL.iter().map(|table| {
@@ -145,7 +147,9 @@ fn row(seq: usize, mut event: Map<String, Value>) -> Result<(Table, Value), Stri
         event.insert("cmd_line".into(), words.join(" ").into());
     }
     event.insert("time".into(), micros(at).into());
-    for (column, value) in [("stream", Value::from("test")), ("node", "node".into()), ("cpu", 0.into()), ("seq", seq.into())] {
+    for (column, value) in
+        [("stream", Value::from("test")), ("node", "node".into()), ("cpu", 0.into()), ("seq", seq.into())]
+    {
         event.entry(column).or_insert(value);
     }
     Ok((table, Value::Object(event)))

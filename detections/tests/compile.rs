@@ -54,12 +54,17 @@ async fn modifiers_and_conditions() {
         ("  s: ['needle']\n  condition: s", "cmd_line: a needle in hay", 1),
         ("  s: ['needle']\n  condition: s", "cmd_line: hay", 0),
         // Sigma's own names of fields.
-        ("  s: {Image|endswith: /sh, ParentImage: /init}\n  condition: s", "process_path: /bin/sh, parent_path: /init", 1),
+        (
+            "  s: {Image|endswith: /sh, ParentImage: /init}\n  condition: s",
+            "process_path: /bin/sh, parent_path: /init",
+            1,
+        ),
         ("  s: {ParentCommandLine|contains: 'a b'}\n  condition: s", "parent_args: [a, b]", 1),
     ];
     for (detection, event, finds) in cases {
         let text = document(detection, event, *finds);
-        let outcomes = testing::run(Path::new("case.yml"), &text).await.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let outcomes =
+            testing::run(Path::new("case.yml"), &text).await.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
         assert!(outcomes[0].passed(), "{:?}\n{text}", outcomes[0]);
     }
 }
@@ -67,8 +72,14 @@ async fn modifiers_and_conditions() {
 #[test]
 fn what_cannot_be_expressed_is_named() {
     let source = "logsource: {category: process_creation}";
-    let rule = |detection: &str| format!("title: t\nid: rule-1\n{source}\ndetection:\n  s: {detection}\n  condition: s\n");
-    let correlation = |body: &str| format!("{}---\ntitle: c\nid: rule-2\ncorrelation:\n  timespan: 1m\n  group-by: [node]\n{body}", rule("{pid: 1}").replace("title: t", "title: t\nname: a"));
+    let rule =
+        |detection: &str| format!("title: t\nid: rule-1\n{source}\ndetection:\n  s: {detection}\n  condition: s\n");
+    let correlation = |body: &str| {
+        format!(
+            "{}---\ntitle: c\nid: rule-2\ncorrelation:\n  timespan: 1m\n  group-by: [node]\n{body}",
+            rule("{pid: 1}").replace("title: t", "title: t\nname: a")
+        )
+    };
     let cases = [
         (rule("{Imag: x}"), "has no field `Imag`; did you mean `Image`?"),
         (rule("{cmd_line|base64: x}"), "field `cmd_line`: an encoding modifier"),
@@ -76,13 +87,22 @@ fn what_cannot_be_expressed_is_named() {
         (rule("{cmd_line|re: '('}"), "is no regular expression"),
         (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
         (rule("{cmd_line|gt: 3}"), "field `cmd_line`: holds no number"),
-        (rule("{pid: 1}").replace(source, "logsource: {product: windows, category: process_creation}"), "product `windows`"),
+        (
+            rule("{pid: 1}").replace(source, "logsource: {product: windows, category: process_creation}"),
+            "product `windows`",
+        ),
         (rule("{pid: 1}").replace(source, "logsource: {category: dns_query}"), "category `dns_query`"),
         (rule("{pid: 1}").replace(source, "logsource: {product: linux, service: auditd}"), "service `auditd`"),
         (rule("{pid: 1}").replace("id: rule-1\n", ""), "has no id"),
-        (correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"), "correlation type `event_count` cannot be expressed"),
+        (
+            correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"),
+            "correlation type `event_count` cannot be expressed",
+        ),
         (correlation("  type: temporal\n  rules: [a, b]\n"), "names the rule `b`, which this file does not have"),
-        (correlation("  type: temporal\n  rules: [a]\n").replace("[node]", "[nod]"), "has no field `nod`; did you mean `node`?"),
+        (
+            correlation("  type: temporal\n  rules: [a]\n").replace("[node]", "[nod]"),
+            "has no field `nod`; did you mean `node`?",
+        ),
     ];
     for (text, expected) in cases {
         let error = Rules::default().add_file(Path::new("dir/case.yml"), &text).expect_err(&text);
@@ -93,7 +113,8 @@ fn what_cannot_be_expressed_is_named() {
 
 #[test]
 fn an_id_is_used_once() {
-    let text = "title: t\nid: rule-1\nlogsource: {category: process_events}\ndetection:\n  s: {pid: 1}\n  condition: s\n";
+    let text =
+        "title: t\nid: rule-1\nlogsource: {category: process_events}\ndetection:\n  s: {pid: 1}\n  condition: s\n";
     let mut rules = Rules::default();
     rules.add_file(Path::new("a.yml"), text).unwrap();
     let error = rules.add_file(Path::new("b.yml"), text).unwrap_err().to_string();

@@ -45,7 +45,8 @@ correlation:
 ";
 
 async fn exec(bench: &Bench, second: i64, path: &str, container: &str) {
-    let columns = json!({"activity": "exec", "process_path": path, "cmd_line": path, "container_id": container, "pid": 7});
+    let columns =
+        json!({"activity": "exec", "process_path": path, "cmd_line": path, "container_id": container, "pid": 7});
     bench.event(Table::ProcessEvents, second, columns).await;
 }
 
@@ -81,7 +82,9 @@ async fn a_finding_carries_its_rule_its_events_and_the_actor() {
     assert_eq!(text("container_id"), "c1");
     assert_eq!(text("source"), "kerntrail");
     assert_eq!(text("message"), "A shell: `/bin/sh`");
-    let list = |column: &str| row.column_by_name(column).unwrap().as_list::<i32>().value(0).as_string::<i32>().value(0).to_owned();
+    let list = |column: &str| {
+        row.column_by_name(column).unwrap().as_list::<i32>().value(0).as_string::<i32>().value(0).to_owned()
+    };
     assert_eq!(list("event_refs"), "process_events/s-0-1");
     assert_eq!((list("attack_tactics").as_str(), list("attack_techniques").as_str()), ("execution", "T1059.004"));
 }

@@ -98,7 +98,8 @@ impl Bench {
     /// Findings in the log, resent batches once.
     pub(crate) fn findings(&self) -> Vec<RecordBatch> {
         let messages = self.log.messages.lock().unwrap();
-        let by_number: BTreeMap<i64, &Message> = messages.iter().map(|message| (message.headers.batch, message)).collect();
+        let by_number: BTreeMap<i64, &Message> =
+            messages.iter().map(|message| (message.headers.batch, message)).collect();
         let decode = |message: &&Message| {
             let headers = &message.headers;
             let rows = codec::decode(Table::Findings, headers.schema_version, &message.payload).unwrap();

@@ -179,11 +179,19 @@ mod tests {
 
     #[test]
     fn an_actor_is_stored_once_and_flattens_into_each_row() {
-        let shell = Arc::new(Actor { pid: Some(7), args: Some(vec!["sh".into(), "-c".into(), "a b".into()]), ..Actor::default() });
+        let shell = Arc::new(Actor {
+            pid: Some(7),
+            args: Some(vec!["sh".into(), "-c".into(), "a b".into()]),
+            ..Actor::default()
+        });
         let other = Arc::new(Actor { pid: Some(8), ..Actor::default() });
         let mut builder = TableBuilder::<ProcessColumns>::default();
         for (seq, actor) in [Some(&shell), Some(&other), None, Some(&shell)].into_iter().enumerate() {
-            builder.append(&Envelope { seq: Some(seq as i64), ..Envelope::default() }, actor, &ProcessColumns::default());
+            builder.append(
+                &Envelope { seq: Some(seq as i64), ..Envelope::default() },
+                actor,
+                &ProcessColumns::default(),
+            );
         }
         let batch = builder.finish().unwrap();
         assert_eq!(batch.actors.as_ref().unwrap().num_rows(), 2);

@@ -77,7 +77,11 @@ mod tests {
     fn every_column_has_a_meaning_and_a_known_type() {
         for table in Table::ALL {
             for column in table.columns() {
-                assert!(!column.meaning.is_empty() && type_name(&column.data_type) != "other", "{table}.{}", column.name);
+                assert!(
+                    !column.meaning.is_empty() && type_name(&column.data_type) != "other",
+                    "{table}.{}",
+                    column.name
+                );
             }
         }
     }

@@ -178,7 +178,8 @@ mod tests {
     #[test]
     fn process_uid_sorts_by_start_and_reads_back() {
         let boot = BootHash::of("59a5a6c4-8f13-4d0b-9a3f-4be4a4a1b9a7");
-        let uids: Vec<_> = [(1, 9), (2, 1), (u64::MAX, 0x00ff_ffff)].map(|(ns, pid)| ProcessUid::new(&boot, ns, pid)).into();
+        let uids: Vec<_> =
+            [(1, 9), (2, 1), (u64::MAX, 0x00ff_ffff)].map(|(ns, pid)| ProcessUid::new(&boot, ns, pid)).into();
         let texts: Vec<String> = uids.iter().map(ToString::to_string).collect();
         assert!(texts.is_sorted(), "{texts:?}");
         for (uid, text) in uids.iter().zip(&texts) {
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn what_is_no_process_uid() {
-        for text in ["", "0", "w0000000000000000000000000", "80000000000000000000000000", "0000000000000000000000000é"] {
+        for text in ["", "0", "w0000000000000000000000000", "80000000000000000000000000", "0000000000000000000000000é"]
+        {
             assert!(text.parse::<ProcessUid>().is_err(), "{text:?}");
         }
     }

@@ -49,7 +49,13 @@ fn page() -> String {
         // The folder depends on who asks; its line says how.
         let default = if setting.path == "data_dir" { None } else { default_of(setting.path) };
         let default = default.map(|value| format!("`{}`", value.to_string().trim_matches('"'))).unwrap_or_default();
-        let _ = writeln!(page, "| `{}` | {} | {} |", setting.path, default.replace("``", ""), setting.doc.replace('|', "\\|"));
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} |",
+            setting.path,
+            default.replace("``", ""),
+            setting.doc.replace('|', "\\|")
+        );
     }
     page.push_str("\n## `[[sinks]]`\n\n| key | kinds | default | meaning |\n|---|---|---|---|\n");
     for field in kerntrail_sinks::config::FIELDS {

@@ -1,6 +1,6 @@
 //! `kerntrail query`: SQL over the lake, answered in this process.
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::process::ExitCode;
 
 use kerntrail_query_service::output::{self, Options};
@@ -13,8 +13,7 @@ use crate::parts;
 pub async fn run(config: &Config, query: Query) -> anyhow::Result<ExitCode> {
     let engine = parts::engine(config)?;
     let answer = engine.query(&sql(query.sql)?).await?;
-    let options = Options { cell_width: cell_width(), ..Options::default() };
-    output::write(answer, query.output.output, options, &mut std::io::stdout()).await?;
+    output::write(answer, query.output.output, Options::default(), &mut std::io::stdout()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -25,9 +24,4 @@ fn sql(given: String) -> anyhow::Result<String> {
     let mut sql = String::new();
     std::io::stdin().read_to_string(&mut sql)?;
     Ok(sql)
-}
-
-/// Whole values for programs, cut ones for people.
-fn cell_width() -> usize {
-    if std::io::stdout().is_terminal() { Options::default().cell_width } else { usize::MAX }
 }

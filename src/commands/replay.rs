@@ -77,7 +77,10 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
             let body = if from_stdin {
                 reqwest::Body::wrap_stream(ReaderStream::new(async_stdin()?))
             } else {
-                reqwest::Body::wrap_stream(ReaderStream::with_capacity(tokio::fs::File::open(path).await.with_context(cannot)?, 1 << 18))
+                reqwest::Body::wrap_stream(ReaderStream::with_capacity(
+                    tokio::fs::File::open(path).await.with_context(cannot)?,
+                    1 << 18,
+                ))
             };
             import::ask_server(address, &input, body, &mut |bytes, rows| show(&bar, bytes, rows)).await
         }

@@ -50,7 +50,13 @@ async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
                 continue;
             }
             failed += 1;
-            println!("{}: \"{}\": {} findings expected, {} made", path.display(), outcome.name, outcome.expected, outcome.found.len());
+            println!(
+                "{}: \"{}\": {} findings expected, {} made",
+                path.display(),
+                outcome.name,
+                outcome.expected,
+                outcome.found.len()
+            );
         }
     }
     println!("{passed} passed, {failed} failed");
@@ -75,10 +81,14 @@ fn collect(path: &Path, found: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()
         found.push((path.to_owned(), std::fs::read_to_string(path).with_context(cannot)?));
         return Ok(());
     }
-    let mut inside: Vec<PathBuf> =
-        std::fs::read_dir(path).with_context(cannot)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
+        .with_context(cannot)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     inside.sort();
-    for path in inside.iter().filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "yml" || end == "yaml")) {
+    for path in
+        inside.iter().filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "yml" || end == "yaml"))
+    {
         collect(path, found)?;
     }
     Ok(())

@@ -41,7 +41,7 @@ pub const SETTINGS: &[Setting] = settings! {
     "collector.max_processes" "most processes that the process table holds; beyond it, rows of event_loss"
     "collector.batch_interval" "a batch leaves at the latest after this time"
     "collector.batch_rows" "a batch leaves at the latest with this many rows"
-    "collector.mask" "further patterns (regular expressions) whose first group is masked in command lines"
+    "collector.mask" "further regular expressions over one argument; the group `secret`, or else the whole match, is masked before it leaves the node"
     "kubernetes.watch" "pods of the node are watched for labels, workload and service account: auto, or off"
     "kubernetes.kubeconfig" "kubeconfig of that watch; empty: the pod's service account, where there is one"
     "log.kind" "event log: embedded (one machine) or kafka"

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{SETTINGS, Setting, default_of};
 use super::Config;
+use super::keys::{SETTINGS, Setting, default_of};
 
 /// Values from outside the file, weakest first.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +118,9 @@ fn check_keys(prefix: &str, table: &DeTable<'_>) -> Result<(), (usize, String)> 
         let leads = SETTINGS.iter().any(|setting| setting.path.starts_with(&inside));
         match value.get_ref() {
             DeValue::Table(table) if leads => check_keys(&path, table)?,
-            _ if leads => return Err((key.span().start, format!("`{path}` is a table: write `[{path}]` and its keys below"))),
+            _ if leads => {
+                return Err((key.span().start, format!("`{path}` is a table: write `[{path}]` and its keys below")));
+            }
             _ => return Err((key.span().start, unknown(&path))),
         }
     }
@@ -155,7 +157,11 @@ fn with_nearest(message: &str) -> String {
 
 /// Text as the type that the setting's default has.
 fn typed(path: &str, text: &str) -> toml::Value {
-    let parsed = || text.parse::<toml::Value>().ok().or_else(|| toml::from_str::<toml::Table>(&format!("v={text}")).ok()?.remove("v"));
+    let parsed = || {
+        text.parse::<toml::Value>()
+            .ok()
+            .or_else(|| toml::from_str::<toml::Table>(&format!("v={text}")).ok()?.remove("v"))
+    };
     match default_of(path) {
         Some(toml::Value::String(_)) | None => toml::Value::String(text.to_owned()),
         Some(_) => parsed().unwrap_or_else(|| toml::Value::String(text.to_owned())),
@@ -178,10 +184,9 @@ fn insert(table: &mut toml::Table, path: &str, value: toml::Value) {
 
 fn check_override(table: &toml::Table, origin: &Origin) -> Result<(), ConfigError> {
     let checked = Config::deserialize(toml::Value::Table(table.clone()));
-    checked.map(drop).map_err(|error| ConfigError::Value {
-        origin: origin.clone(),
-        reason: with_nearest(error.message()),
-    })
+    checked
+        .map(drop)
+        .map_err(|error| ConfigError::Value { origin: origin.clone(), reason: with_nearest(error.message()) })
 }
 
 /// Lays `NAME.KEY=VALUE` over the sink NAME of the file.
@@ -192,9 +197,11 @@ fn set_sink_key(table: &mut toml::Table, assignment: &str) -> Result<(), String>
     let value = toml::from_str::<toml::Table>(&format!("v={text}")).ok().and_then(|mut table| table.remove("v"));
     let value = value.unwrap_or_else(|| toml::Value::String(text.to_owned()));
     let sinks = table.get_mut("sinks").and_then(toml::Value::as_array_mut);
-    let sink = sinks.into_iter().flatten().filter_map(toml::Value::as_table_mut).find(|sink| {
-        sink.get("name").and_then(toml::Value::as_str).is_some_and(|have| have == name)
-    });
+    let sink = sinks
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_table_mut)
+        .find(|sink| sink.get("name").and_then(toml::Value::as_str).is_some_and(|have| have == name));
     match sink {
         Some(sink) => {
             insert(sink, key, value);
@@ -253,7 +260,10 @@ mod tests {
     #[test]
     fn a_wrong_value_names_where_it_was_written() {
         let setting = *SETTINGS.iter().find(|setting| setting.path == "node.pid").unwrap();
-        let overrides = Overrides { values: vec![(Origin::Variable("KERNTRAIL_NODE_PID".into()), setting, "one".into())], sinks: Vec::new() };
+        let overrides = Overrides {
+            values: vec![(Origin::Variable("KERNTRAIL_NODE_PID".into()), setting, "one".into())],
+            sinks: Vec::new(),
+        };
         let error = load(None, &overrides).unwrap_err().to_string();
         assert!(error.starts_with("environment variable KERNTRAIL_NODE_PID: "), "{error}");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kerntrail_collector::{Collector, CollectorConfig, Kube};
+use kerntrail_collector::{Collector, CollectorConfig, Kube, MaskConfig};
 use kerntrail_transport::EventLog;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,6 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/tok
 
 /// The collector's own settings.
 pub fn settings(config: &Config) -> CollectorConfig {
-    let defaults = CollectorConfig::default();
     CollectorConfig {
         node: config.node.name(),
         cluster: config.cluster.clone(),
@@ -28,7 +27,8 @@ pub fn settings(config: &Config) -> CollectorConfig {
         ring_bytes: u32::try_from(config.collector.ring_size.0).unwrap_or(u32::MAX),
         max_processes: config.collector.max_processes,
         state_dir: Some(config.data_dir.join("state")),
-        ..defaults
+        mask: MaskConfig { patterns: config.collector.mask.clone(), ..MaskConfig::default() },
+        ..CollectorConfig::default()
     }
 }
 

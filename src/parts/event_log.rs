@@ -11,7 +11,9 @@ use anyhow::{Context, bail};
 use kerntrail_schemas::Table;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
-use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog, Group, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic};
+use kerntrail_transport::{
+    EmbeddedLog, EmbeddedOptions, EventLog, Group, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic,
+};
 
 use crate::config::{Config, LogKind};
 use crate::parts::sinks;
@@ -94,7 +96,9 @@ async fn forget_removed_sinks(config: &Config, log: &EmbeddedLog) {
     for group in log.groups().iter().filter(|group| gone(group)) {
         match log.forget(group).await {
             Ok(()) => tracing::info!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
-            Err(error) => tracing::warn!(group = group.0, error = &error as &dyn std::error::Error, "cannot forget a sink"),
+            Err(error) => {
+                tracing::warn!(group = group.0, error = &error as &dyn std::error::Error, "cannot forget a sink")
+            }
         }
     }
 }

@@ -197,7 +197,12 @@ pub async fn ask_server(
     if let Some(bytes) = input.bytes {
         url.query_pairs_mut().append_pair("bytes", &bytes.to_string());
     }
-    let response = reqwest::Client::new().post(url).body(body).send().await.with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
+    let response = reqwest::Client::new()
+        .post(url)
+        .body(body)
+        .send()
+        .await
+        .with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
     let response = response.error_for_status().context("the running kerntrail refused the import")?;
     let mut stream = response.bytes_stream();
     let mut held = Vec::new();

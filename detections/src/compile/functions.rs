@@ -34,7 +34,8 @@ pub(super) fn in_network(text: Expr, network: Network) -> Expr {
             text_iter(&addresses)?.map(|text| Some(text.is_some_and(|text| network.holds(text)))).collect();
         Ok(ColumnarValue::Array(Arc::new(inside) as ArrayRef))
     };
-    create_udf("in_network", vec![DataType::Utf8], DataType::Boolean, Volatility::Volatile, Arc::new(function)).call(vec![text])
+    create_udf("in_network", vec![DataType::Utf8], DataType::Boolean, Volatility::Volatile, Arc::new(function))
+        .call(vec![text])
 }
 
 /// The file that a download or copy command writes, as an absolute path; NULL for any other command.
@@ -47,14 +48,16 @@ pub(super) fn written_file(args: Expr, cwd: Expr) -> Expr {
             .iter()
             .zip(text_iter(folders)?)
             .map(|(items, cwd)| {
-                let items: Vec<String> = items.map(|items| texts(&items).map(str::to_owned).collect()).unwrap_or_default();
+                let items: Vec<String> =
+                    items.map(|items| texts(&items).map(str::to_owned).collect()).unwrap_or_default();
                 written_path(&items).map(|path| absolute(&path, cwd.unwrap_or("/")))
             })
             .collect();
         Ok(ColumnarValue::Array(Arc::new(files) as ArrayRef))
     };
     let input = vec![<Vec<String> as Cell>::data_type(), DataType::Utf8];
-    let function: ScalarUDF = create_udf("written_file", input, DataType::Utf8, Volatility::Immutable, Arc::new(function));
+    let function: ScalarUDF =
+        create_udf("written_file", input, DataType::Utf8, Volatility::Immutable, Arc::new(function));
     function.call(vec![args, cwd])
 }
 

@@ -50,7 +50,9 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::FieldRef { field: other, .. } => {
             return Err(unsupported(name, &format!("fieldref to `{other}` with another modifier than `cased`")));
         }
-        IrMatcher::Encoded { .. } => return Err(unsupported(name, "an encoding modifier (base64, wide, utf16, windash)")),
+        IrMatcher::Encoded { .. } => {
+            return Err(unsupported(name, "an encoding modifier (base64, wide, utf16, windash)"));
+        }
         IrMatcher::Expand { .. } => return Err(unsupported(name, "the modifier `expand`")),
         IrMatcher::TimestampPart { .. } => return Err(unsupported(name, "a part of a time")),
     };
@@ -78,7 +80,13 @@ fn unsupported(field: &str, what: &str) -> CompileError {
     CompileError::Unsupported(format!("field `{field}`: {what}"))
 }
 
-fn string(name: &str, field: &Field, op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> Result<Expr, CompileError> {
+fn string(
+    name: &str,
+    field: &Field,
+    op: IrStrOp,
+    pattern: &IrPattern,
+    case_insensitive: bool,
+) -> Result<Expr, CompileError> {
     if is_list(field) {
         return matches_regex(name, field, pattern_regex(name, op, pattern, case_insensitive)?);
     }
@@ -90,7 +98,13 @@ fn string(name: &str, field: &Field, op: IrStrOp, pattern: &IrPattern, case_inse
     if let (IrStrOp::Exact, false, Some(plain)) = (op, case_insensitive, pattern.as_plain()) {
         return Ok(text.eq(lit(plain)));
     }
-    Ok(Expr::Like(Like::new(false, Box::new(text), Box::new(lit(like_pattern(op, pattern))), Some('\\'), case_insensitive)))
+    Ok(Expr::Like(Like::new(
+        false,
+        Box::new(text),
+        Box::new(lit(like_pattern(op, pattern))),
+        Some('\\'),
+        case_insensitive,
+    )))
 }
 
 fn like_pattern(op: IrStrOp, pattern: &IrPattern) -> String {
@@ -182,6 +196,8 @@ fn number_equals(name: &str, field: &Field, number: f64) -> Result<Expr, Compile
 fn literal(name: &str, number: &IrNumber) -> Result<f64, CompileError> {
     match number {
         IrNumber::Literal(number) => Ok(*number),
-        IrNumber::DynamicSourceRef { source_id, .. } => Err(unsupported(name, &format!("the dynamic source `{source_id}`"))),
+        IrNumber::DynamicSourceRef { source_id, .. } => {
+            Err(unsupported(name, &format!("the dynamic source `{source_id}`")))
+        }
     }
 }

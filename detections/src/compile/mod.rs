@@ -20,7 +20,9 @@ use fields::Field;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// No table holds what the log source names.
-    #[error("logsource {0} is no table here; use a category such as process_creation, network_connection, file_event, or a table's name")]
+    #[error(
+        "logsource {0} is no table here; use a category such as process_creation, network_connection, file_event, or a table's name"
+    )]
     LogSource(String),
     /// The table has no such field.
     #[error("{table} has no field `{field}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
@@ -134,7 +136,9 @@ impl Scope<'_> {
         match condition {
             IrCondition::Detection(name) => match self.detections.get(name) {
                 Some(detection) => self.detection(detection),
-                None => Err(CompileError::Unsupported(format!("condition on `{name}`, which the rule does not define,"))),
+                None => {
+                    Err(CompileError::Unsupported(format!("condition on `{name}`, which the rule does not define,")))
+                }
             },
             IrCondition::And(parts) => Ok(all(self.conditions(parts)?)),
             IrCondition::Or(parts) => Ok(any(self.conditions(parts)?)),
@@ -149,7 +153,8 @@ impl Scope<'_> {
 
     /// `1 of selection_*`, `all of them`, `2 of filter*`.
     fn selector(&self, quantifier: &Quantifier, pattern: &SelectorPattern) -> Result<Expr, CompileError> {
-        let mut names: Vec<&String> = self.detections.keys().filter(|name| pattern.matches_detection_name(name)).collect();
+        let mut names: Vec<&String> =
+            self.detections.keys().filter(|name| pattern.matches_detection_name(name)).collect();
         names.sort();
         let parts = names
             .iter()
@@ -195,7 +200,8 @@ impl Scope<'_> {
 
     /// Keywords are looked for in every text column.
     fn keywords(&self, matcher: &IrMatcher) -> Result<Expr, CompileError> {
-        let texts = self.table.columns().into_iter().filter(|column| column.data_type == arrow::datatypes::DataType::Utf8);
+        let texts =
+            self.table.columns().into_iter().filter(|column| column.data_type == arrow::datatypes::DataType::Utf8);
         let parts = texts
             .map(|column| {
                 let field = Field { expr: col(column.name), data_type: column.data_type };
