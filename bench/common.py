@@ -1,8 +1,10 @@
 """What the measurements share: processes that are measured, the server under test, numbers and tables."""
 
+import ctypes
 import json
 import os
 import pathlib
+import platform
 import signal
 import socket
 import statistics
@@ -57,6 +59,24 @@ def kerntrail(data, *arguments):
 def query(data, sql):
     """The first row of the answer, from the lake's files."""
     return json.loads(kerntrail(data, "query", "-o", "ndjson", sql).splitlines()[0])
+
+
+class ProgramStatistics:
+    """Lets the kernel time BPF programs while the block runs (BPF_ENABLE_STATS); some ns a run, so nothing else is timed."""
+
+    SYSCALL = {"x86_64": 321, "aarch64": 280}
+    BPF_ENABLE_STATS = 32
+
+    def __enter__(self):
+        run_time = ctypes.create_string_buffer(128)  # bpf_attr with type 0: BPF_STATS_RUN_TIME
+        number = self.SYSCALL[platform.machine()]
+        self.file = ctypes.CDLL(None, use_errno=True).syscall(number, self.BPF_ENABLE_STATS, run_time, len(run_time))
+        if self.file < 0:
+            sys.exit(f"bench: BPF_ENABLE_STATS: {os.strerror(ctypes.get_errno())}")
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.file)
 
 
 class Server:
@@ -134,6 +154,18 @@ class Server:
         """Resident MiB, and those of them that are the process's own and not of its file."""
         fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
         return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))
+
+    def programs(self):
+        """Runs of its BPF programs, and the ns that they took, as counted while statistics are on."""
+        runs = nanoseconds = 0
+        seen = set()
+        for entry in pathlib.Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
+            fields = dict(line.split(":", 1) for line in entry.read_text().splitlines() if ":" in line)
+            if "run_time_ns" in fields and fields["prog_id"] not in seen:
+                seen.add(fields["prog_id"])
+                runs += int(fields["run_cnt"])
+                nanoseconds += int(fields["run_time_ns"])
+        return runs, nanoseconds
 
     def cpu(self):
         """CPU seconds until now."""

@@ -15,7 +15,7 @@ import threading
 import time
 import typing
 
-from common import Server, query, say, spread, table
+from common import ProgramStatistics, Server, query, say, spread, table
 
 STARTS = 5
 FRESH = 10
@@ -129,13 +129,23 @@ def fresh(server):
     return seen, asked
 
 
+def in_kernel(program, server):
+    """Runs of BPF programs for one exec with its fork and exit, and the µs that they take."""
+    with ProgramStatistics():
+        runs, nanoseconds = server.programs()
+        storm(program, 1, "timed")
+        after = server.programs()
+    made = STORMS[1]
+    return f"{(after[0] - runs) / made:.1f}", f"{(after[1] - nanoseconds) / made / 1e3:.1f}"
+
+
 class Live:
     def __init__(self, program, work):
         self.program, self.work = program, work
         self.off = {workers: [] for workers in STORMS}
         self.on = {workers: [] for workers in STORMS}
         self.ledger, self.memory, self.wire, self.costs = [], {}, {}, {workers: [] for workers in STORMS}
-        self.seen, self.asked = [], []
+        self.seen, self.asked, self.in_kernel = [], [], ()
 
     @contextlib.contextmanager
     def server(self, number):
@@ -144,24 +154,35 @@ class Live:
         with Server(data) as server:
             server.ready()
             yield server
-            if number == ROUNDS - 1:
-                time.sleep(IDLE_SECONDS)
-                self.memory[f"{IDLE_SECONDS} s after the last storm"] = server.memory()
         shutil.rmtree(data)
 
     def run(self):
         for number in range(ROUNDS):
             say(f"exec storm, round {number + 1} of {ROUNDS}")
-            for workers in STORMS:
-                self.off[workers].append(storm(self.program, workers, "off"))
-            with self.server(number) as server:
-                if reason := server.collects():
+            # In turns, so that what the one leaves behind is not always the other's.
+            sides = [self.without, self.with_server]
+            for side in sides if number % 2 == 0 else reversed(sides):
+                if reason := side(number):
                     return reason
-                if number == 0:
-                    self.quiet(server)
-                for workers in STORMS:
-                    self.under(server, workers)
         self.report()
+        return None
+
+    def without(self, _):
+        for workers in STORMS:
+            self.off[workers].append(storm(self.program, workers, "off"))
+
+    def with_server(self, number):
+        with self.server(number) as server:
+            if reason := server.collects():
+                return reason
+            if number == 0:
+                self.quiet(server)
+            for workers in STORMS:
+                self.under(server, workers)
+            if number == ROUNDS - 1:
+                time.sleep(IDLE_SECONDS)
+                self.memory[f"{IDLE_SECONDS} s after the last storm"] = server.memory()
+                self.in_kernel = in_kernel(self.program, server)
         return None
 
     def quiet(self, server):
@@ -199,6 +220,7 @@ class Live:
         table(["at once", "execs", "seconds without", "seconds with", "slowdown (medians)", "slowdown of pairs",
                "CPU µs/exec without", "with", "ratio (medians)", "server CPU µs/exec"],
               [self.slowdown(workers) for workers in STORMS])
+        table(["BPF program runs per fork + exec + exit", "µs in them, of the execs' CPU"], [self.in_kernel])
         table(["at once", "execs made", "exec rows", "missing", "lost, by event_loss"], self.ledger)
         print("### Freshness\n\nFrom a program's start to the end of the `kerntrail query` process that shows it.\n")
         table(["programs", "p50 s", "max s", "of that, one query process (p50)"],

@@ -62,7 +62,12 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
 }
 
 async fn embedded(config: &Config) -> anyhow::Result<Log> {
-    let options = EmbeddedOptions { max_bytes: config.log.max_size.0, ..EmbeddedOptions::default() };
+    let options = EmbeddedOptions {
+        max_bytes: config.log.max_size.0,
+        // A destination that stays down must not hold up storage.
+        expendable: Some("sink-".into()),
+        ..EmbeddedOptions::default()
+    };
     let log = EmbeddedLog::open(log_dir(config), options).await?;
     forget_removed_sinks(config, &log).await;
     Ok(Log { log: Arc::new(log), spool: None })

@@ -4,7 +4,7 @@
 //! that ever subscribed to its topic has committed past it, and for [`EmbeddedOptions::keep`] beyond, while there is
 //! room; a topic that no group has subscribed to keeps everything. So nothing unread is ever removed: at
 //! [`EmbeddedOptions::max_bytes`] appends are refused with [`LogError::Full`], until readers have caught up or a group
-//! that is gone was [forgotten](EmbeddedLog::forget).
+//! that is gone was [forgotten](EmbeddedLog::forget). [`EmbeddedOptions::expendable`] groups are the exception.
 //!
 //! Invariant: an append is one transaction of the store, with one fsync: all of its messages are there, or none.
 //! Invariant: memory does not grow with what is held, only with topics, groups and members.
@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
-use crate::metrics::{FULL_TOTAL, HELD_BYTES, appended};
+use crate::metrics::{EXPIRED_TOTAL, FULL_TOTAL, HELD_BYTES, appended};
 use consumer::EmbeddedConsumer;
 use lock::FolderLock;
 use state::State;
@@ -45,11 +45,14 @@ pub struct EmbeddedOptions {
     pub keep: Duration,
     /// Partitions of a topic made from now on; at least one. A topic keeps the number it was made with.
     pub partitions: u32,
+    /// Beginning of the names of groups that must not hold up the others: where there is no room otherwise, the
+    /// oldest messages that only they have not read are removed. They see the gap in the offsets. `None`: no group.
+    pub expendable: Option<String>,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { max_bytes: 4 << 30, keep: Duration::ZERO, partitions: 1 }
+        Self { max_bytes: 4 << 30, keep: Duration::ZERO, partitions: 1, expendable: None }
     }
 }
 
@@ -265,7 +268,7 @@ impl Shared {
         }
         self.trim(u64::MAX)?;
         let held = self.state().held_bytes();
-        if fits(held) {
+        if fits(held) || self.expire(fits)? {
             return Ok(());
         }
         metrics::counter!(FULL_TOTAL).increment(1);
@@ -275,11 +278,32 @@ impl Shared {
     /// Removes messages that all groups have read and that were appended before `cutoff` (ms since the Unix epoch).
     /// The caller writes.
     fn trim(&self, cutoff: u64) -> Result<(), LogError> {
-        let partitions = self.state().readable_by_nobody();
+        let partitions = self.state().read_by_all(|_| true);
         for (partition, floor) in partitions {
             while self.trim_some(&partition, floor, cutoff)? {}
         }
         Ok(())
+    }
+
+    /// Removes the oldest messages that only expendable groups have not read, until it `fits`; whether it does then.
+    /// The caller writes.
+    fn expire(&self, fits: impl Fn(u64) -> bool) -> Result<bool, LogError> {
+        let Some(beginning) = &self.options.expendable else { return Ok(false) };
+        let partitions = self.state().read_by_all(|group| !group.0.starts_with(beginning.as_str()));
+        for (partition, floor) in partitions {
+            loop {
+                let more = self.trim_some(&partition, floor, u64::MAX)?;
+                tracing::warn!(%partition, "the event log is full: removed messages that a sink has not read");
+                metrics::counter!(EXPIRED_TOTAL).increment(1);
+                if fits(self.state().held_bytes()) {
+                    return Ok(true);
+                }
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the oldest messages of `partition` below `floor`; whether there may be more.

@@ -13,6 +13,8 @@ pub const EVENTS_IN_TOTAL: &str = "kerntrail_transport_events_in_total";
 pub const HELD_BYTES: &str = "kerntrail_transport_held_bytes";
 /// Appends refused because the embedded log was full.
 pub const FULL_TOTAL: &str = "kerntrail_transport_full_total";
+/// Times that messages were removed which an expendable group had not read, because the embedded log was full.
+pub const EXPIRED_TOTAL: &str = "kerntrail_transport_expired_total";
 /// Messages in the spool that the log behind it has not acknowledged yet.
 pub const SPOOL_LAG_MESSAGES: &str = "kerntrail_transport_lag_spool_messages";
 

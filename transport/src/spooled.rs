@@ -53,7 +53,7 @@ impl Spooled {
     ///
     /// Errors: the spool cannot be opened, or its task cannot subscribe to it.
     pub async fn start(options: SpoolOptions, behind: Arc<dyn EventLog>) -> Result<Self, SpoolError> {
-        let embedded = EmbeddedOptions { max_bytes: options.max_bytes, keep: Duration::ZERO, partitions: 1 };
+        let embedded = EmbeddedOptions { max_bytes: options.max_bytes, ..EmbeddedOptions::default() };
         let spool = EmbeddedLog::open(options.dir, embedded).await?;
         let consumer = spool.subscribe(&forwarder(), &options.topics).await?;
         let (moved, progress) = watch::channel(0);

@@ -88,6 +88,27 @@ async fn a_full_log_refuses_until_every_group_has_read() {
 }
 
 #[tokio::test]
+async fn an_expendable_group_holds_up_nobody_and_sees_the_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions { expendable: Some("sink-".into()), ..small() };
+    let log = open(folder.path(), options).await;
+    let mut storage = subscribe(&log, "storage", &topic("t")).await;
+    let mut down = subscribe(&log, "sink-down", &topic("t")).await;
+    let held = fill(&log).await;
+    let seen = read(&mut *storage, held as usize).await;
+    let partition = seen.messages[0].partition.clone();
+    storage.commit(&[Position { partition, next: held }]).await.unwrap();
+    // What storage has read makes room, although the sink has not.
+    log.append(&topic("t"), vec![sized("n", held, 1_000)]).await.unwrap();
+    assert_eq!(read_on(&mut *storage, 1).await.batches(), [held]);
+    let left = read(&mut *down, 1).await;
+    assert_eq!((left.batches(), left.messages[0].offset), (vec![held], held), "the offset shows what is missing");
+    // What storage has not read stays.
+    let more = fill(&log).await;
+    assert!(more < held, "nothing was refused");
+}
+
+#[tokio::test]
 async fn a_topic_that_nobody_reads_keeps_everything() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), small()).await;

@@ -134,10 +134,11 @@ impl State {
         committed.map_or(low, |next| next.max(low))
     }
 
-    /// Partitions that hold messages which every group has read, and up to which offset.
-    pub(super) fn readable_by_nobody(&self) -> Vec<(Partition, i64)> {
+    /// Partitions that hold messages which every group that `counts` has read, and up to which offset.
+    pub(super) fn read_by_all(&self, counts: impl Fn(&Group) -> bool) -> Vec<(Partition, i64)> {
         let mut lowest: HashMap<&Partition, i64> = HashMap::new();
-        for (partition, next) in self.committed.values().flatten() {
+        let groups = self.committed.iter().filter(|(group, _)| counts(group));
+        for (partition, next) in groups.flat_map(|(_, offsets)| offsets) {
             let next = next.unwrap_or(0);
             lowest.entry(partition).and_modify(|least| *least = next.min(*least)).or_insert(next);
         }
