@@ -204,7 +204,7 @@ impl Detector {
         self.send(&mut state, path).await?;
         for finding in &findings {
             metrics::finding(finding.rule_title());
-            tracing::info!(finding = %finding.id, "{}", finding.message());
+            tracing::info!(finding = %finding.id, rule = finding.rule_title(), "{}", finding.message());
         }
         Ok(())
     }

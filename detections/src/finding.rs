@@ -73,7 +73,7 @@ impl Finding {
             last_time: Some(time),
             event_refs: Some(events.iter().map(|event| format!("{}/{}", event.table, event.event_id)).collect()),
             group_key: matches!(rule.kind, RuleKind::Sequence(_)).then(|| last.group.clone()),
-            message: Some(message(rule, events)),
+            message: Some(message(events)),
             suppressed_count: Some(0),
         };
         Some(Self {
@@ -101,8 +101,8 @@ impl Finding {
     }
 }
 
-/// "title: first command -> last command, in pod namespace/name".
-fn message(rule: &Rule, events: &[Match]) -> String {
+/// "first command -> last command, in pod namespace/name".
+fn message(events: &[Match]) -> String {
     let mut commands: Vec<String> = events.iter().filter_map(what).collect();
     commands.dedup();
     let place = events.first().and_then(|event| {
@@ -111,7 +111,7 @@ fn message(rule: &Rule, events: &[Match]) -> String {
             text(&event.row, "namespace").or_else(|| text(&event.row, "origin_namespace")).unwrap_or_default();
         Some(format!(", in pod {namespace}/{pod}"))
     });
-    format!("{}: {}{}", rule.title, commands.join(" -> "), place.unwrap_or_default())
+    format!("{}{}", commands.join(" -> "), place.unwrap_or_default())
 }
 
 fn what(event: &Match) -> Option<String> {

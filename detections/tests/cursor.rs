@@ -81,7 +81,7 @@ async fn a_finding_carries_its_rule_its_events_and_the_actor() {
     assert_eq!(text("severity"), "high");
     assert_eq!(text("container_id"), "c1");
     assert_eq!(text("source"), "kerntrail");
-    assert_eq!(text("message"), "A shell: `/bin/sh`");
+    assert_eq!(text("message"), "`/bin/sh`");
     let list = |column: &str| {
         row.column_by_name(column).unwrap().as_list::<i32>().value(0).as_string::<i32>().value(0).to_owned()
     };

@@ -153,11 +153,8 @@ impl Scope {
         if let Some(known) = self.nodes.get(name) {
             return Some(Arc::clone(known));
         }
-        let node = Arc::new(Node {
-            name: name.to_owned(),
-            stream: StreamId::of_import(kind, name),
-            boot: BootHash::of(name),
-        });
+        let node =
+            Arc::new(Node { name: name.to_owned(), stream: StreamId::of_import(kind, name), boot: BootHash::of(name) });
         if self.nodes.len() >= MOST_NODES {
             self.nodes.clear();
         }
@@ -252,7 +249,8 @@ mod tests {
     #[test]
     fn actors_are_made_once_and_not_all_kept() {
         let actors = Actors::default();
-        let make = |pid: i32| actors.get(&("process", pid), || Ok::<_, ()>(Actor { pid: Some(pid), ..Actor::default() }));
+        let make =
+            |pid: i32| actors.get(&("process", pid), || Ok::<_, ()>(Actor { pid: Some(pid), ..Actor::default() }));
         let first = make(1).unwrap();
         assert!(Arc::ptr_eq(&first.actor, &make(1).unwrap().actor));
         assert_ne!(first.key, make(2).unwrap().key);

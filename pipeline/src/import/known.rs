@@ -111,7 +111,12 @@ impl<'a> Known<'a> {
     /// Loads what the lake holds of `table` and the day of `time`, unless it is loaded.
     ///
     /// `source`: the value of that column in the lake's rows of this format.
-    pub(crate) async fn load_day(&mut self, table: Table, source: &'static str, time: Micros) -> Result<(), ImportError> {
+    pub(crate) async fn load_day(
+        &mut self,
+        table: Table,
+        source: &'static str,
+        time: Micros,
+    ) -> Result<(), ImportError> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| ImportError::Known { table, source: error };
         self.load(table, time.day(), source).await.map_err(failed)?;
         self.loaded.insert((table, time.day(), source));

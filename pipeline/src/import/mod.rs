@@ -198,12 +198,8 @@ pub async fn import<R: Read + Send + 'static>(
     };
     let mut chunks =
         stages::start(input, Arc::clone(&meter), &plan).map_err(|error| ImportError::Thread(error.into()))?;
-    let mut walk = Walk {
-        known: Known::new(lake),
-        outbox: Outbox::new(log, lake),
-        rejects,
-        report: ImportReport::default(),
-    };
+    let mut walk =
+        Walk { known: Known::new(lake), outbox: Outbox::new(log, lake), rejects, report: ImportReport::default() };
     let end = loop {
         match chunks.recv().await {
             Some(Next::Chunk(found)) => {

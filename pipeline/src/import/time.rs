@@ -16,7 +16,9 @@ pub(crate) fn rfc3339(text: &str) -> Option<Micros> {
 fn utc(text: &[u8]) -> Option<Micros> {
     let (head, rest) = text.split_at_checked(19)?;
     let number = |range: std::ops::Range<usize>| {
-        head[range].iter().try_fold(0i64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+        head[range]
+            .iter()
+            .try_fold(0i64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
     };
     let marks = [head[4], head[7], head[10], head[13], head[16]];
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);

@@ -63,12 +63,33 @@ async fn a_bad_record_among_good_ones() {
         (with(r#""pid":1,"pid":2"#), "duplicate field `pid` (line 2, column 41)"),
         (with(r#""pid":1,"cwd":5"#), "invalid type: integer `5`, expected a string (line 2, column 43)"),
         (with(r#""pid":1,"cwd":"\ud800""#), "unexpected end of hex escape (line 2, column 50)"),
-        (format!(r#"{{"process_exit":{{"process":{{"pid":1}},"signal":"SIGNEW"}}{NODE_AND_TIME}}}"#), "signal \"SIGNEW\" is not known"),
-        (format!(r#"{{"process_exit":{{"process":{{"pid":1}},"status":256}}{NODE_AND_TIME}}}"#), "status 256 is out of range"),
+        (
+            format!(r#"{{"process_exit":{{"process":{{"pid":1}},"signal":"SIGNEW"}}{NODE_AND_TIME}}}"#),
+            "signal \"SIGNEW\" is not known",
+        ),
+        (
+            format!(r#"{{"process_exit":{{"process":{{"pid":1}},"status":256}}{NODE_AND_TIME}}}"#),
+            "status 256 is out of range",
+        ),
         (format!(r#"{{"process_kprobe":{{"process":{{"pid":1}}}}{NODE_AND_TIME}}}"#), "a call without function_name"),
-        (format!(r#"{{"process_connect":{{"process":{{"pid":1}},"source_port":70000}}{NODE_AND_TIME}}}"#), "source_port 70000 is out of range"),
-        (format!(r#"{{"process_exec":{{"process":{{"pid":1}}}},"process_exit":{{"process":{{"pid":1}}}}{NODE_AND_TIME}}}"#), "a second event, `process_exit` (line 2, column 52)"),
-        (format!(r#"{{"process_exec":{{"process":{{"pid":1}}}},"x":{}1{}{NODE_AND_TIME}}}"#, "[".repeat(130), "]".repeat(130)), "nested deeper than 128 levels"),
+        (
+            format!(r#"{{"process_connect":{{"process":{{"pid":1}},"source_port":70000}}{NODE_AND_TIME}}}"#),
+            "source_port 70000 is out of range",
+        ),
+        (
+            format!(
+                r#"{{"process_exec":{{"process":{{"pid":1}}}},"process_exit":{{"process":{{"pid":1}}}}{NODE_AND_TIME}}}"#
+            ),
+            "a second event, `process_exit` (line 2, column 52)",
+        ),
+        (
+            format!(
+                r#"{{"process_exec":{{"process":{{"pid":1}}}},"x":{}1{}{NODE_AND_TIME}}}"#,
+                "[".repeat(130),
+                "]".repeat(130)
+            ),
+            "nested deeper than 128 levels",
+        ),
     ];
     let mut wrong = Vec::new();
     for (bad, reason) in cases {
@@ -96,10 +117,13 @@ async fn lines_are_right_in_every_shape() {
         (format!("{bad}{bad}\n{bad}{bad}\n"), vec![no_time(1), no_time(1), no_time(2), no_time(2)]),
         (format!("[{bad_indented},{bad_indented}]"), vec![no_time(1), no_time(bad_indented.lines().count() as u64)]),
         // The line of an error inside an indented record is that of the input.
-        ("{\n}\n{\n  \"time\": 5\n}".to_owned(), vec![
-            (1, "no event of a known format (tetragon)".to_owned()),
-            (3, "invalid type: integer `5`, expected a string (line 4, column 11)".to_owned()),
-        ]),
+        (
+            "{\n}\n{\n  \"time\": 5\n}".to_owned(),
+            vec![
+                (1, "no event of a known format (tetragon)".to_owned()),
+                (3, "invalid type: integer `5`, expected a string (line 4, column 11)".to_owned()),
+            ],
+        ),
     ];
     for (input, expected) in cases {
         let (_, named, _) = rejected(&input).await;
@@ -178,7 +202,9 @@ async fn inputs_that_cannot_be_read() {
         }
     }
     let place = Place::new();
-    for (bytes, what) in [(&b"PK\x03\x04.."[..], "a zip archive"), (b"\xff\xfe{\0}\0", "UTF-16 text"), (b"BZh9..", "bzip2")] {
+    for (bytes, what) in
+        [(&b"PK\x03\x04.."[..], "a zip archive"), (b"\xff\xfe{\0}\0", "UTF-16 text"), (b"BZh9..", "bzip2")]
+    {
         match place.import_to(&place.log, place.options("x"), Cursor::new(bytes)).await {
             Err(ImportError::NotReadable { what: named, .. }) => assert_eq!(named, what),
             other => panic!("{what}: {other:?}"),
@@ -190,7 +216,10 @@ async fn inputs_that_cannot_be_read() {
     place.drain().await;
     assert_eq!(place.everything().await.len() as u64, ESCAPE_ROWS, "what was read before is there");
 
-    let nowhere = ImportOptions { rejects_dir: path_of(place.path(), "lake/acme/process_events/_delta_log/00000000000000000000.json"), ..place.options("x") };
+    let nowhere = ImportOptions {
+        rejects_dir: path_of(place.path(), "lake/acme/process_events/_delta_log/00000000000000000000.json"),
+        ..place.options("x")
+    };
     let failed = place.import_to(&place.log, nowhere, Cursor::new("garbage")).await;
     assert!(matches!(failed, Err(ImportError::Rejects { .. })), "{failed:?}");
 }

@@ -35,14 +35,27 @@ async fn the_recording_as_a_whole() {
     let rows = place.rows(Table::ProcessEvents, columns).await;
     assert_eq!(rows.iter().map(|row| row.join(" | ")).collect::<Vec<_>>(), expected);
 
-    let calls = place.rows(Table::KernelEvents, "activity, source_path, target_path, fs_type, flags, ret, ns_type, policy").await;
-    assert_eq!(calls, [
-        ["mount", "/dev/sda1", "/mnt/host", "ext4", "4096", "0", "-", "mounts"],
-        ["setns", "-", "-", "-", "131072", "-", "mnt", "namespaces"],
-    ]);
+    let calls = place
+        .rows(Table::KernelEvents, "activity, source_path, target_path, fs_type, flags, ret, ns_type, policy")
+        .await;
+    assert_eq!(
+        calls,
+        [
+            ["mount", "/dev/sda1", "/mnt/host", "ext4", "4096", "0", "-", "mounts"],
+            ["setns", "-", "-", "-", "131072", "-", "mnt", "namespaces"],
+        ]
+    );
     assert_eq!(place.rows(Table::FileEvents, "activity, path, action").await, [["read", "/etc/shadow", "observed"]]);
-    let flows = place.rows(Table::NetworkFlows, "activity, direction, src_ip, src_port, dst_ip, dst_port, protocol, tcp_state, action").await;
-    assert_eq!(flows, [["connect", "outbound", "10.0.0.5", "40112", "169.254.169.254", "80", "TCP", "SYN_SENT", "killed"]]);
+    let flows = place
+        .rows(
+            Table::NetworkFlows,
+            "activity, direction, src_ip, src_port, dst_ip, dst_port, protocol, tcp_state, action",
+        )
+        .await;
+    assert_eq!(
+        flows,
+        [["connect", "outbound", "10.0.0.5", "40112", "169.254.169.254", "80", "TCP", "SYN_SENT", "killed"]]
+    );
 
     // The lineage holds together: each parent is a process of the recording, up to the first.
     let links = place.rows(Table::ProcessEvents, "process_uid, parent_process_uid").await;
@@ -62,11 +75,31 @@ async fn identity_and_envelope() {
     // base64 of n:17:7 and n:5:3
     let process = r#""exec_id":"bjoxNzo3","parent_exec_id":"bjo1OjM=","binary":"/a""#;
     let got = row("process_exec", process, "", Table::ProcessEvents, columns).await;
-    let expected = [&uid(17, 7), &uid(5, 3), "3", "2026-11-24", "2026-11-24T12:00:00.123456Z", "tetragon", "tetragon:n", "0", "-", "-", "-", "imported"];
+    let expected = [
+        &uid(17, 7),
+        &uid(5, 3),
+        "3",
+        "2026-11-24",
+        "2026-11-24T12:00:00.123456Z",
+        "tetragon",
+        "tetragon:n",
+        "0",
+        "-",
+        "-",
+        "-",
+        "imported",
+    ];
     assert_eq!(got, expected);
     // The parent's own object says the same, and more.
     let parent = r#","parent":{"exec_id":"bjo1OjM=","pid":3,"binary":"/b","arguments":"-x \"y z\""}"#;
-    let got = row("process_exec", process, parent, Table::ProcessEvents, "parent_process_uid, parent_pid, parent_path, parent_args").await;
+    let got = row(
+        "process_exec",
+        process,
+        parent,
+        Table::ProcessEvents,
+        "parent_process_uid, parent_pid, parent_path, parent_args",
+    )
+    .await;
     assert_eq!(got, [&uid(5, 3), "3", "/b", "[/b, -x, y z]"]);
     // An id that cannot be read still names a process, always the same.
     let odd = r#""exec_id":"not base64","binary":"/a""#;
@@ -78,25 +111,40 @@ async fn identity_and_envelope() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes() {
     let cases: &[(&str, &str, &str)] = &[
-        (r#""binary":"/bin/sh","arguments":"-c \"a b\" c""#, SHADOW, r#"/bin/sh | [/bin/sh, -c, a b, c] | /bin/sh -c "a b" c | - | - | - | - | -"#),
+        (
+            r#""binary":"/bin/sh","arguments":"-c \"a b\" c""#,
+            SHADOW,
+            r#"/bin/sh | [/bin/sh, -c, a b, c] | /bin/sh -c "a b" c | - | - | - | - | -"#,
+        ),
         (r#""binary":"/x","uid":0,"auid":4294967295,"cap":{}"#, SHADOW, "/x | [/x] | /x | 0 | - | - | - | 0"),
         (
             r#""uid":1000,"auid":1000,"process_credentials":{"uid":5,"gid":6,"euid":1000},"cap":{"effective":["CAP_SYS_ADMIN","DAC_OVERRIDE"]}"#,
-            SHADOW, "- | - | - | 1000 | 5 | 6 | 1000 | 2097154",
+            SHADOW,
+            "- | - | - | 1000 | 5 | 6 | 1000 | 2097154",
         ),
         (r#""uid":4294967294"#, "euid", "-2"),
         (r#""flags":"execve clone truncArgs""#, "activity, args_truncated", "exec | true"),
         (r#""flags":"procFS auid""#, "activity, args_truncated", "existing | false"),
-        (r#""cwd":"/w","start_time":"2026-11-24T11:00:00.5Z""#, "cwd, process_start_time, activity, args_truncated", "/w | 2026-11-24T11:00:00.500Z | exec | -"),
+        (
+            r#""cwd":"/w","start_time":"2026-11-24T11:00:00.5Z""#,
+            "cwd, process_start_time, activity, args_truncated",
+            "/w | 2026-11-24T11:00:00.500Z | exec | -",
+        ),
         (r#""binary":"/memfd:x (deleted)""#, "binary_memfd, binary_inode", "true | -"),
         (
             r#""binary":"/proc/self/fd/3","binary_properties":{"file":{"inode":{"number":"45021","links":0},"path":"/memfd:x"}}"#,
-            "binary_memfd, binary_inode", "true | 45021",
+            "binary_memfd, binary_inode",
+            "true | 45021",
         ),
-        (r#""binary_properties":{"file":{"inode":{"number":"1"},"path":"/tmp/gone"}}"#, "binary_memfd, binary_inode", "false | 1"),
+        (
+            r#""binary_properties":{"file":{"inode":{"number":"1"},"path":"/tmp/gone"}}"#,
+            "binary_memfd, binary_inode",
+            "false | 1",
+        ),
         (
             r#""ns":{"mnt":{"inum":4026531841,"is_host":true},"pid":{"inum":4026532001},"net":{"inum":1},"user":{"inum":2}}"#,
-            "mnt_ns, pid_ns, net_ns, user_ns, in_host_mnt_ns, in_host_pid_ns", "4026531841 | 4026532001 | 1 | 2 | true | false",
+            "mnt_ns, pid_ns, net_ns, user_ns, in_host_mnt_ns, in_host_pid_ns",
+            "4026531841 | 4026532001 | 1 | 2 | true | false",
         ),
         (r#""docker":"abc""#, "container_id, origin_container_id, pod_name", "abc | abc | -"),
         (
@@ -104,13 +152,22 @@ async fn processes() {
             "container_id, container_name, image, image_digest, container_privileged, pod_uid, pod_name, namespace, pod_labels, workload_kind, workload_name, origin_container_id, origin_pod_uid, origin_pod_name, origin_namespace",
             "abcdef | c | r/i:1 | sha256:12 | false | u | p | s | {a: 1, b: 2} | Deployment | w | abcdef | u | p | s",
         ),
-        (r#""binary":"","cwd":"","arguments":"","docker":"""#, "process_path, process_name, args, cwd, container_id", "- | - | - | - | -"),
+        (
+            r#""binary":"","cwd":"","arguments":"","docker":"""#,
+            "process_path, process_name, args, cwd, container_id",
+            "- | - | - | - | -",
+        ),
     ];
     for (process, columns, expected) in cases {
         let got = row("process_exec", process, "", Table::ProcessEvents, columns).await;
         assert_eq!(got.join(" | "), *expected, "{process}");
     }
-    let exits = [("", "0 | -"), (r#","status":3"#, "3 | -"), (r#","signal":"SIGKILL""#, "- | 9"), (r#","status":1,"signal":"SIGTERM""#, "1 | 15")];
+    let exits = [
+        ("", "0 | -"),
+        (r#","status":3"#, "3 | -"),
+        (r#","signal":"SIGKILL""#, "- | 9"),
+        (r#","status":1,"signal":"SIGTERM""#, "1 | 15"),
+    ];
     for (more, expected) in exits {
         let got = row("process_exit", r#""binary":"/x""#, more, Table::ProcessEvents, "exit_code, exit_signal").await;
         assert_eq!(got.join(" | "), expected, "{more}");
@@ -121,20 +178,48 @@ async fn processes() {
 async fn calls_on_files() {
     let columns = "activity, path, old_path, flags, mode, bytes";
     let cases: &[(&str, &str, &str)] = &[
-        ("__x64_sys_openat", r#"[{"int_arg":-100},{"string_arg":"/etc/passwd"},{"int_arg":577},{"int_arg":420}]"#, "open | /etc/passwd | - | 577 | 420 | -"),
+        (
+            "__x64_sys_openat",
+            r#"[{"int_arg":-100},{"string_arg":"/etc/passwd"},{"int_arg":577},{"int_arg":420}]"#,
+            "open | /etc/passwd | - | 577 | 420 | -",
+        ),
         ("__arm64_sys_open", r#"[{"string_arg":"x"},{"int_arg":0}]"#, "open | x | - | 0 | - | -"),
         ("fd_install", r#"[{"int_arg":3},{"file_arg":{"path":"etc/passwd"}}]"#, "open | /etc/passwd | - | - | - | -"),
         ("security_file_open", r#"[{"file_arg":{"path":"pipe:[12]"}}]"#, "open | pipe:[12] | - | - | - | -"),
         ("security_file_permission", r#"[{"file_arg":{"path":"/a"}},{"int_arg":2}]"#, "write | /a | - | - | - | -"),
         ("security_file_permission", r#"[{"path_arg":{"path":"/a"}},{"int_arg":4}]"#, "read | /a | - | - | - | -"),
-        ("security_mmap_file", r#"[{"file_arg":{"path":"/a"}},{"uint_arg":3},{"uint_arg":1}]"#, "write | /a | - | - | - | -"),
-        ("security_mmap_file", r#"[{"file_arg":{"path":"/a"}},{"uint_arg":3},{"uint_arg":2}]"#, "read | /a | - | - | - | -"),
-        ("__x64_sys_write", r#"[{"file_arg":{"path":"/a"}},{"bytes_arg":"aGk="},{"size_arg":"627"}]"#, "write | /a | - | - | - | 627"),
-        ("__x64_sys_read", r#"[{"file_arg":{"path":"/a"}},{"truncated_bytes_arg":{"orig_size":"65536"}},{"size_arg":"65536"}],"return":{"long_arg":"12"}"#, "read | /a | - | - | - | 12"),
+        (
+            "security_mmap_file",
+            r#"[{"file_arg":{"path":"/a"}},{"uint_arg":3},{"uint_arg":1}]"#,
+            "write | /a | - | - | - | -",
+        ),
+        (
+            "security_mmap_file",
+            r#"[{"file_arg":{"path":"/a"}},{"uint_arg":3},{"uint_arg":2}]"#,
+            "read | /a | - | - | - | -",
+        ),
+        (
+            "__x64_sys_write",
+            r#"[{"file_arg":{"path":"/a"}},{"bytes_arg":"aGk="},{"size_arg":"627"}]"#,
+            "write | /a | - | - | - | 627",
+        ),
+        (
+            "__x64_sys_read",
+            r#"[{"file_arg":{"path":"/a"}},{"truncated_bytes_arg":{"orig_size":"65536"}},{"size_arg":"65536"}],"return":{"long_arg":"12"}"#,
+            "read | /a | - | - | - | 12",
+        ),
         ("__x64_sys_write", r#"[{"int_arg":3},{"size_arg":"5"}]"#, "write | - | - | - | - | -"),
         ("security_path_truncate", r#"[{"path_arg":{"path":"/a"}}]"#, "truncate | /a | - | - | - | -"),
-        ("__x64_sys_unlinkat", r#"[{"int_arg":-100},{"string_arg":"/a"},{"int_arg":0}]"#, "unlink | /a | - | - | - | -"),
-        ("__x64_sys_renameat2", r#"[{"int_arg":-100},{"string_arg":"/a"},{"int_arg":-100},{"string_arg":"/b"}]"#, "rename | /b | /a | - | - | -"),
+        (
+            "__x64_sys_unlinkat",
+            r#"[{"int_arg":-100},{"string_arg":"/a"},{"int_arg":0}]"#,
+            "unlink | /a | - | - | - | -",
+        ),
+        (
+            "__x64_sys_renameat2",
+            r#"[{"int_arg":-100},{"string_arg":"/a"},{"int_arg":-100},{"string_arg":"/b"}]"#,
+            "rename | /b | /a | - | - | -",
+        ),
         ("__x64_sys_linkat", r#"[{"string_arg":"/a"},{"string_arg":"/b"}]"#, "link | /b | /a | - | - | -"),
         ("__x64_sys_symlink", r#"[{"string_arg":"/a"},{"string_arg":"/b"}]"#, "symlink | /b | /a | - | - | -"),
         ("__x64_sys_chmod", r#"[{"string_arg":"/a"},{"int_arg":33261}]"#, "chmod | /a | - | - | 493 | -"),
@@ -154,25 +239,85 @@ async fn calls_on_files() {
 async fn calls_that_change_privilege() {
     let columns = "activity, source_path, target_path, fs_type, flags, ret, ns_type, target_pid, old_uid, new_uid, old_cap_effective, new_cap_effective";
     let cases: &[(&str, &str, &str)] = &[
-        ("__x64_sys_mount", r#"[{"string_arg":"/dev/sda1"},{"string_arg":"/mnt"},{"string_arg":"ext4"},{"size_arg":"4096"}],"return":{"int_arg":-1}"#, "mount | /dev/sda1 | /mnt | ext4 | 4096 | -1 | - | - | - | - | - | -"),
-        ("security_sb_mount", r#"[{"string_arg":"/dev/sda1"},{"path_arg":{"path":"/mnt"}},{"string_arg":"ext4"},{"size_arg":"0"}]"#, "mount | /dev/sda1 | /mnt | ext4 | 0 | - | - | - | - | - | - | -"),
-        ("security_sb_mount", r#"[{"path_arg":{"path":"/mnt"}}]"#, "mount | - | /mnt | - | - | - | - | - | - | - | - | -"),
-        ("security_move_mount", r#"[{"path_arg":{"path":"/a"}},{"path_arg":{"path":"/b"}}]"#, "mount | /a | /b | - | - | - | - | - | - | - | - | -"),
-        ("__x64_sys_umount", r#"[{"string_arg":"/mnt"},{"int_arg":2}]"#, "umount | - | /mnt | - | 2 | - | - | - | - | - | - | -"),
-        ("__x64_sys_pivot_root", r#"[{"string_arg":"/new"},{"string_arg":"/old"}]"#, "pivot_root | /new | /old | - | - | - | - | - | - | - | - | -"),
-        ("security_sb_pivotroot", r#"[{"path_arg":{"path":"/old"}},{"path_arg":{"path":"/new"}}]"#, "pivot_root | /new | /old | - | - | - | - | - | - | - | - | -"),
+        (
+            "__x64_sys_mount",
+            r#"[{"string_arg":"/dev/sda1"},{"string_arg":"/mnt"},{"string_arg":"ext4"},{"size_arg":"4096"}],"return":{"int_arg":-1}"#,
+            "mount | /dev/sda1 | /mnt | ext4 | 4096 | -1 | - | - | - | - | - | -",
+        ),
+        (
+            "security_sb_mount",
+            r#"[{"string_arg":"/dev/sda1"},{"path_arg":{"path":"/mnt"}},{"string_arg":"ext4"},{"size_arg":"0"}]"#,
+            "mount | /dev/sda1 | /mnt | ext4 | 0 | - | - | - | - | - | - | -",
+        ),
+        (
+            "security_sb_mount",
+            r#"[{"path_arg":{"path":"/mnt"}}]"#,
+            "mount | - | /mnt | - | - | - | - | - | - | - | - | -",
+        ),
+        (
+            "security_move_mount",
+            r#"[{"path_arg":{"path":"/a"}},{"path_arg":{"path":"/b"}}]"#,
+            "mount | /a | /b | - | - | - | - | - | - | - | - | -",
+        ),
+        (
+            "__x64_sys_umount",
+            r#"[{"string_arg":"/mnt"},{"int_arg":2}]"#,
+            "umount | - | /mnt | - | 2 | - | - | - | - | - | - | -",
+        ),
+        (
+            "__x64_sys_pivot_root",
+            r#"[{"string_arg":"/new"},{"string_arg":"/old"}]"#,
+            "pivot_root | /new | /old | - | - | - | - | - | - | - | - | -",
+        ),
+        (
+            "security_sb_pivotroot",
+            r#"[{"path_arg":{"path":"/old"}},{"path_arg":{"path":"/new"}}]"#,
+            "pivot_root | /new | /old | - | - | - | - | - | - | - | - | -",
+        ),
         ("__x64_sys_chroot", r#"[{"string_arg":"/host"}]"#, "chroot | - | /host | - | - | - | - | - | - | - | - | -"),
         ("__x64_sys_setns", r#"[{"int_arg":3},{"int_arg":0}]"#, "setns | - | - | - | 0 | - | - | - | - | - | - | -"),
-        ("__x64_sys_unshare", r#"[{"int_arg":268566528}]"#, "unshare | - | - | - | 268566528 | - | mnt,user | - | - | - | - | -"),
+        (
+            "__x64_sys_unshare",
+            r#"[{"int_arg":268566528}]"#,
+            "unshare | - | - | - | 268566528 | - | mnt,user | - | - | - | - | -",
+        ),
         ("__x64_sys_setuid", r#"[{"int_arg":0}]"#, "set_uid | - | - | - | - | - | - | - | 1000 | 0 | - | -"),
-        ("__x64_sys_setresuid", r#"[{"int_arg":-1},{"int_arg":0},{"int_arg":-1}]"#, "set_uid | - | - | - | - | - | - | - | 1000 | 0 | - | -"),
+        (
+            "__x64_sys_setresuid",
+            r#"[{"int_arg":-1},{"int_arg":0},{"int_arg":-1}]"#,
+            "set_uid | - | - | - | - | - | - | - | 1000 | 0 | - | -",
+        ),
         ("__x64_sys_setgid", r#"[{"int_arg":0}]"#, "set_gid | - | - | - | - | - | - | - | - | - | - | -"),
-        ("commit_creds", r#"[{"process_credentials_arg":{"uid":0,"euid":0,"caps":{"effective":["CAP_CHOWN"]}}}]"#, "set_uid | - | - | - | - | - | - | - | 1000 | 0 | 2 | 1"),
-        ("commit_creds", r#"[{"process_credentials_arg":{"uid":1000,"euid":1000,"caps":{}}}]"#, "capset | - | - | - | - | - | - | - | 1000 | 1000 | 2 | 0"),
-        ("cap_capset", r#"[{"cap_effective_arg":"000001ffffffffff"}]"#, "capset | - | - | - | - | - | - | - | - | - | 2 | 2199023255551"),
-        ("__x64_sys_ptrace", r#"[{"int_arg":16},{"int_arg":42}]"#, "ptrace | - | - | - | 16 | - | - | 42 | - | - | - | -"),
-        ("do_init_module", r#"[{"module_arg":{"name":"evil","signature_ok":false}}]"#, "module_load | evil | - | - | - | - | - | - | - | - | - | -"),
-        ("bpf_check", r#"[{"bpf_attr_arg":{"ProgType":"BPF_PROG_TYPE_KPROBE","InsnCnt":2,"ProgName":"spy"}}]"#, "bpf_load | spy | - | - | - | - | - | - | - | - | - | -"),
+        (
+            "commit_creds",
+            r#"[{"process_credentials_arg":{"uid":0,"euid":0,"caps":{"effective":["CAP_CHOWN"]}}}]"#,
+            "set_uid | - | - | - | - | - | - | - | 1000 | 0 | 2 | 1",
+        ),
+        (
+            "commit_creds",
+            r#"[{"process_credentials_arg":{"uid":1000,"euid":1000,"caps":{}}}]"#,
+            "capset | - | - | - | - | - | - | - | 1000 | 1000 | 2 | 0",
+        ),
+        (
+            "cap_capset",
+            r#"[{"cap_effective_arg":"000001ffffffffff"}]"#,
+            "capset | - | - | - | - | - | - | - | - | - | 2 | 2199023255551",
+        ),
+        (
+            "__x64_sys_ptrace",
+            r#"[{"int_arg":16},{"int_arg":42}]"#,
+            "ptrace | - | - | - | 16 | - | - | 42 | - | - | - | -",
+        ),
+        (
+            "do_init_module",
+            r#"[{"module_arg":{"name":"evil","signature_ok":false}}]"#,
+            "module_load | evil | - | - | - | - | - | - | - | - | - | -",
+        ),
+        (
+            "bpf_check",
+            r#"[{"bpf_attr_arg":{"ProgType":"BPF_PROG_TYPE_KPROBE","InsnCnt":2,"ProgName":"spy"}}]"#,
+            "bpf_load | spy | - | - | - | - | - | - | - | - | - | -",
+        ),
     ];
     let process = r#""uid":1000,"cap":{"effective":["DAC_OVERRIDE"]}"#;
     for (function, args, expected) in cases {
@@ -184,9 +329,14 @@ async fn calls_that_change_privilege() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections() {
-    let columns = "activity, direction, src_ip, src_port, dst_ip, dst_port, protocol, bytes_out, bytes_in, tcp_state, ret";
+    let columns =
+        "activity, direction, src_ip, src_port, dst_ip, dst_port, protocol, bytes_out, bytes_in, tcp_state, ret";
     let ends = r#","source_ip":"10.0.0.1","source_port":4000,"destination_ip":"10.0.0.2","destination_port":80,"protocol":"TCP""#;
-    let socket = |state: &str| format!(r#"{{"sock_arg":{{"family":"AF_INET6","type":"SOCK_STREAM","protocol":"IPPROTO_TCP","saddr":"fd00::1","sport":4000,"daddr":"fd00::2","dport":80,"state":"{state}"}}}}"#);
+    let socket = |state: &str| {
+        format!(
+            r#"{{"sock_arg":{{"family":"AF_INET6","type":"SOCK_STREAM","protocol":"IPPROTO_TCP","saddr":"fd00::1","sport":4000,"daddr":"fd00::2","dport":80,"state":"{state}"}}}}"#
+        )
+    };
     let call = |function: &str, rest: &str| format!(r#","function_name":"{function}",{rest}"#);
     let cases = [
         ("process_connect", ends.to_owned(), "connect | outbound | 10.0.0.1 | 4000 | 10.0.0.2 | 80 | TCP | - | - | - | -"),
@@ -210,25 +360,38 @@ async fn connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_no_place_is_counted_by_name() {
-    let call = |function: &str, args: &str| format!(
-        r#"{{"process_kprobe":{{"process":{{"pid":1}},"function_name":"{function}","args":{args}}},"node_name":"n","time":"2026-11-24T12:00:00Z"}}"#
-    );
+    let call = |function: &str, args: &str| {
+        format!(
+            r#"{{"process_kprobe":{{"process":{{"pid":1}},"function_name":"{function}","args":{args}}},"node_name":"n","time":"2026-11-24T12:00:00Z"}}"#
+        )
+    };
     let udp = r#"[{"sock_arg":{"protocol":"IPPROTO_UDP","daddr":"1.2.3.4","dport":53}}]"#;
     let unix = r#"[{"sockaddr_arg":{"family":"AF_UNIX","addr":"/run/x"}}]"#;
     let input = [
-        call("udp_sendmsg", udp), call("udp_sendmsg", "[]"), call("security_socket_connect", unix),
-        call("tcp_close", udp), call("security_file_permission", r#"[{"file_arg":{"path":"/a"}}]"#),
+        call("udp_sendmsg", udp),
+        call("udp_sendmsg", "[]"),
+        call("security_socket_connect", unix),
+        call("tcp_close", udp),
+        call("security_file_permission", r#"[{"file_arg":{"path":"/a"}}]"#),
         call("security_file_permission", r#"[{"file_arg":{"path":"/a"}},{"int_arg":1}]"#),
         r#"{"process_tracepoint":{"process":{"pid":1}},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#.to_owned(),
-        r#"{"rate_limit_info":{"number_of_dropped_process_events":"3"},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#.to_owned(),
+        r#"{"rate_limit_info":{"number_of_dropped_process_events":"3"},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#
+            .to_owned(),
     ];
     let place = Place::new();
     let report = place.import("x", input.join("\n")).await;
     assert_eq!(counts(&report), (0, 0, 8, 0));
     let names: Vec<_> = report.without_place.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-    assert_eq!(names, [
-        ("process_tracepoint", 1), ("rate_limit_info", 1), ("security_file_permission", 2),
-        ("security_socket_connect", 1), ("tcp_close", 1), ("udp_sendmsg", 2),
-    ]);
+    assert_eq!(
+        names,
+        [
+            ("process_tracepoint", 1),
+            ("rate_limit_info", 1),
+            ("security_file_permission", 2),
+            ("security_socket_connect", 1),
+            ("tcp_close", 1),
+            ("udp_sendmsg", 2),
+        ]
+    );
     assert_eq!(report.rejects_file, None);
 }

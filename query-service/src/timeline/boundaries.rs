@@ -186,7 +186,12 @@ impl<'a> Walk<'a> {
         let container = actor.container.as_ref().map(|container| container.id.clone());
         if !lineage.confined && container.is_some() {
             // What it had on the host is what a runtime has there.
-            *lineage = Lineage { values: std::mem::take(&mut lineage.values), confined: true, container, ..Lineage::default() };
+            *lineage = Lineage {
+                values: std::mem::take(&mut lineage.values),
+                confined: true,
+                container,
+                ..Lineage::default()
+            };
         } else if container != lineage.container {
             let (before, after) = (self.labels.container(&lineage.container), self.labels.container(&container));
             let escape = lineage.confined && container.is_none();

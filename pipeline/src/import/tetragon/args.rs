@@ -86,10 +86,7 @@ mod tests {
 
     #[test]
     fn what_does_not() {
-        let cases: &[(&[&str], &[&str])] = &[
-            (&["", "a"], &["a"]),
-            (&["echo \"a b\" c"], &["echo \"a b", "c\""]),
-        ];
+        let cases: &[(&[&str], &[&str])] = &[(&["", "a"], &["a"]), (&["echo \"a b\" c"], &["echo \"a b", "c\""])];
         for (args, got) in cases {
             let line = joined(args);
             assert_eq!(split("x", &line)[1..], got.iter().map(ToString::to_string).collect::<Vec<_>>(), "{line}");

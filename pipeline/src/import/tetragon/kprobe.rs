@@ -37,7 +37,9 @@ enum Change {
     MoveMount,
     Umount,
     /// Texts: new root, put_old; or the other way around in the LSM hook.
-    PivotRoot { put_old_first: bool },
+    PivotRoot {
+        put_old_first: bool,
+    },
     Chroot,
     Setns,
     Unshare,
@@ -86,7 +88,9 @@ fn place(function: &str) -> Option<Place> {
         "commit_creds" => Kernel(Credentials),
         "sys_capset" | "security_capset" | "cap_capset" => Kernel(Capset),
         "sys_ptrace" | "security_ptrace_access_check" => Kernel(Ptrace),
-        "sys_init_module" | "sys_finit_module" | "do_init_module" | "security_kernel_module_request" => Kernel(ModuleLoad),
+        "sys_init_module" | "sys_finit_module" | "do_init_module" | "security_kernel_module_request" => {
+            Kernel(ModuleLoad)
+        }
         "bpf_check" | "security_bpf_prog_load" => Kernel(BpfLoad),
 
         "fd_install" | "security_file_open" => File("open", Path),
@@ -95,17 +99,31 @@ fn place(function: &str) -> Option<Place> {
         "security_file_permission" => ByMask,
         "security_mmap_file" => Mapped,
         "sys_read" | "ksys_read" | "vfs_read" | "sys_pread64" | "sys_readv" | "sys_preadv" => File("read", PathSize),
-        "sys_write" | "ksys_write" | "vfs_write" | "sys_pwrite64" | "sys_writev" | "sys_pwritev" => File("write", PathSize),
-        "sys_truncate" | "sys_ftruncate" | "security_path_truncate" | "security_file_truncate" => File("truncate", Path),
-        "sys_unlink" | "sys_unlinkat" | "sys_rmdir" | "security_path_unlink" | "security_inode_unlink"
+        "sys_write" | "ksys_write" | "vfs_write" | "sys_pwrite64" | "sys_writev" | "sys_pwritev" => {
+            File("write", PathSize)
+        }
+        "sys_truncate" | "sys_ftruncate" | "security_path_truncate" | "security_file_truncate" => {
+            File("truncate", Path)
+        }
+        "sys_unlink"
+        | "sys_unlinkat"
+        | "sys_rmdir"
+        | "security_path_unlink"
+        | "security_inode_unlink"
         | "security_path_rmdir" => File("unlink", Path),
-        "sys_rename" | "sys_renameat" | "sys_renameat2" | "security_path_rename" | "security_inode_rename" => File("rename", OldNew),
+        "sys_rename" | "sys_renameat" | "sys_renameat2" | "security_path_rename" | "security_inode_rename" => {
+            File("rename", OldNew)
+        }
         "sys_link" | "sys_linkat" | "security_path_link" | "security_inode_link" => File("link", OldNew),
         "sys_symlink" | "sys_symlinkat" => File("symlink", OldNew),
-        "sys_chmod" | "sys_fchmod" | "sys_fchmodat" | "sys_fchmodat2" | "security_path_chmod" => File("chmod", PathMode),
+        "sys_chmod" | "sys_fchmod" | "sys_fchmodat" | "sys_fchmodat2" | "security_path_chmod" => {
+            File("chmod", PathMode)
+        }
         "sys_chown" | "sys_fchown" | "sys_lchown" | "sys_fchownat" | "security_path_chown" => File("chown", Path),
 
-        "tcp_connect" | "tcp_v4_connect" | "tcp_v6_connect" | "security_socket_connect" | "sys_connect" => Flow(Kind::Connect),
+        "tcp_connect" | "tcp_v4_connect" | "tcp_v6_connect" | "security_socket_connect" | "sys_connect" => {
+            Flow(Kind::Connect)
+        }
         "inet_csk_accept" => Flow(Kind::Accept),
         "inet_csk_listen_start" | "inet_listen" | "security_socket_listen" => Flow(Kind::Listen),
         "tcp_close" => Flow(Kind::Close),
@@ -150,7 +168,9 @@ pub(crate) fn call(body: &Body<'_>, actor: &Actor) -> Result<Option<(&'static st
     let Some(place) = place(function) else { return Ok(None) };
     let call = Call::new(body)?;
     Ok(match place {
-        Place::Kernel(change) => call.change(change, actor)?.map(|(activity, own)| (activity, Own::Kernel(Box::new(own)))),
+        Place::Kernel(change) => {
+            call.change(change, actor)?.map(|(activity, own)| (activity, Own::Kernel(Box::new(own))))
+        }
         Place::File(activity, shape) => Some((activity, Own::File(call.file(shape)))),
         Place::ByMask => call.by_mask().map(|(activity, own)| (activity, Own::File(own))),
         Place::Mapped => call.mapped().map(|(activity, own)| (activity, Own::File(own))),
@@ -240,7 +260,8 @@ impl<'a> Call<'a> {
                 "umount"
             }
             Change::PivotRoot { put_old_first } => {
-                let (new_root, put_old) = (self.text(usize::from(put_old_first)), self.text(usize::from(!put_old_first)));
+                let (new_root, put_old) =
+                    (self.text(usize::from(put_old_first)), self.text(usize::from(!put_old_first)));
                 (own.source_path, own.target_path) = (new_root, put_old);
                 "pivot_root"
             }

@@ -1,15 +1,50 @@
 //! Names that Tetragon writes for numbers of the kernel.
 
-use super::record::{Text, given};
 use super::record::{Capabilities, MaybeText};
+use super::record::{Text, given};
 
 /// Capabilities in the order of their bits (linux/capability.h), without `CAP_`.
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -80,7 +115,15 @@ mod tests {
         assert_eq!(capability("CAP_SYS_ADMIN"), Some(21));
         assert_eq!(capability("CAP_CHECKPOINT_RESTORE"), Some(40));
         assert_eq!(capability("CAP_NEW"), None);
-        let signals = [("SIGHUP", Some(1)), ("SIGKILL", Some(9)), ("SIGTERM", Some(15)), ("SIGSYS", Some(31)), ("SIGIOT", Some(6)), ("KILL", None), ("SIGNEW", None)];
+        let signals = [
+            ("SIGHUP", Some(1)),
+            ("SIGKILL", Some(9)),
+            ("SIGTERM", Some(15)),
+            ("SIGSYS", Some(31)),
+            ("SIGIOT", Some(6)),
+            ("KILL", None),
+            ("SIGNEW", None),
+        ];
         for (name, number) in signals {
             assert_eq!(signal(name), number, "{name}");
         }

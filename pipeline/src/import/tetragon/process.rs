@@ -174,7 +174,8 @@ fn in_container(container: &Container<'_>, actor: &mut Actor) {
     if let Some(image) = &container.image {
         (actor.image, actor.image_digest) = reference(image);
     }
-    actor.container_privileged = container.security_context.as_ref().map(|context| context.privileged.unwrap_or_default());
+    actor.container_privileged =
+        container.security_context.as_ref().map(|context| context.privileged.unwrap_or_default());
 }
 
 /// Reference and digest of an image, whose id is `docker-pullable://repository@sha256:...` or parts of that.
@@ -223,7 +224,8 @@ pub(crate) fn exec(process: &Process<'_>) -> Result<(&'static str, ProcessColumn
     let mut own = ProcessColumns::default();
     let file = process.binary_properties.as_ref().and_then(|properties| properties.file.as_ref());
     if let Some(file) = file {
-        own.binary_inode = fit("binary_properties.file.inode.number", file.inode.as_ref().and_then(|inode| inode.number))?;
+        own.binary_inode =
+            fit("binary_properties.file.inode.number", file.inode.as_ref().and_then(|inode| inode.number))?;
         own.binary_memfd = given(&file.path).map(in_memory);
     } else if given(&process.binary).is_some_and(in_memory) {
         own.binary_memfd = Some(true);
@@ -238,7 +240,8 @@ fn in_memory(path: &str) -> bool {
 /// Own columns of a `process_exit`.
 pub(crate) fn exit(body: &Body<'_>) -> Result<ProcessColumns, Refusal> {
     let signal = given(&body.signal);
-    let number = |name: &str| names::signal(name).ok_or_else(|| Refusal::content(format!("signal {name:?} is not known")));
+    let number =
+        |name: &str| names::signal(name).ok_or_else(|| Refusal::content(format!("signal {name:?} is not known")));
     let exit_signal = signal.map(number).transpose()?;
     let status: Option<u8> = fit("status", body.status)?;
     // In JSON of protobuf, a status of 0 is not written; a process that a signal ended has none.
