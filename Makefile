@@ -18,9 +18,9 @@ run: build ## everything on this machine
 test-deps: deps
 	@tests/testbed/install.sh
 
-# Debug assertions and incremental state would only cost here: tests use the profile of the program.
+# The profile of the program, so that nothing is built twice. All failures show in one run.
 test: test-deps ## every test
-	$(CARGO) test --release --locked --workspace $(TEST)
+	$(CARGO) test --release --locked --workspace --no-fail-fast $(TEST)
 
 lint: deps ## formatting and lints
 	$(CARGO) fmt --all --check
