@@ -41,11 +41,45 @@ pub(crate) struct Match {
 pub(crate) struct Order {
     pub(crate) time_us: i64,
     boot_ns: i64,
-    cpu: i32,
-    seq: i64,
+    pub(crate) cpu: i32,
+    pub(crate) seq: i64,
 }
 
-/// The rows of `rows` that `step` asks for, each with its group by `group`; rows whose group has an unknown part are left out.
+/// A matched row by name: what telling a sequence needs, without the row.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    /// Parts of the group.
+    pub(crate) group: Vec<String>,
+    pub(crate) order: Order,
+    pub(crate) stream: String,
+}
+
+/// The rows of `rows` that `step` asks for, by name; rows whose group has an unknown part are left out.
+pub(crate) async fn marks(
+    session: &SessionContext,
+    rows: Arc<dyn TableProvider>,
+    step: &Step,
+    group: &[Expr],
+    also: Option<Expr>,
+) -> Result<Vec<Mark>, DataFusionError> {
+    let names = ["time", "boot_ns", "cpu", "seq", "stream"];
+    let schema = step.table.schema();
+    let fields = names.iter().map(|name| schema.field_with_name(name).cloned()).collect::<Result<Vec<_>, _>>()?;
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    let selected = names.iter().map(|name| col(*name)).collect();
+    let mut found = Vec::new();
+    for batch in read(session, rows, step, group, also, selected).await? {
+        let (named, groups) = columns_and_groups(&schema, &batch)?;
+        for place in 0..named.num_rows() {
+            let row = named.slice(place, 1);
+            let group = groups.iter().map(|parts| parts.value(place).to_owned()).collect();
+            found.push(Mark { group, order: order(&row), stream: text(&row, "stream").unwrap_or_default() });
+        }
+    }
+    Ok(found)
+}
+
+/// The rows of `rows` that `step` asks for, whole, each with its group by `group`.
 pub(crate) async fn matches(
     session: &SessionContext,
     rows: Arc<dyn TableProvider>,
@@ -53,39 +87,51 @@ pub(crate) async fn matches(
     group: &[Expr],
     also: Option<Expr>,
 ) -> Result<Vec<Match>, DataFusionError> {
-    let mut frame = session.read_table(rows)?.filter(step.predicate.clone())?;
-    if let Some(also) = also {
-        frame = frame.filter(also)?;
-    }
-    let columns = step.table.columns();
-    let mut selected: Vec<Expr> = columns.iter().map(|column| col(column.name)).collect();
-    for (place, part) in group.iter().enumerate() {
-        frame = frame.filter(part.clone().is_not_null())?;
-        selected.push(part.clone().alias(format!("{GROUP}{place}")));
-    }
-    let batches = frame.select(selected)?.collect().await?;
+    let selected = step.table.columns().iter().map(|column| col(column.name)).collect();
     let mut found = Vec::new();
-    for batch in batches {
-        split(step.table, &batch, &mut found)?;
+    for batch in read(session, rows, step, group, also, selected).await? {
+        let (rows, groups) = columns_and_groups(&step.table.schema(), &batch)?;
+        for place in 0..rows.num_rows() {
+            let row = rows.slice(place, 1);
+            let parts: Vec<&str> = groups.iter().map(|parts| parts.value(place)).collect();
+            let (order, event_id) = (order(&row), id_of(&row));
+            found.push(Match { table: step.table, group: parts.join("|"), order, event_id, row });
+        }
     }
     Ok(found)
 }
 
-fn split(table: Table, batch: &RecordBatch, found: &mut Vec<Match>) -> Result<(), DataFusionError> {
-    let schema = table.schema();
+/// The columns `selected` of the rows that match, and the parts of their groups behind them.
+async fn read(
+    session: &SessionContext,
+    rows: Arc<dyn TableProvider>,
+    step: &Step,
+    group: &[Expr],
+    also: Option<Expr>,
+    mut selected: Vec<Expr>,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let mut frame = session.read_table(rows)?.filter(step.predicate.clone())?;
+    if let Some(also) = also {
+        frame = frame.filter(also)?;
+    }
+    for (place, part) in group.iter().enumerate() {
+        frame = frame.filter(part.clone().is_not_null())?;
+        selected.push(part.clone().alias(format!("{GROUP}{place}")));
+    }
+    frame.select(selected)?.collect().await
+}
+
+fn columns_and_groups(
+    schema: &arrow::datatypes::SchemaRef,
+    batch: &RecordBatch,
+) -> Result<(RecordBatch, Vec<StringArray>), DataFusionError> {
     let width = schema.fields().len();
     let columns = schema.fields().iter().zip(batch.columns());
     let columns = columns.map(|(field, column)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
-    let rows = RecordBatch::try_new(schema, columns)?;
+    let groups = batch.columns()[width..].iter().map(|column| cast(column, &DataType::Utf8));
     let groups =
-        batch.columns()[width..].iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
-    let groups: Vec<&StringArray> = groups.iter().map(|column| column.as_string()).collect();
-    for place in 0..rows.num_rows() {
-        let row = rows.slice(place, 1);
-        let parts: Vec<&str> = groups.iter().map(|parts| parts.value(place)).collect();
-        found.push(Match { table, group: parts.join("|"), order: order(&row), event_id: id_of(&row), row });
-    }
-    Ok(())
+        groups.map(|column| Ok(column?.as_string::<i32>().clone())).collect::<Result<Vec<_>, DataFusionError>>()?;
+    Ok((RecordBatch::try_new(Arc::clone(schema), columns)?, groups))
 }
 
 fn order(row: &RecordBatch) -> Order {

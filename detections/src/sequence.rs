@@ -3,20 +3,26 @@
 //! When new rows match a step, the windows around them are read again whole, so a late row completes a sequence as a
 //! timely one does. What was reported already is told apart by rule, group and overlap in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::{SessionContext, col, lit};
+use datafusion::prelude::{Expr, SessionContext, col, lit};
 use datafusion::scalar::ScalarValue;
 use kerntrail_schemas::Table;
 
-use crate::evaluate::{Match, matches};
+use crate::evaluate::{Mark, Match, marks, matches};
 use crate::rules::Sequence;
+
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
 
 /// Rows by table.
 pub(crate) type RowsOf = BTreeMap<Table, Arc<dyn TableProvider>>;
+
+/// Groups at most whose parts are looked for by the table's reader; more are told apart after reading.
+const MOST_PUSHED: usize = 256;
 
 /// The sequences that `added` rows complete, each with its events in order; `all` has every row, also the added.
 pub(crate) async fn completed(
@@ -26,22 +32,72 @@ pub(crate) async fn completed(
     all: &RowsOf,
 ) -> Result<Vec<Vec<Match>>, DataFusionError> {
     let touched = touched_groups(session, sequence, added).await?;
-    if touched.is_empty() {
-        return Ok(Vec::new());
-    }
-    let first = touched.values().map(|span| span.0).min().unwrap_or_default() - sequence.timespan_us;
-    let last = touched.values().map(|span| span.1).max().unwrap_or_default() + sequence.timespan_us;
-    let mut by_group: BTreeMap<String, Vec<(usize, Match)>> = BTreeMap::new();
+    let Some(window) = window(sequence, &touched) else { return Ok(Vec::new()) };
+    // Only a group that every step so far has matched can become a sequence: each step reads less than the one before.
+    let mut alive: BTreeSet<Vec<String>> = touched.into_keys().collect();
+    let mut by_group: BTreeMap<Vec<String>, Vec<(usize, Mark)>> = BTreeMap::new();
     for (step, (predicate, group)) in sequence.steps.iter().zip(&sequence.groups).enumerate() {
         let Some(rows) = all.get(&predicate.table) else { return Ok(Vec::new()) };
-        let window = col("time").gt_eq(lit(micros(first))).and(col("time").lt_eq(lit(micros(last))));
-        for found in matches(session, Arc::clone(rows), predicate, group, Some(window)).await? {
-            if touched.contains_key(&found.group) {
-                by_group.entry(found.group.clone()).or_default().push((step, found));
-            }
+        let also = one_of(group, &alive).into_iter().fold(window.clone(), Expr::and);
+        let found = marks(session, Arc::clone(rows), predicate, group, Some(also)).await?;
+        let found: Vec<Mark> = found.into_iter().filter(|mark| alive.contains(&mark.group)).collect();
+        alive = found.iter().map(|mark| mark.group.clone()).collect();
+        if alive.is_empty() {
+            return Ok(Vec::new());
+        }
+        for mark in found {
+            by_group.entry(mark.group.clone()).or_default().push((step, mark));
         }
     }
-    Ok(by_group.into_values().flat_map(|events| chains(sequence, events)).collect())
+    let mut complete = Vec::new();
+    for marks in by_group.into_iter().filter(|(group, _)| alive.contains(group)).map(|(_, marks)| marks) {
+        for chain in chains(sequence, marks) {
+            complete.extend(whole(session, sequence, all, &chain).await?);
+        }
+    }
+    Ok(complete)
+}
+
+/// The time around new rows in which a sequence may lie; none where there are none.
+fn window(sequence: &Sequence, touched: &BTreeMap<Vec<String>, (i64, i64)>) -> Option<Expr> {
+    let first = touched.values().map(|span| span.0).min()? - sequence.timespan_us;
+    let last = touched.values().map(|span| span.1).max()? + sequence.timespan_us;
+    let day = |time_us: i64| lit(ScalarValue::Date32(Some(time_us.div_euclid(DAY_US) as i32)));
+    let days = col("date").is_null().or(col("date").gt_eq(day(first)).and(col("date").lt_eq(day(last))));
+    Some(col("time").gt_eq(lit(micros(first))).and(col("time").lt_eq(lit(micros(last)))).and(days))
+}
+
+/// That each part of the group is one of those of `alive`, where they are few.
+fn one_of(group: &[Expr], alive: &BTreeSet<Vec<String>>) -> Vec<Expr> {
+    if alive.len() > MOST_PUSHED {
+        return Vec::new();
+    }
+    let values = |place: usize| -> BTreeSet<&String> { alive.iter().filter_map(|parts| parts.get(place)).collect() };
+    let is_one = |(place, part): (usize, &Expr)| {
+        part.clone().in_list(values(place).into_iter().map(|value| lit(value.as_str())).collect(), false)
+    };
+    group.iter().enumerate().map(is_one).collect()
+}
+
+/// The rows of a chain; none when one of them is gone meanwhile.
+async fn whole(
+    session: &SessionContext,
+    sequence: &Sequence,
+    all: &RowsOf,
+    chain: &[(usize, Mark)],
+) -> Result<Option<Vec<Match>>, DataFusionError> {
+    let mut events = Vec::new();
+    for (step, mark) in chain {
+        let (predicate, group) = (&sequence.steps[*step], &sequence.groups[*step]);
+        let Some(rows) = all.get(&predicate.table) else { return Ok(None) };
+        let this = col("time")
+            .eq(lit(micros(mark.order.time_us)))
+            .and(col("stream").eq(lit(mark.stream.as_str())))
+            .and(col("cpu").eq(lit(mark.order.cpu)))
+            .and(col("seq").eq(lit(mark.order.seq)));
+        events.extend(matches(session, Arc::clone(rows), predicate, group, Some(this)).await?.into_iter().take(1));
+    }
+    Ok((events.len() == chain.len()).then_some(events))
 }
 
 fn micros(time_us: i64) -> ScalarValue {
@@ -53,21 +109,24 @@ async fn touched_groups(
     session: &SessionContext,
     sequence: &Sequence,
     added: &RowsOf,
-) -> Result<BTreeMap<String, (i64, i64)>, DataFusionError> {
-    let mut touched: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+) -> Result<BTreeMap<Vec<String>, (i64, i64)>, DataFusionError> {
+    let mut touched: BTreeMap<Vec<String>, (i64, i64)> = BTreeMap::new();
     for (step, group) in sequence.steps.iter().zip(&sequence.groups) {
         let Some(rows) = added.get(&step.table) else { continue };
-        for found in matches(session, Arc::clone(rows), step, group, None).await? {
-            let time = found.order.time_us;
-            let span = touched.entry(found.group).or_insert((time, time));
+        for mark in marks(session, Arc::clone(rows), step, group, None).await? {
+            let time = mark.order.time_us;
+            let span = touched.entry(mark.group).or_insert((time, time));
             *span = (span.0.min(time), span.1.max(time));
         }
     }
     Ok(touched)
 }
 
+/// A chain's events, each with its step.
+type Chain = Vec<(usize, Mark)>;
+
 /// Chains of one event per step within the timespan; no event is part of two chains.
-fn chains(sequence: &Sequence, mut events: Vec<(usize, Match)>) -> Vec<Vec<Match>> {
+fn chains(sequence: &Sequence, mut events: Vec<(usize, Mark)>) -> Vec<Chain> {
     events.sort_by(|a, b| a.1.order.cmp(&b.1.order).then(a.0.cmp(&b.0)));
     let mut complete = Vec::new();
     let mut open = Open::new(sequence);
@@ -84,9 +143,9 @@ fn chains(sequence: &Sequence, mut events: Vec<(usize, Match)>) -> Vec<Vec<Match
 struct Open<'a> {
     sequence: &'a Sequence,
     /// Ordered: for each length, the chain that began last, since it can wait longest.
-    prefixes: Vec<Option<Vec<Match>>>,
+    prefixes: Vec<Option<Chain>>,
     /// Unordered: the last event of each step.
-    latest: Vec<Option<Match>>,
+    latest: Vec<Option<Mark>>,
 }
 
 impl<'a> Open<'a> {
@@ -95,22 +154,22 @@ impl<'a> Open<'a> {
         Self { sequence, prefixes: vec![None; steps], latest: vec![None; steps] }
     }
 
-    fn take(&mut self, step: usize, event: Match) -> Option<Vec<Match>> {
+    fn take(&mut self, step: usize, event: Mark) -> Option<Chain> {
         if self.sequence.ordered { self.take_in_order(step, event) } else { self.take_any(step, event) }
     }
 
-    fn take_in_order(&mut self, step: usize, event: Match) -> Option<Vec<Match>> {
+    fn take_in_order(&mut self, step: usize, event: Mark) -> Option<Chain> {
         let mut chain = match step.checked_sub(1) {
             None => Vec::new(),
             Some(before) => self.prefixes[before].clone()?,
         };
-        let in_time =
-            chain.first().is_none_or(|first| event.order.time_us - first.order.time_us <= self.sequence.timespan_us);
-        let used = chain.iter().any(|have| have.event_id == event.event_id);
+        let earliest = event.order.time_us - self.sequence.timespan_us;
+        let in_time = chain.first().is_none_or(|(_, first)| first.order.time_us >= earliest);
+        let used = chain.iter().any(|(_, have)| have.order == event.order && have.stream == event.stream);
         if !in_time || used {
             return None;
         }
-        chain.push(event);
+        chain.push((step, event));
         if chain.len() == self.sequence.steps.len() {
             return Some(chain);
         }
@@ -118,13 +177,14 @@ impl<'a> Open<'a> {
         None
     }
 
-    fn take_any(&mut self, step: usize, event: Match) -> Option<Vec<Match>> {
+    fn take_any(&mut self, step: usize, event: Mark) -> Option<Chain> {
         let earliest = event.order.time_us - self.sequence.timespan_us;
         self.latest[step] = Some(event);
-        let in_time = |held: &&Match| held.order.time_us >= earliest;
-        let mut chain: Vec<Match> =
-            self.latest.iter().map(|held| held.as_ref().filter(in_time).cloned()).collect::<Option<_>>()?;
-        chain.sort_by_key(|event| event.order);
+        let in_time = |held: &&Mark| held.order.time_us >= earliest;
+        let steps = self.latest.iter().enumerate();
+        let mut chain: Chain =
+            steps.map(|(step, held)| Some((step, held.as_ref().filter(in_time).cloned()?))).collect::<Option<_>>()?;
+        chain.sort_by_key(|(_, event)| event.order);
         Some(chain)
     }
 }
