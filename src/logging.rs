@@ -7,11 +7,12 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, Logging};
 
 /// Other people's crates speak only of what is wrong.
-const OTHERS: &str = "warn";
+const OTHERS: &str = "warn,datafusion_common::pruning=error";
 
-/// Starts writing messages as `config` says.
-pub fn start(config: &Logging) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter(&config.level))
+/// Starts writing messages as `config` says; a command that is no server keeps to what is wrong.
+pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {
+    let level = if !serves && config.level == "info" { "warn" } else { config.level.as_str() };
+    let filter = EnvFilter::try_new(filter(level))
         .map_err(|error| anyhow::anyhow!("logging.level: {:?} is no level and no filter: {error}", config.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

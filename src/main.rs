@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
 use config::{Config, ConfigError, Overrides};
+use kerntrail_query_service::QueryError;
 
 const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
 
@@ -25,9 +26,17 @@ fn main() -> ExitCode {
     match start(cli, &overrides) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kerntrail: {error:#}");
+            eprintln!("kerntrail: {}", told(&error));
             ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
+    }
+}
+
+/// The chain of causes; of a query, what is meant for who asked.
+fn told(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<QueryError>() {
+        Some(error) => error.message().to_owned(),
+        None => format!("{error:#}"),
     }
 }
 
@@ -37,12 +46,22 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     if let Action::Config(ConfigAction::Show) = cli.action {
         return commands::config::show(&config);
     }
-    logging::start(&config.logging)?;
+    let serves = matches!(cli.action, Action::Run);
+    if !serves {
+        end_quietly_with_the_reader();
+    }
+    logging::start(&config.logging, serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(dispatch(cli.action, config, file.as_deref()))?;
     // What still runs in the background is not waited for: everything that matters was drained.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// `kerntrail tree | head` ends when head does.
+fn end_quietly_with_the_reader() {
+    // SAFETY: no other thread runs yet, and the default action replaces an ignored signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 fn config_file(given: Option<PathBuf>) -> Option<PathBuf> {

@@ -58,6 +58,32 @@ fn rows_stream_in_every_format_and_limits_are_told() {
 }
 
 #[test]
+fn a_foreign_page_reaches_no_route() {
+    let (program, running) = served();
+    let routes =
+        [("POST", "/api/v1/query"), ("POST", "/api/v1/import?name=x"), ("GET", "/metrics"), ("GET", "/api/v1/tree")];
+    for (method, path) in routes {
+        let answer = http(&program.address(), method, path, &[("Origin", "http://evil.example")], b"{}").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
+    }
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn a_statement_of_many_operators_is_refused_and_the_server_lives_on() {
+    let (program, running) = served();
+    for terms in [900, 5_000, 300_000] {
+        let sql = format!("select 1{}", "+1".repeat(terms));
+        let answer =
+            http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], sql.as_bytes());
+        let answer = answer.unwrap();
+        assert!(terms == 900 || answer.contains("operators"), "{terms}: {answer}");
+        assert!(http_get(&program.address(), "/readyz").unwrap().contains("200 OK"), "{terms}");
+    }
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
 fn health_metrics_and_a_clean_end() {
     let (program, running) = served();
     assert!(http_get(&program.address(), "/healthz").unwrap().contains("200 OK"));

@@ -164,6 +164,25 @@ fn quoted(file: &str) -> String {
 }
 
 #[test]
+fn rows_imported_without_the_servers_configuration_wait_for_its_sinks() {
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let out = program.path("out.ndjson");
+    let config = format!("[[sinks]]\nname = \"file\"\nkind = \"ndjson\"\npath = \"{}\"\n", out.display());
+    let config = write(&program.data_dir(), "c.toml", config.as_bytes());
+    let server = ["--collector-enabled=false", "--config", config.to_str().unwrap()];
+    assert_eq!(program.start(&server).terminate(), 0);
+    let file = write(&program.data_dir(), "in.json", lines(0, 50).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+    let running = program.start(&server);
+    wait_for("the file has all rows", || {
+        let have = std::fs::read_to_string(&out).unwrap_or_default().lines().count();
+        if have == 50 { Ok(()) } else { Err(format!("{have} of 50\n{}", running.log())) }
+    });
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
 fn two_replays_at_once_do_not_mix() {
     let program = Program::new();
     let big = write(

@@ -110,7 +110,12 @@ impl Detector {
                 () = cancel.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            if let Err(error) = self.pass().await {
+            // A pass that is cut off has stored nothing, or what it stored is sent by the next one.
+            let done = tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                done = self.pass() => done,
+            };
+            if let Err(error) = done {
                 tracing::warn!(error = &error as &dyn std::error::Error, "rules could not run; trying again");
             }
         }

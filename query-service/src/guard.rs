@@ -6,16 +6,22 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{ErrorKind, QueryError};
 
 /// Deepest nesting of a statement.
 const PARSER_DEPTH: usize = 50;
+/// Most operators in a statement: planners go one level deeper for each of a chain.
+const MOST_OPERATORS: usize = 1_000;
 /// The table that would tell the server's settings.
 const SETTINGS: &str = "df_settings";
 
 /// Reads `sql`, which holds one statement that reads.
 pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
+    check_size(sql)?;
     let mut statements = DFParserBuilder::new(sql)
         .with_recursion_limit(PARSER_DEPTH)
         .build()
@@ -27,6 +33,26 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     match statements.len() {
         0 => Ok(statement),
         more => Err(QueryError::user(format!("one statement at a time; there are {}", more + 1))),
+    }
+}
+
+/// Refuses a statement that would take a planner's stack. What cannot be read is the parser's to say.
+fn check_size(sql: &str) -> Result<(), QueryError> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
+    let joins = |token: &&Token| match token {
+        Token::Word(word) => matches!(word.keyword, Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::UNION),
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::DoubleColon => true,
+        _ => false,
+    };
+    match tokens.iter().filter(joins).count() {
+        0..=MOST_OPERATORS => Ok(()),
+        more => Err(QueryError::user(format!("the statement has {more} operators; {MOST_OPERATORS} are allowed"))),
     }
 }
 

@@ -82,6 +82,9 @@ impl Drop for Place {
     }
 }
 
+/// Planning a chain of operators goes as deep as the chain is long; see [`crate::guard`] for its bound.
+const STACK_BYTES: usize = 64 << 20;
+
 /// A runtime that may be dropped anywhere, also on another runtime's thread.
 struct Workers(Option<Runtime>);
 
@@ -91,6 +94,7 @@ impl Workers {
         builder
             .worker_threads(threads.get())
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map(|runtime| Self(Some(runtime)))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
 use kerntrail_query_service::Limits;
-use kerntrail_query_service::http::{MAX_BODY, check_loopback, router};
+use kerntrail_query_service::http::{MAX_BODY, check_loopback, only_from_here, router};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +38,7 @@ impl Server {
         let engine = Arc::new(stored.engine_within(limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move { axum::serve(listener, router(engine)).await.unwrap() });
+        let task = tokio::spawn(async move { axum::serve(listener, only_from_here(router(engine))).await.unwrap() });
         Self { address, client: Client::builder().no_proxy().build().unwrap(), task, _stored: stored }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use kerntrail_lake::Lake;
+use kerntrail_schemas::Table;
 use kerntrail_transport::EventLog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,10 +29,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
     };
+    event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
     let listener = http::bind(address).await?;
     let _told = event_log::tell_others(&config, address)?;
     let lake = Arc::new(parts::lake(&config)?);
+    lake.existing(Table::ProcessEvents)
+        .await
+        .with_context(|| format!("cannot use the lake {}", parts::lake_uri(&config)))?;
     let (ready, is_ready) = watch::channel(false);
     let mut parts = Running::default();
 

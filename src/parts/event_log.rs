@@ -4,6 +4,7 @@
 //! listens, so that `replay` hands its input over.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub struct Log {
     /// What every part appends to and reads from.
     pub log: Arc<dyn EventLog>,
     spool: Option<Arc<Spooled>>,
+    embedded: Option<EmbeddedLog>,
 }
 
 impl Log {
@@ -46,7 +48,11 @@ impl Log {
 
 /// Opens the log that `config` names; sinks have their place in it from then on, also before they first run.
 pub async fn open(config: &Config) -> anyhow::Result<Opened> {
-    std::fs::create_dir_all(&config.data_dir)
+    // What processes were given on their command lines is not for everybody.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let opened = match config.log.kind {
         LogKind::Embedded => embedded(config).await,
@@ -69,8 +75,7 @@ async fn embedded(config: &Config) -> anyhow::Result<Log> {
         ..EmbeddedOptions::default()
     };
     let log = EmbeddedLog::open(log_dir(config), options).await?;
-    forget_removed_sinks(config, &log).await;
-    Ok(Log { log: Arc::new(log), spool: None })
+    Ok(Log { spool: None, embedded: Some(log.clone()), log: Arc::new(log) })
 }
 
 async fn kafka(config: &Config) -> anyhow::Result<Log> {
@@ -85,22 +90,24 @@ async fn kafka(config: &Config) -> anyhow::Result<Log> {
     let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
     let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics };
     let spooled = Arc::new(Spooled::start(spool, Arc::new(brokers)).await?);
-    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled) })
+    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), embedded: None })
 }
 
 fn log_dir(config: &Config) -> PathBuf {
     config.data_dir.join("log")
 }
 
-/// A sink that is no longer configured must not hold back messages for ever.
-async fn forget_removed_sinks(config: &Config, log: &EmbeddedLog) {
+/// A sink that is no longer configured must not hold back messages for ever. For a server to call: a command may have
+/// been given another configuration.
+pub async fn forget_removed_sinks(config: &Config, log: &Log) {
+    let Some(log) = &log.embedded else { return };
     let gone = |group: &Group| {
         let sink = group.0.strip_prefix("sink-");
         sink.is_some_and(|name| !config.sinks.iter().any(|sink| sink.name == name))
     };
     for group in log.groups().iter().filter(|group| gone(group)) {
         match log.forget(group).await {
-            Ok(()) => tracing::info!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
+            Ok(()) => tracing::warn!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
             Err(error) => {
                 tracing::warn!(group = group.0, error = &error as &dyn std::error::Error, "cannot forget a sink")
             }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use kerntrail_query_service::Engine;
+use kerntrail_query_service::{Engine, http as query};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,7 +29,8 @@ pub async fn serve(
     ready: watch::Receiver<bool>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let app = kerntrail_query_service::http::router(engine).merge(extra).merge(health(metrics, ready));
+    let routes = query::router(engine).merge(extra).merge(health(metrics, ready));
+    let app = query::only_from_here(routes);
     axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the HTTP service failed")
 }
 

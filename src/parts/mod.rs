@@ -36,7 +36,12 @@ pub fn lake(config: &Config) -> anyhow::Result<Lake> {
 }
 
 /// SQL over the lake.
+///
+/// Errors: there is no data folder, so a mistyped one does not look like an empty history.
 pub fn engine(config: &Config) -> anyhow::Result<Engine> {
+    if config.lake.uri.is_empty() && !config.data_dir.is_dir() {
+        anyhow::bail!("there is no history: {} is no folder (--data-dir)", config.data_dir.display());
+    }
     engine_over(config, Arc::new(lake(config)?))
 }
 

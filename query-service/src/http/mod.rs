@@ -34,7 +34,7 @@ pub fn check_loopback(address: SocketAddr) -> Result<(), NotLoopback> {
     if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(NotLoopback(address)) }
 }
 
-/// The routes under `/api/v1`.
+/// The routes under `/api/v1`; to be served behind [`only_from_here`], with whatever else is served there.
 pub fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/api/v1/query", post(query::query))
@@ -48,6 +48,10 @@ pub fn router(engine: Arc<Engine>) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(access::from_here))
         .with_state(engine)
+}
+
+/// `routes`, for requests that were made on this machine and by no foreign web page.
+pub fn only_from_here(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(access::from_here))
 }

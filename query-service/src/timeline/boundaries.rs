@@ -150,7 +150,9 @@ impl<'a> Walk<'a> {
 
     /// A mount, chroot or pivot_root that reaches the node's files.
     fn of_mount(&self, event: &Event, kernel: &KernelDetail, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
-        if !kernel.mount_is_host || !lineage.confined {
+        // A runtime gives the container its root, which may be a folder of the node.
+        let prepares = event.actor.name.as_deref().is_some_and(|name| name.starts_with("runc:["));
+        if !kernel.mount_is_host || !lineage.confined || prepares {
             return;
         }
         let boundary = match event.activity.as_str() {
