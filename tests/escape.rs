@@ -256,7 +256,7 @@ fn normalized_line(line: &str) -> String {
         .replace("TIME    NUMBER", "TIME NUMBER")
         .replace("TIME   NUMBER", "TIME NUMBER")
         .replace("TIME     NUMBER", "TIME NUMBER");
-    if numbers.trim_start().starts_with(["=", "#", "!"]) { numbers.trim_start().to_owned() } else { numbers }
+    if numbers.trim_start().starts_with(['=', '#', '!']) { numbers.trim_start().to_owned() } else { numbers }
 }
 
 /// How long it took and how many bytes it were differ from run to run.
