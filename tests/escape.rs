@@ -259,19 +259,24 @@ fn normalized_line(line: &str) -> String {
     if numbers.trim_start().starts_with(['=', '#', '!']) { numbers.trim_start().to_owned() } else { numbers }
 }
 
-/// How long it took and how many bytes it were differ from run to run.
+/// How long it took, how many bytes and how many rows it were differ from run to run.
 fn without_amounts(line: &str) -> String {
+    let is_number = |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit() || c == 'N');
+    let is_unit = |word: &str| matches!(word.trim_end_matches([',', ')']), "ms" | "s" | "B" | "kB");
     let words: Vec<&str> = line.split(' ').collect();
-    let unit = |place: usize| words.get(place + 1).map(|word| word.trim_matches([',', ')', '(']));
-    let amount = |place: usize| matches!(unit(place), Some("ms" | "s" | "B" | "kB"));
-    let shown = words.iter().enumerate().map(|(place, word)| {
-        if amount(place) {
-            word.replace(|c: char| c.is_ascii_digit() || c == '.', "") + "N"
+    let mut shown = Vec::new();
+    for (place, word) in words.iter().enumerate() {
+        let after_number = place > 0 && is_number(words[place - 1]);
+        let before_unit = words.get(place + 1).is_some_and(|next| is_unit(next));
+        if is_unit(word) && after_number {
+            shown.push(word.trim_start_matches(char::is_alphabetic));
+        } else if is_number(word) && (before_unit || line.trim_start().starts_with("Told")) {
+            shown.push("N");
         } else {
-            (*word).to_owned()
+            shown.push(word);
         }
-    });
-    shown.collect::<Vec<_>>().join(" ")
+    }
+    shown.join(" ")
 }
 
 fn normalized_word(word: &str) -> &str {
