@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
-use kerntrail_transport::{EventLog, Position, Topic};
+use kerntrail_transport::{EventLog, LogError, Position, Topic};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,10 @@ use crate::{maintain, run};
 
 /// How often [`Pipeline::drain`] looks at the lake when nothing was committed here: another pipeline may have.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often a log that is away is asked, and the pause in between: half a minute.
+const ASKED: u32 = 60;
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the pipeline is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +76,7 @@ impl Pipeline {
         let mut phase = self.phase.subscribe();
         let mut awaited = Vec::new();
         for topic in self.topics() {
-            awaited.extend(self.log.end(&topic).await.map_err(PipelineError::Log)?);
+            awaited.extend(self.end(&topic).await?);
         }
         loop {
             // Before the lake is asked, so that a commit in between wakes the wait below.
@@ -87,6 +91,17 @@ impl Pipeline {
             // The time-out is as good as news: another pipeline may have committed.
             let _ = tokio::time::timeout(LOOK, phase.changed()).await;
         }
+    }
+
+    /// The end of a topic, asked again while the log is away for a while, as a restarting broker is.
+    async fn end(&self, topic: &Topic) -> Result<Vec<Position>, PipelineError> {
+        for _ in 1..ASKED {
+            match self.log.end(topic).await {
+                Err(LogError::Failed { retriable: true, .. }) => tokio::time::sleep(ASK_AGAIN).await,
+                answer => return answer.map_err(PipelineError::Log),
+            }
+        }
+        self.log.end(topic).await.map_err(PipelineError::Log)
     }
 
     async fn not_committed(&self, awaited: Vec<Position>) -> Result<Vec<Position>, PipelineError> {

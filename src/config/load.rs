@@ -128,7 +128,11 @@ fn check_keys(prefix: &str, table: &DeTable<'_>) -> Result<(), (usize, String)> 
 }
 
 fn unknown(path: &str) -> String {
-    match nearest(path, SETTINGS.iter().map(|setting| setting.path).chain(["sinks"])) {
+    let names = SETTINGS.iter().map(|setting| setting.path);
+    // A key without a dot may be a misspelt table.
+    let tables = names.clone().filter_map(|name| name.split_once('.').map(|(table, _)| table));
+    let known: Vec<&str> = names.filter(|name| path.contains('.') || !name.contains('.')).chain(tables).collect();
+    match nearest(path, known.into_iter().chain(["sinks"])) {
         Some(right) => format!("unknown key `{path}`; did you mean `{right}`?"),
         None => format!("unknown key `{path}`; `kerntrail config show` lists all keys"),
     }
@@ -225,7 +229,7 @@ mod tests {
         let cases = [
             ("tenant = \"a\"\n[node]\nnmae = \"x\"\n", 3, "unknown key `node.nmae`; did you mean `node.name`?"),
             ("data-dir = \"/x\"\n", 1, "did you mean `data_dir`?"),
-            ("\n\n[colector]\nenabled = true\n", 3, "did you mean `collector.enabled`?"),
+            ("\n\n[colector]\nenabled = true\n", 3, "did you mean `collector`?"),
             ("[lake]\nflush_interval = \"soon\"\n", 2, "no length of time"),
             ("[query]\nmemory = \"much\"\n", 2, "no size"),
             ("[log]\nkind = \"kafak\"\n", 2, "did you mean `kafka`?"),
