@@ -1,7 +1,8 @@
 //! What was not taken, kept aside: `<rejects_dir>/<file>-<hash>.ndjson`, an object a line with `file`, `line`,
 //! `reason` and `raw`.
 //!
-//! Invariant: the file holds the rejects of the latest import of that input, never those of two.
+//! Invariant: the file holds the rejects of the latest import of that input, never those of two. Only that of standard
+//! input, which is something else each time, keeps them all.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Name of the input that is not a file.
+const STANDARD_INPUT: &str = "-";
 /// Bytes of a record that are kept; a longer one is cut.
 pub(crate) const MOST_RAW: usize = 64 * 1024;
 /// Rejects named in the report; all of them are in the file.
@@ -55,10 +58,13 @@ impl Rejects {
     /// Of the input called `input`; removes what an earlier import of it left in `folder`.
     pub(crate) fn new(folder: &Path, input: &str) -> io::Result<Self> {
         let path = folder.join(file_name(input));
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => Ok(Self { input: input.to_owned(), path, file: None, named: Vec::new(), count: 0 }),
+        if input != STANDARD_INPUT {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(Self { input: input.to_owned(), path, file: None, named: Vec::new(), count: 0 })
     }
 
     /// Where they go.
@@ -88,7 +94,8 @@ impl Rejects {
                 if let Some(folder) = self.path.parent() {
                     std::fs::create_dir_all(folder)?;
                 }
-                self.file.insert(BufWriter::new(File::create(&self.path)?))
+                let file = File::options().create(true).append(true).open(&self.path)?;
+                self.file.insert(BufWriter::new(file))
             }
         };
         serde_json::to_writer(&mut *file, &kept)?;
@@ -143,6 +150,18 @@ mod tests {
                     "raw_base64": "e/8=", "raw_bytes": 9});
                 assert_eq!(line, expected);
             }
+        }
+    }
+
+    #[test]
+    fn those_of_standard_input_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for count in 1..4 {
+            let mut rejects = Rejects::new(folder.path(), STANDARD_INPUT).unwrap();
+            rejects.add(1, "bad", b"x", 1).unwrap();
+            let (path, named) = rejects.finish().unwrap();
+            let lines = std::fs::read_to_string(path.unwrap()).unwrap();
+            assert_eq!((lines.lines().count(), named.len()), (count, 1));
         }
     }
 
