@@ -252,10 +252,10 @@ fn normalized_line(line: &str) -> String {
     }
     let out = without_amounts(&out);
     // Columns are as wide as the longest number of the run.
-    let numbers = out
-        .replace("TIME    NUMBER", "TIME NUMBER")
-        .replace("TIME   NUMBER", "TIME NUMBER")
-        .replace("TIME     NUMBER", "TIME NUMBER");
+    let numbers = match out.strip_prefix("TIME ") {
+        Some(rest) => format!("TIME {}", rest.trim_start()),
+        None => out,
+    };
     if numbers.trim_start().starts_with(['=', '#', '!']) { numbers.trim_start().to_owned() } else { numbers }
 }
 

@@ -1,11 +1,13 @@
 //! The program as a user runs it, with a data folder of its own.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use kerntrail_testbed::port::Port;
+use kerntrail_testbed::wait;
 
 /// Longest wait for any state.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -13,14 +15,14 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The program with a data folder, which goes away with it.
 pub struct Program {
     dir: tempfile::TempDir,
-    port: u16,
+    port: Port,
 }
 
 impl Program {
     pub fn new() -> Self {
         // A folder that a service's own user may read through.
         let dir = tempfile::Builder::new().prefix("kerntrail-test").tempdir().expect("a folder");
-        Self { dir, port: free_port() }
+        Self { dir, port: Port::reserve().expect("a port") }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -139,14 +141,7 @@ impl Drop for Running {
 
 /// Asks again until there is an answer; panics with the last reason after [`LIMIT`].
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let begin = Instant::now();
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(reason) if begin.elapsed() > LIMIT => panic!("waited in vain until {what}: {reason}"),
-            Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
-        }
-    }
+    wait::until(what, LIMIT, || look().map_err(anyhow::Error::msg)).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -175,10 +170,6 @@ pub fn http(address: &str, method: &str, path: &str, headers: &[(&str, &str)], b
 
 pub fn http_get(address: &str, path: &str) -> std::io::Result<String> {
     http(address, "GET", path, &[], b"")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 /// A file below a folder.

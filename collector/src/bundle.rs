@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use kerntrail_schemas::capabilities;
 use serde::Deserialize;
 
 use crate::container;
@@ -175,47 +176,8 @@ pub(crate) fn digest_of(reference: &str) -> Option<String> {
     Some(reference[at..].to_owned())
 }
 
-/// The capabilities every kernel since 3.16 has; a privileged container has them all and those that came later.
-const EVERY: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-];
+/// Up to CAP_AUDIT_READ, every kernel since 3.16 has them; a privileged container has them all and those that came later.
+const EVERY: &[&str] = capabilities::NAMES.split_at(38).0;
 
 /// Every capability; or, where the runtime lacks some itself, SYS_ADMIN with nothing of /proc and /sys held back.
 fn is_privileged(capabilities: Option<OciCapabilities>, linux: Option<OciLinux>) -> bool {
@@ -225,8 +187,8 @@ fn is_privileged(capabilities: Option<OciCapabilities>, linux: Option<OciLinux>)
 }
 
 fn has_every(held: &[String]) -> bool {
-    let held: Vec<&str> = held.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name)).collect();
-    EVERY.iter().all(|name| held.contains(name))
+    let held: Vec<usize> = held.iter().filter_map(|name| capabilities::bit(name)).collect();
+    (0..EVERY.len()).all(|bit| held.contains(&bit))
 }
 
 #[cfg(test)]
@@ -247,7 +209,7 @@ mod tests {
 
     #[test]
     fn privileged_means_every_capability_or_nothing_masked() {
-        let all = || EVERY.iter().map(|name| format!("CAP_{name}"));
+        let all = || EVERY.iter().map(|name| (*name).to_owned());
         let later = ["CAP_PERFMON".to_owned(), "CAP_BPF".to_owned(), "CAP_CHECKPOINT_RESTORE".to_owned()];
         let cases = [
             ("all", with_capabilities(all()), Some(true)),

@@ -5,17 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use kerntrail_lake::{Lake, LakeError};
+use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_schemas::{SCHEMA_VERSION, Table};
-use kerntrail_transport::codec::{self, CodecError};
-use kerntrail_transport::{EventLog, Headers, LogError, Message, Topic};
+use kerntrail_transport::codec::CodecError;
+use kerntrail_transport::{EventLog, LogError, Message, Topic};
 use tokio_util::sync::CancellationToken;
 
 use crate::evaluate::{matches, session};
@@ -24,9 +21,6 @@ use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
 use crate::state::{Outbox, State, StateError};
-
-/// Most findings in one message, so that it stays below the log's bound.
-const MOST_IN_MESSAGE: usize = 256;
 
 /// Settings of the detector.
 #[derive(Clone, Debug)]
@@ -201,9 +195,12 @@ impl Detector {
 
     /// Stores the cursors together with the findings up to them, then sends the findings.
     async fn store_and_send(&self, findings: Vec<Finding>, mut state: State, path: &Path) -> Result<(), DetectError> {
-        for chunk in findings.chunks(MOST_IN_MESSAGE) {
-            state.last_batch += 1;
-            state.outbox.push(outbox(state.last_batch, chunk)?);
+        if !findings.is_empty() {
+            let rows = finding::rows(&findings).map_err(DetectError::Rows)?;
+            let messages = Message::of_rows(&rows, &self.config.node, &self.writer.stream, state.last_batch + 1);
+            let messages = messages.map_err(DetectError::Encode)?;
+            state.last_batch += messages.len() as i64;
+            state.outbox.extend(messages.iter().map(Outbox::of));
         }
         state.write(path)?;
         self.send(&mut state, path).await?;
@@ -227,16 +224,7 @@ impl Detector {
     }
 
     fn message(&self, outbox: &Outbox) -> Result<Message, DetectError> {
-        let headers = Headers {
-            schema_version: SCHEMA_VERSION,
-            node: self.config.node.clone(),
-            stream: self.writer.stream.clone(),
-            batch: outbox.batch,
-            rows: outbox.rows,
-            seq_range: outbox.seq_range,
-        };
-        let payload = BASE64.decode(&outbox.payload).map_err(DetectError::Outbox)?;
-        Ok(Message { headers, payload: Bytes::from(payload) })
+        outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::Outbox)
     }
 }
 
@@ -247,16 +235,4 @@ struct Fresh {
     all: BTreeMap<Table, Arc<dyn TableProvider>>,
     /// Whether a cursor moved.
     moved: bool,
-}
-
-fn outbox(batch: i64, findings: &[Finding]) -> Result<Outbox, DetectError> {
-    let rows = finding::rows(findings).map_err(DetectError::Rows)?;
-    let payload = codec::encode(&rows).map_err(DetectError::Encode)?;
-    let numbers = || findings.iter().map(|finding| finding.seq);
-    Ok(Outbox {
-        batch,
-        rows: findings.len() as u32,
-        seq_range: (numbers().min().unwrap_or_default(), numbers().max().unwrap_or_default()),
-        payload: BASE64.encode(payload),
-    })
 }

@@ -17,8 +17,6 @@ use crate::rules::{Rule, RuleKind};
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) id: FindingId,
-    /// Number of the row: 63 bits of the id.
-    pub(crate) seq: i64,
     pub(crate) group: String,
     pub(crate) first_us: i64,
     pub(crate) last_us: i64,
@@ -42,6 +40,7 @@ impl Finding {
         // A sequence is known by where it was completed: its first event may turn out to be another.
         let digest = Sha256::digest(format!("{}\0{}\0{}", rule.id, last.group, last.event_id));
         let id: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        // 63 bits of the id number the row.
         let seq = digest[..8].iter().fold(0i64, |bits, byte| (bits << 8) | i64::from(*byte)) & i64::MAX;
         let time = Micros(last.order.time_us);
         let id = FindingId::new(id);
@@ -78,7 +77,6 @@ impl Finding {
         };
         Some(Self {
             id,
-            seq,
             group: last.group.clone(),
             first_us: first.order.time_us,
             last_us: last.order.time_us,

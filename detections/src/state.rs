@@ -7,6 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use kerntrail_schemas::SCHEMA_VERSION;
+use kerntrail_schemas::identity::StreamId;
+use kerntrail_transport::{Headers, Message};
 use serde::{Deserialize, Serialize};
 
 /// Most findings remembered for telling an overlap.
@@ -33,6 +39,28 @@ pub(crate) struct Outbox {
     pub(crate) seq_range: (i64, i64),
     /// The encoded rows, base64.
     pub(crate) payload: String,
+}
+
+impl Outbox {
+    /// `message`, to be stored.
+    pub(crate) fn of(message: &Message) -> Self {
+        let headers = &message.headers;
+        let payload = BASE64.encode(&message.payload);
+        Self { batch: headers.batch, rows: headers.rows, seq_range: headers.seq_range, payload }
+    }
+
+    /// The message again, of `node` and `stream`.
+    pub(crate) fn message(&self, node: &str, stream: &StreamId) -> Result<Message, base64::DecodeError> {
+        let headers = Headers {
+            schema_version: SCHEMA_VERSION,
+            node: node.to_owned(),
+            stream: stream.clone(),
+            batch: self.batch,
+            rows: self.rows,
+            seq_range: self.seq_range,
+        };
+        Ok(Message { headers, payload: Bytes::from(BASE64.decode(&self.payload)?) })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -37,7 +37,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn subscribe(&self, _: &Group, _: &[Topic]) -> Result<Box<dyn Consumer>, LogError> {
-        unimplemented!("the detector only writes")
+        panic!("the detector only writes")
     }
 
     async fn end(&self, _: &Topic) -> Result<Vec<Position>, LogError> {

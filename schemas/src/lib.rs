@@ -5,6 +5,7 @@
 //! and `docs/tables.md` all come from there.
 
 pub mod batch;
+pub mod capabilities;
 pub mod cell;
 mod columns;
 pub mod docs;

@@ -44,7 +44,7 @@ fn list_letters(folder: &Path, sink: Option<&str>) -> anyhow::Result<ExitCode> {
         println!("{:<18} {:<16} {:<26} {:<16} {reason}", letter.id(), letter.sink, letter.written, letter.table);
     }
     for error in &listing.unreadable {
-        eprintln!("kerntrail: {:#}", anyhow::anyhow!(error.to_string()));
+        eprintln!("kerntrail: {error}");
     }
     Ok(ExitCode::SUCCESS)
 }

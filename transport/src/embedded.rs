@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::blocking::failed_for_good as failed;
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
 use crate::metrics::{EXPIRED_TOTAL, FULL_TOTAL, HELD_BYTES, appended};
 use consumer::EmbeddedConsumer;
@@ -146,17 +147,7 @@ impl EmbeddedLog {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(failed("use the event log while the program ends", error)),
-        },
-    }
-}
-
-fn failed(operation: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LogError {
-    LogError::Failed { operation: operation.into(), source: source.into(), retriable: false }
+    crate::blocking::blocking("the event log", work).await
 }
 
 #[async_trait]

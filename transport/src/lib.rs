@@ -4,6 +4,7 @@
 //! Invariant: messages of one key (the node) keep their order.
 //! Invariant: nothing here looks into a row; [`codec`] alone knows how rows become bytes.
 
+mod blocking;
 pub mod codec;
 pub mod dedup;
 pub mod embedded;

@@ -9,10 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kerntrail_schemas::Table;
+use kerntrail_schemas::{Table, capabilities};
 use serde::Serialize;
 
-use super::capabilities;
 use super::collect::HostNamespaces;
 use super::events::{Actor, Detail, Event, KernelDetail, Pair};
 
@@ -151,8 +150,7 @@ impl<'a> Walk<'a> {
     /// A mount, chroot or pivot_root that reaches the node's files.
     fn of_mount(&self, event: &Event, kernel: &KernelDetail, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
         // A runtime gives the container its root, which may be a folder of the node.
-        let prepares = event.actor.name.as_deref().is_some_and(|name| name.starts_with("runc:["));
-        if !kernel.mount_is_host || !lineage.confined || prepares {
+        if !kernel.mount_is_host || !lineage.confined || event.by_starting_runtime() {
             return;
         }
         let boundary = match event.activity.as_str() {
@@ -239,11 +237,15 @@ fn compared(actor: &Actor) -> [(Boundary, Option<i64>); 5] {
 
 /// Capabilities that were not there before; losing some is no crossing.
 fn gain(before: i64, after: i64, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
-    let gained = capabilities::names(after & !before);
+    let gained = capability_names(after & !before);
     if !gained.is_empty() {
         let (before, after) = (format!("0x{before:x}"), format!("0x{after:x}"));
         tell(Crossing { boundary: Boundary::Capabilities, before, after, gained, escape: false }, lineage, out);
     }
+}
+
+fn capability_names(mask: i64) -> Vec<String> {
+    capabilities::names(mask, |bit| format!("CAP_{bit}"))
 }
 
 /// Tells `crossing` unless the lineage's story has it already.
@@ -321,5 +323,17 @@ impl<'a> Labels<'a> {
     fn container(&self, id: &Option<String>) -> String {
         let Some(id) = id else { return "the host".to_owned() };
         self.names.get(id.as_str()).cloned().unwrap_or_else(|| id.chars().take(12).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capability_names;
+
+    #[test]
+    fn a_capability_without_a_name_is_called_by_its_bit() {
+        assert_eq!(capability_names(1 | 1 << 21 | 1 << 40), ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]);
+        assert_eq!(capability_names(1 << 45), ["CAP_45"]);
+        assert!(capability_names(0).is_empty());
     }
 }

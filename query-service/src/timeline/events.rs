@@ -230,6 +230,11 @@ impl Event {
     pub(crate) fn is(&self, table: Table, activity: &str) -> bool {
         self.table == table && self.activity == activity
     }
+
+    /// Whether the actor is a runtime's process on its way into a container (`runc:[2:INIT]`).
+    pub(crate) fn by_starting_runtime(&self) -> bool {
+        self.actor.name.as_deref().is_some_and(|name| name.starts_with("runc:["))
+    }
 }
 
 /// Makes the event of a row of `table`.

@@ -4,7 +4,6 @@
 //! ([`lines`]). Renderers only print. Same rows, same bytes: nothing here depends on the present or on chance.
 
 mod boundaries;
-mod capabilities;
 pub(crate) mod collect;
 mod describe;
 mod entity;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::document::{Document, Place, colons, file_name, length, lower, rfc3339, same, text};
 use super::row::Row;
-use super::{attack, capabilities, event_id, words};
+use super::{attack, event_id, words};
+use crate::capabilities;
 use crate::tables::Table;
 
 /// Version of the schema that [`map`] writes.
@@ -317,7 +318,7 @@ fn loss(document: &mut Document<'_>) {
 }
 
 fn capability_names(mask: &Value) -> Option<Value> {
-    Some(capabilities::names(mask.as_i64()?).into())
+    Some(capabilities::names(mask.as_i64()?, |bit| bit.to_string()).into())
 }
 
 fn one_line(args: &Value) -> Option<Value> {
@@ -346,4 +347,15 @@ fn octal(mode: &Value) -> Option<Value> {
 fn without_dots(labels: &Value) -> Option<Value> {
     let labels = labels.as_object()?;
     Some(Value::Object(labels.iter().map(|(key, value)| (key.replace('.', "_"), value.clone())).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_without_a_name_is_its_number() {
+        let names = capability_names(&json!(1i64 << 21 | 1 << 40 | 1 << 50)).unwrap();
+        assert_eq!(names, json!(["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE", "50"]));
+    }
 }

@@ -8,7 +8,6 @@
 //! Invariant: an absent column (NULL) leaves its path absent.
 
 mod attack;
-mod capabilities;
 mod document;
 pub mod ecs;
 pub mod ocsf;

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 
 use super::KafkaOptions;
+use crate::blocking::failed_for_good;
 use crate::codec::MAX_PAYLOAD_BYTES;
 use crate::log::{Group, LogError};
 
@@ -145,26 +146,13 @@ pub(super) fn note_back() {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(failed_for_good("use Kafka while the program ends", error)),
-        },
-    }
+    crate::blocking::blocking("Kafka", work).await
 }
 
 /// The error of an operation; whether it may pass is told by its code.
 pub(super) fn failed(operation: impl Into<String>, error: KafkaError) -> LogError {
     let retriable = is_retriable(&error);
     LogError::Failed { operation: operation.into(), source: Box::new(error), retriable }
-}
-
-pub(super) fn failed_for_good(
-    operation: impl Into<String>,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> LogError {
-    LogError::Failed { operation: operation.into(), source: source.into(), retriable: false }
 }
 
 /// No broker has acknowledged in time.

@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::KafkaOptions;
-use super::client::{self, TIMEOUT, failed, failed_for_good};
+use super::client::{self, TIMEOUT, failed};
 use super::headers;
+use crate::blocking::failed_for_good;
 use crate::log::{Consumer, Delivered, Group, LogError, Message, Partition, Polled, Position, Topic};
 
 /// Payload bytes of one poll; at least one message comes even if it is larger.

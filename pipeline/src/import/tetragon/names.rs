@@ -1,52 +1,9 @@
 //! Names that Tetragon writes for numbers of the kernel.
 
+use kerntrail_schemas::capabilities::bit;
+
 use super::record::{Capabilities, MaybeText};
 use super::record::{Text, given};
-
-/// Capabilities in the order of their bits (linux/capability.h), without `CAP_`.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 
 /// Signals 1 to 31 of x86 and arm, without `SIG`.
 const SIGNALS: [&str; 31] = [
@@ -69,15 +26,9 @@ const NAMESPACES: [(i64, &str); 8] = [
 
 /// The set as bits; `None` when it is not given, or names one that is not known.
 pub(crate) fn effective(capabilities: Option<&Capabilities<'_>>) -> Option<i64> {
-    // A set that is given without items is empty.
+    // Tetragon's list has one name without `CAP_`, `DAC_OVERRIDE`. A set that is given without items is empty.
     let names = capabilities?.effective.as_deref().unwrap_or_default();
-    names.iter().map(Text::as_str).try_fold(0, |bits, name| Some(bits | 1 << capability(name)?))
-}
-
-/// Tetragon's list has one name without `CAP_`, `DAC_OVERRIDE`.
-fn capability(name: &str) -> Option<usize> {
-    let name = name.strip_prefix("CAP_").unwrap_or(name);
-    CAPABILITIES.iter().position(|known| *known == name)
+    names.iter().map(Text::as_str).try_fold(0, |bits, name| Some(bits | 1 << bit(name)?))
 }
 
 /// Bits written as hexadecimal digits.
@@ -110,11 +61,11 @@ mod tests {
 
     #[test]
     fn numbers_of_names() {
-        assert_eq!(capability("CAP_CHOWN"), Some(0));
-        assert_eq!(capability("DAC_OVERRIDE"), Some(1));
-        assert_eq!(capability("CAP_SYS_ADMIN"), Some(21));
-        assert_eq!(capability("CAP_CHECKPOINT_RESTORE"), Some(40));
-        assert_eq!(capability("CAP_NEW"), None);
+        assert_eq!(bit("CAP_CHOWN"), Some(0));
+        assert_eq!(bit("DAC_OVERRIDE"), Some(1));
+        assert_eq!(bit("CAP_SYS_ADMIN"), Some(21));
+        assert_eq!(bit("CAP_CHECKPOINT_RESTORE"), Some(40));
+        assert_eq!(bit("CAP_NEW"), None);
         let signals = [
             ("SIGHUP", Some(1)),
             ("SIGKILL", Some(9)),
