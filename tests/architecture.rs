@@ -79,8 +79,7 @@ fn one_version_of_each_dependency_is_written_down_once() {
     for (name, _) in MAY_KNOW {
         let folder = if *name == "testbed" { "tests/testbed" } else { name };
         let manifest = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).expect(folder);
-        for line in manifest.lines().filter(|line| line.contains("version =") && !line.starts_with("version.")) {
-            panic!("{folder}/Cargo.toml: `{line}`: versions stand in the workspace's manifest");
-        }
+        let stray = manifest.lines().find(|line| line.contains("version =") && !line.starts_with("version."));
+        assert!(stray.is_none(), "{folder}/Cargo.toml: {stray:?}: versions stand in the workspace's manifest");
     }
 }

@@ -244,7 +244,7 @@ fn normalized_line(line: &str) -> String {
             word.push(character);
             continue;
         }
-        out.push_str(&normalized_word(&word));
+        out.push_str(normalized_word(&word));
         word.clear();
         if character != '\n' {
             out.push(character);

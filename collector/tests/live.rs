@@ -78,7 +78,7 @@ async fn a_program_of_this_machine_and_the_same_ids_after_a_restart() {
     assert_eq!((&own["process_uid"], &own["process_path"]), (&exec["parent_process_uid"], &exec["parent_path"]));
     live.stop().await;
 
-    let Some(live) = Live::start().await else { return };
+    let live = Live::start().await.expect("it started before");
     let existing = live.process("existing", child.id()).await;
     for column in ["process_uid", "exec_seq", "process_path", "args", "parent_process_uid", "cwd"] {
         assert_eq!(existing[column], exec[column], "{column}");

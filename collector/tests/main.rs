@@ -1,5 +1,6 @@
 //! The collector through its public boundary: scripted kernel events in, rows in an event log out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "helpers that the modules share")]
 
 mod ancestry;

@@ -61,7 +61,7 @@ fn ten_thousand_processes_fit_in_64_mib() {
 
 fn process(number: u32) -> KernelEvent {
     let at = |number: u32| ProcessRef { tgid: number + 2, start_boottime: u64::from(number) };
-    let parent = if number % 10 == 0 { ProcessRef::default() } else { at(number - 1) };
+    let parent = if number.is_multiple_of(10) { ProcessRef::default() } else { at(number - 1) };
     let args = (0..25).map(|place| format!("--some-option-of-a-server-{place}=value-{number}")).collect();
     let program = Program {
         path: format!("/opt/application-{number}/bin/server"),

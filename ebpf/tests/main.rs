@@ -3,6 +3,8 @@
 //! Needs root and BPF: without them a test says so and passes, except that with `CI` set it fails. Whatever mounts or
 //! changes root does so in a child with a mount namespace of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod existing;
 mod layout;
 mod live;

@@ -78,8 +78,8 @@ impl FilesProvider {
         if self.location.scheme() != "file" {
             state.runtime_env().register_object_store(url.as_ref(), Arc::clone(&self.root));
         }
-        let mut options = TableParquetOptions::default();
-        options.global = state.config_options().execution.parquet.clone();
+        let global = state.config_options().execution.parquet.clone();
+        let options = TableParquetOptions { global, ..TableParquetOptions::default() };
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&self.root), cache));
         let source = ParquetSource::new(self.scanned.clone())

@@ -1,5 +1,6 @@
 //! The lake through its public face: real Delta tables in temporary folders.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub)]
 
 mod added;

@@ -1,5 +1,6 @@
 //! The pipeline from an event log in memory to a real lake in a temporary folder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub)]
 
 mod damaged;

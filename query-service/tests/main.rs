@@ -1,5 +1,7 @@
 //! The query service through its public boundary, over a real lake.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod formats;
 mod golden;
 mod http;

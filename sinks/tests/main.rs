@@ -2,6 +2,8 @@
 //!
 //! Every test waits for a state with a limit, and asserts on what the receiver holds and what is committed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod dlq;
 mod elastic;
 mod embedded;

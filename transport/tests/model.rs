@@ -153,8 +153,8 @@ fn check_poll(polled: Polled, group: usize, most: usize, model: &mut Model) {
         Polled::Revoked(partitions) => panic!("{partitions:?} revoked from the only member"),
         Polled::Messages(messages) => {
             let next = model.readers[group].next.as_mut().expect("messages before the assignment");
-            for part in 0..PARTITIONS {
-                next[part] = next[part].max(model.low[part]);
+            for (next, low) in next.iter_mut().zip(&model.low) {
+                *next = (*next).max(*low);
             }
             let there: usize = (0..PARTITIONS)
                 .map(|part| model.held[part].len() - (next[part] as usize).min(model.held[part].len()))

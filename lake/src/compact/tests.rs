@@ -43,7 +43,7 @@ fn what_is_merged() {
             noon,
             vec![vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]],
         ),
-        ("a closed day", files(DAY_NUMBER, noon, [1 * KIB, 1024 * KIB]), next_day + 11 * MINUTE, vec![vec![1, 1024]]),
+        ("a closed day", files(DAY_NUMBER, noon, [KIB, 1024 * KIB]), next_day + 11 * MINUTE, vec![vec![1, 1024]]),
         (
             "a day that is over but not quiet",
             files(DAY_NUMBER, next_day + 5 * MINUTE, small[..2].to_vec()),

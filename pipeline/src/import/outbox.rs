@@ -32,6 +32,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Collects rows of one of the tables.
+#[expect(clippy::large_enum_variant, reason = "one for each table and node, and none is small")]
 enum Builder {
     Process(TableBuilder<ProcessColumns>),
     File(TableBuilder<FileColumns>),

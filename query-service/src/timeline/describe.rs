@@ -92,7 +92,7 @@ fn kernel_title(event: &Event, kernel: &KernelDetail) -> String {
 }
 
 fn network_title(event: &Event, network: &NetworkDetail) -> String {
-    let end = |end: &Option<(String, i64)>| end.as_ref().map_or_else(|| "unknown".to_owned(), |end| socket(end));
+    let end = |end: &Option<(String, i64)>| end.as_ref().map_or_else(|| "unknown".to_owned(), socket);
     let protocol = network.protocol.as_ref().map_or_else(String::new, |name| format!(" {name}"));
     let what = match event.activity.as_str() {
         "connect" => format!("connect to {}{protocol}", end(&network.destination)),

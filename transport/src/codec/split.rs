@@ -39,7 +39,7 @@ pub fn split(rows: &TableBatch) -> Result<Vec<Piece>, CodecError> {
 
 fn halve(rows: &TableBatch, pieces: &mut Vec<Piece>) -> Result<(), CodecError> {
     let count = rows.rows();
-    let error = if count > MAX_ROWS && count > 1 {
+    let error = if count > MAX_ROWS {
         None
     } else {
         match encode(rows) {
