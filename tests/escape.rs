@@ -250,7 +250,8 @@ fn normalized_line(line: &str) -> String {
             out.push(character);
         }
     }
-    let out = without_amounts(&out);
+    // A story may cross midnight.
+    let out = without_amounts(&out).replace("to DATE TIME", "to TIME");
     // Columns are as wide as the longest number of the run.
     let numbers = match out.strip_prefix("TIME ") {
         Some(rest) => format!("TIME {}", rest.trim_start()),
@@ -283,8 +284,11 @@ fn normalized_word(word: &str) -> &str {
     let digits = word.chars().filter(char::is_ascii_digit).count();
     let hex = word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let base32 = word.len() == 26 && word.chars().all(|c| c.is_ascii_digit() || ('a'..='v').contains(&c));
+    let date = word.len() == 10 && digits == 8 && word.matches('-').count() == 2;
     if word.ends_with("ms") && digits > 0 {
         "SHORT"
+    } else if date {
+        "DATE"
     } else if hex || base32 {
         "ID"
     } else if word.len() >= 8 && word.contains(':') && digits >= 6 && !word.starts_with("127") {

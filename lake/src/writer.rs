@@ -1,7 +1,7 @@
 //! Rows to Parquet bytes: encodings by kind of column.
 //!
-//! Process uids that rise within a file are delta-byte-array, times and sequence numbers delta-binary-packed,
-//! everything else dictionary. Fresh files are zstd 3; compacted ones zstd 9, with bloom filters.
+//! Process uids that rise within a file are delta-byte-array, times and sequence numbers delta-binary-packed, pids
+//! plain, everything else dictionary. Fresh files are zstd 3; compacted ones zstd 9, with bloom filters.
 
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ use crate::sort::{ORDER, SORT};
 const RISING_UIDS: [&str; 1] = ["process_uid"];
 /// Integer columns that seldom repeat; times are known by their type.
 const RISING_NUMBERS: [&str; 4] = ["boot_ns", "seq", "from_seq", "to_seq"];
+/// Numbers of which a file has about as many as rows, near each other where rows are: zstd does better than a dictionary.
+const PIDS: [&str; 2] = ["pid", "parent_pid"];
 /// Columns that incidents are looked up by.
 const BLOOM: [&str; 5] = ["process_uid", "container_id", "pod_uid", "dst_ip", "path"];
 /// Share of lookups that a bloom filter lets through in vain.
@@ -66,6 +68,8 @@ pub(crate) fn options(schema: &SchemaRef, kind: Kind) -> Result<ArrowWriterOptio
             || matches!(field.data_type(), DataType::Timestamp(_, _))
         {
             properties = without_dictionary(properties, &column, Encoding::DELTA_BINARY_PACKED);
+        } else if PIDS.contains(&field.name().as_str()) {
+            properties = without_dictionary(properties, &column, Encoding::PLAIN);
         }
         if kind == Kind::Compacted && BLOOM.contains(&field.name().as_str()) {
             properties = properties
