@@ -5,7 +5,7 @@ use kerntrail_testbed::hec::{Code, Hec};
 use kerntrail_testbed::require;
 use kerntrail_testbed::victorialogs::VictoriaLogs;
 
-use crate::program::{LIMIT, Program, write};
+use crate::program::{LIMIT, Program, http_get, wait_for, write};
 use crate::tetragon::lines;
 
 /// Event ids that the server indexed, sorted.
@@ -44,6 +44,12 @@ fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
     // Down in between.
     hec.stop();
     import(&program, 500, 1000);
+    wait_for("the metrics tell the backlog", || {
+        let metrics = http_get(&program.address(), "/metrics").map_err(|error| error.to_string())?;
+        let lag = "kerntrail_sinks_lag_messages{sink=\"splunk\",table=\"process_events\"} ";
+        let behind: f64 = metrics.lines().find_map(|line| line.strip_prefix(lag)?.parse().ok()).unwrap_or(0.0);
+        if behind > 0.0 { Ok(()) } else { Err(metrics) }
+    });
     hec.start_again().expect("the HEC server");
     hec.wait_events(499, LIMIT).expect("the second half");
     let mut wanted = program.rows("select event_id from process_events where pid % 2 = 1 and args[3] <> '77'");

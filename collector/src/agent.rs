@@ -132,6 +132,7 @@ impl<S: Source> Collector<S> {
     ///
     /// Errors: the kernel side or the log failed for good, or draining took longer than `drain_timeout_ms`.
     pub async fn run(self, log: Arc<dyn EventLog>, cancel: CancellationToken) -> Result<(), CollectorError> {
+        names::begin();
         let drain_timeout = Duration::from_millis(self.config.drain_timeout_ms);
         let watch = self.watch_pods(cancel.child_token());
         let deadline = cancel.clone();

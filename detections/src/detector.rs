@@ -22,6 +22,9 @@ use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
 use crate::state::{Outbox, State, StateError};
 
+/// Findings of one pass that have a log line each.
+const TOLD_SINGLY: usize = 10;
+
 /// Settings of the detector.
 #[derive(Clone, Debug)]
 pub struct DetectorConfig {
@@ -97,6 +100,7 @@ impl Detector {
     ///
     /// Without a state file, rules start with the rows that the lake holds then.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
+        self.rules.tables().into_iter().for_each(metrics::begin);
         let mut ticks = tokio::time::interval(self.config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -162,6 +166,7 @@ impl Detector {
             state.cursors.insert(table.name().to_owned(), added.to_version);
             fresh.moved = true;
             if let Some(rows) = added.rows {
+                metrics::read(table, rows.as_ref());
                 fresh.added.insert(table, rows);
             }
         }
@@ -204,10 +209,8 @@ impl Detector {
         }
         state.write(path)?;
         self.send(&mut state, path).await?;
-        for finding in &findings {
-            metrics::finding(finding.rule_title());
-            tracing::info!(finding = %finding.id, rule = finding.rule_title(), "{}", finding.message());
-        }
+        findings.iter().for_each(|finding| metrics::finding(finding.rule_title()));
+        tell(&findings);
         Ok(())
     }
 
@@ -225,6 +228,17 @@ impl Detector {
 
     fn message(&self, outbox: &Outbox) -> Result<Message, DetectError> {
         outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::Outbox)
+    }
+}
+
+/// Logs a few findings one by one, many by their number: an import brings thousands.
+fn tell(findings: &[Finding]) {
+    if findings.len() > TOLD_SINGLY {
+        tracing::info!(findings = findings.len(), "new findings; the table `findings` has them");
+        return;
+    }
+    for finding in findings {
+        tracing::info!(finding = %finding.id, rule = finding.rule_title(), "{}", finding.message());
     }
 }
 

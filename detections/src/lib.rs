@@ -8,7 +8,7 @@ pub mod compile;
 mod detector;
 mod evaluate;
 mod finding;
-mod metrics;
+pub mod metrics;
 pub mod rules;
 mod sequence;
 mod state;

@@ -1,17 +1,33 @@
-//! Names of this part's metrics.
+//! Names of this crate's metrics.
 
-/// Findings written to the event log, by rule.
-pub(crate) const EVENTS_OUT: &str = "kerntrail_detections_events_out_total";
-/// Passes that could not read rows which a rule had not seen, by table.
-pub(crate) const EVENTS_LOST: &str = "kerntrail_detections_gaps_total";
-/// Versions of the table that rules have not read yet, by table.
-pub(crate) const LAG: &str = "kerntrail_detections_lag_versions";
-
+use datafusion::catalog::TableProvider;
 use kerntrail_schemas::Table;
+
+kerntrail_schemas::metric_names! {
+    /// Rows that rules have read, by table.
+    counter EVENTS_IN = "kerntrail_detections_events_in_total";
+    /// Findings written to the event log, by rule.
+    counter EVENTS_OUT = "kerntrail_detections_events_out_total";
+    /// Passes that could not read rows which a rule had not seen, by table.
+    counter EVENTS_LOST = "kerntrail_detections_gaps_total";
+    /// Versions of the table that rules have not read yet, by table.
+    gauge LAG = "kerntrail_detections_lag_versions";
+}
 
 /// `table` has `versions` that rules have not read.
 pub(crate) fn lag(table: Table, versions: i64) {
     ::metrics::gauge!(LAG, "table" => table.name()).set(versions as f64);
+}
+
+/// Nothing of `table` was missed so far.
+pub(crate) fn begin(table: Table) {
+    ::metrics::counter!(EVENTS_LOST, "table" => table.name()).increment(0);
+}
+
+/// Rules read the `rows` of `table`.
+pub(crate) fn read(table: Table, rows: &dyn TableProvider) {
+    let count = rows.statistics().and_then(|statistics| statistics.num_rows.get_value().copied()).unwrap_or(0);
+    ::metrics::counter!(EVENTS_IN, "table" => table.name()).increment(count as u64);
 }
 
 /// Rules missed rows of `table`.

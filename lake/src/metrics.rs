@@ -1,18 +1,20 @@
 //! Names of the metrics.
 
-/// Commits, by table and operation.
-pub const COMMITS_TOTAL: &str = "kerntrail_lake_commits_total";
-/// Rows committed by appends, by table.
-pub const EVENTS_IN_TOTAL: &str = "kerntrail_lake_events_in_total";
-/// Bytes of the files that appends committed, by table.
-pub const BYTES_WRITTEN_TOTAL: &str = "kerntrail_lake_bytes_written_total";
-/// Commits that lost a race for a version, by table; most are tried again at the next version.
-pub const RACES_TOTAL: &str = "kerntrail_lake_races_total";
-/// Appends refused because their progress was already recorded, by table.
-pub const CONFLICTS_TOTAL: &str = "kerntrail_lake_conflicts_total";
-/// Files of the current snapshot, by table.
-pub const FILES: &str = "kerntrail_lake_files";
-/// Files that compaction replaced, by table.
-pub const COMPACTED_FILES_TOTAL: &str = "kerntrail_lake_compacted_files_total";
-/// Files that vacuum deleted, by table.
-pub const VACUUMED_FILES_TOTAL: &str = "kerntrail_lake_vacuumed_files_total";
+kerntrail_schemas::metric_names! {
+    /// Commits, by table and operation.
+    counter COMMITS_TOTAL = "kerntrail_lake_commits_total";
+    /// Rows committed by appends, by table.
+    counter EVENTS_IN_TOTAL = "kerntrail_lake_events_in_total";
+    /// Bytes of the files that appends committed, by table.
+    counter BYTES_WRITTEN_TOTAL = "kerntrail_lake_bytes_written_total";
+    /// Commits that lost a race for a version, by table; most are tried again at the next version.
+    counter RACES_TOTAL = "kerntrail_lake_races_total";
+    /// Appends refused because their progress was already recorded, by table.
+    counter CONFLICTS_TOTAL = "kerntrail_lake_conflicts_total";
+    /// Files of the current snapshot, by table.
+    gauge FILES = "kerntrail_lake_files";
+    /// Files that compaction replaced, by table.
+    counter COMPACTED_FILES_TOTAL = "kerntrail_lake_compacted_files_total";
+    /// Files that vacuum deleted, by table.
+    counter VACUUMED_FILES_TOTAL = "kerntrail_lake_vacuumed_files_total";
+}

@@ -37,6 +37,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const END_ATTEMPTS: usize = 10;
 
 pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Result<(), PipelineError> {
+    pipeline.topics().iter().for_each(|topic| crate::metrics::begin(topic.table));
     let mut delay = FIRST_DELAY;
     let consumer = loop {
         match pipeline.log.subscribe(&Group(GROUP.to_owned()), &pipeline.topics()).await {

@@ -6,16 +6,18 @@ use metrics::{counter, gauge, histogram};
 
 use crate::error::ErrorKind;
 
-/// Queries begun.
-pub const QUERIES: &str = "kerntrail_query_queries_total";
-/// Queries that ended with an error; label `kind` ([`ErrorKind::as_str`]).
-pub const ERRORS: &str = "kerntrail_query_errors_total";
-/// Rows answered.
-pub const ROWS: &str = "kerntrail_query_rows_total";
-/// Queries running now.
-pub const RUNNING: &str = "kerntrail_query_running";
-/// From the question to the last row, in seconds.
-pub const DURATION: &str = "kerntrail_query_duration_seconds";
+kerntrail_schemas::metric_names! {
+    /// Queries begun.
+    counter QUERIES = "kerntrail_query_queries_total";
+    /// Queries that ended with an error; label `kind`.
+    counter ERRORS = "kerntrail_query_errors_total";
+    /// Rows answered.
+    counter ROWS = "kerntrail_query_rows_total";
+    /// Queries running now.
+    gauge RUNNING = "kerntrail_query_running";
+    /// From the question to the last row, in seconds.
+    histogram DURATION = "kerntrail_query_duration_seconds";
+}
 
 /// Counts one query from its admission until it is dropped.
 pub(crate) struct Measured(Instant);

@@ -11,6 +11,7 @@ mod columns;
 pub mod docs;
 pub mod identity;
 pub mod mapping;
+pub mod metrics;
 pub mod tables;
 
 pub use batch::{TableBatch, TableBuilder};

@@ -223,6 +223,28 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The sink's name.
+    pub fn sink(&self) -> &str {
+        match self {
+            Self::Value { sink, .. }
+            | Self::Secret { sink, .. }
+            | Self::Where { sink, .. }
+            | Self::File { sink, .. }
+            | Self::Http { sink, .. } => sink,
+        }
+    }
+
+    /// The key that is wrong.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Value { field, .. } | Self::Secret { field, .. } | Self::File { field, .. } => field,
+            Self::Where { .. } => "where",
+            Self::Http { .. } => "url",
+        }
+    }
+}
+
 /// A sink's configuration, checked, with every default filled in.
 #[derive(Clone, Debug)]
 pub struct Settings {

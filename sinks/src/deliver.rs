@@ -104,6 +104,15 @@ impl Wait {
     }
 }
 
+/// When a sink is to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// It takes nothing more, and delivers what it holds.
+    pub asked: CancellationToken,
+    /// It sends nothing more.
+    pub now: CancellationToken,
+}
+
 /// Delivers records to one destination.
 pub struct Delivery {
     settings: Settings,
@@ -131,7 +140,7 @@ impl Delivery {
     /// Sends `records` until each is delivered or is a dead letter, or until `stop`.
     ///
     /// Returns the records that are neither. Of a request under way at `stop` it is not known whether it arrived.
-    pub async fn deliver(&self, records: Vec<Record>, stop: &CancellationToken) -> Vec<Record> {
+    pub async fn deliver(&self, records: Vec<Record>, stop: &Stop) -> Vec<Record> {
         let requests = pack(records, self.settings.batch_events, self.settings.batch_bytes);
         let under_way = requests.into_iter().map(|request| self.see_through(request, stop));
         let left = futures::stream::iter(under_way).buffer_unordered(self.settings.concurrency);
@@ -139,14 +148,14 @@ impl Delivery {
     }
 
     /// Sends one request, and those that it falls into, to their end.
-    async fn see_through(&self, request: Vec<Record>, stop: &CancellationToken) -> Vec<Record> {
+    async fn see_through(&self, request: Vec<Record>, stop: &Stop) -> Vec<Record> {
         let mut waiting = VecDeque::from([request]);
         let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
         let mut rng = StdRng::from_os_rng();
         while let Some(request) = waiting.pop_front() {
             let sent = tokio::select! {
                 biased;
-                () = stop.cancelled() => None,
+                () = stop.now.cancelled() => None,
                 outcomes = self.destination.send(&request) => Some(outcomes),
             };
             let Some(outcomes) = sent else { return self.left(request, waiting) };
@@ -160,7 +169,13 @@ impl Delivery {
                 waiting.push_front(request);
             }
             match self.pause(&settled.wait, &mut backoff, &mut rng) {
-                Some(time) => self.sleep(time, stop).await,
+                Some(time) => {
+                    let patience = self.patience(&settled.wait, stop);
+                    self.sleep(time, patience).await;
+                    if patience.is_cancelled() {
+                        return waiting.into_iter().flatten().collect();
+                    }
+                }
                 None => {
                     backoff.reset();
                     self.report(SinkState::Running);
@@ -190,9 +205,14 @@ impl Delivery {
         }
     }
 
-    async fn sleep(&self, time: Duration, stop: &CancellationToken) {
+    /// What ends a wait: a stopping sink gives a busy destination its time, but waits for nobody's repair.
+    fn patience<'a>(&self, wait: &Wait, stop: &'a Stop) -> &'a CancellationToken {
+        if matches!(wait, Wait::Pause { .. }) { &stop.asked } else { &stop.now }
+    }
+
+    async fn sleep(&self, time: Duration, end: &CancellationToken) {
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = end.cancelled() => {}
             () = tokio::time::sleep(time) => {}
         }
     }
@@ -200,7 +220,7 @@ impl Delivery {
     /// Writes dead letters; waits while there is no room for more.
     ///
     /// Errors: stopped before; these records are not written.
-    async fn bury(&self, dead: Vec<(Record, Reason, String)>, stop: &CancellationToken) -> Result<(), Vec<Record>> {
+    async fn bury(&self, dead: Vec<(Record, Reason, String)>, stop: &Stop) -> Result<(), Vec<Record>> {
         let mut dead = dead.into_iter();
         while let Some((record, reason, words)) = dead.next() {
             let letter = self.letter(&record, reason, words);
@@ -225,7 +245,7 @@ impl Delivery {
     }
 
     /// Writes `letter`, and waits while it cannot be written. `false`: stopped before.
-    pub async fn keep(&self, letter: &Letter, stop: &CancellationToken) -> bool {
+    pub async fn keep(&self, letter: &Letter, stop: &Stop) -> bool {
         loop {
             let alert = match self.letters.write(letter) {
                 Ok(true) => break,
@@ -236,10 +256,10 @@ impl Delivery {
                 Err(error) => crate::http::chain(&error),
             };
             self.report(SinkState::Paused { alert });
-            if stop.is_cancelled() {
+            if stop.asked.is_cancelled() {
                 return false;
             }
-            self.sleep(self.settings.backoff_max, stop).await;
+            self.sleep(self.settings.backoff_max, &stop.asked).await;
         }
         let labels = [("sink", self.settings.name.clone()), ("reason", letter.reason.word().to_owned())];
         ::metrics::counter!(metrics::EVENTS_DEAD, &labels).increment(1);

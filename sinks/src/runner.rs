@@ -14,18 +14,15 @@ use std::time::Duration;
 
 use kerntrail_transport::{EventLog, Group, LogError, Topic};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, Settings, SinkConfig};
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Stop};
 use crate::destination::connect;
 use crate::dlq::{DlqError, Letters};
+use crate::metrics;
 use intake::Intake;
 use reader::{Reader, Source};
-
-/// Pause between two looks at how far behind the sink is.
-const LAG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,36 +116,35 @@ impl Sink {
     /// Errors: the event log failed in a way that trying again does not help. Nothing is lost: what was not committed
     /// is taken again by the next run.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), SinkError> {
-        let stop = CancellationToken::new();
-        let ended = stop.clone().drop_guard();
-        tokio::spawn(stop_after_drain(cancel.clone(), stop.clone(), self.settings.drain));
-        let result = self.consume(&cancel, &stop).await;
+        metrics::begin(&self.settings.name);
+        let stop = Stop { asked: cancel, now: CancellationToken::new() };
+        let ended = stop.now.clone().drop_guard();
+        tokio::spawn(end_drain(stop.clone(), self.settings.drain));
+        let source =
+            Source { settings: &self.settings, log: self.log.as_ref(), topics: &self.topics, group: &self.group };
+        let result = tokio::select! {
+            result = self.consume(source, &stop) => result,
+            never = source.watch_lag() => match never {},
+        };
         drop(ended);
         self.state.send_replace(SinkState::Stopped);
         result.map_err(|source| SinkError::Log { sink: self.settings.name.clone(), source })
     }
 
-    async fn consume(&self, cancel: &CancellationToken, stop: &CancellationToken) -> Result<(), LogError> {
-        let source =
-            Source { settings: &self.settings, log: self.log.as_ref(), topics: &self.topics, group: &self.group };
-        let Some(mut reader) = Reader::join(source, &self.dlq_dir, cancel).await? else { return Ok(()) };
+    async fn consume(&self, source: Source<'_>, stop: &Stop) -> Result<(), LogError> {
+        let Some(mut reader) = Reader::join(source, &self.dlq_dir, &stop.asked).await? else { return Ok(()) };
         tracing::info!(sink = self.settings.name, "the sink has started");
-        let mut lag = Instant::now();
-        while !cancel.is_cancelled() {
-            let mut intake = reader.take(self.delivery.destination(), cancel).await?;
+        while !stop.asked.is_cancelled() {
+            let mut intake = reader.take(self.delivery.destination(), &stop.asked).await?;
             let undone = self.finish(&mut intake, stop).await;
             reader.commit(&intake.done(&undone)).await;
-            if Instant::now() >= lag {
-                reader.measure_lag().await;
-                lag = Instant::now() + LAG_INTERVAL;
-            }
         }
         tracing::info!(sink = self.settings.name, "the sink has stopped");
         Ok(())
     }
 
     /// Delivers what was taken, or keeps it as letters. Returns the numbers of the messages that are not done.
-    async fn finish(&self, intake: &mut Intake<'_>, stop: &CancellationToken) -> Vec<usize> {
+    async fn finish(&self, intake: &mut Intake<'_>, stop: &Stop) -> Vec<usize> {
         let mut undone = Vec::new();
         for (message, letter) in intake.letters() {
             if !self.delivery.keep(&letter, stop).await {
@@ -161,14 +157,14 @@ impl Sink {
     }
 }
 
-/// Cancels `stop` some time after `cancel`; ends when `stop` is cancelled by others.
-async fn stop_after_drain(cancel: CancellationToken, stop: CancellationToken, drain: Duration) {
+/// Ends the drain of a sink that was asked to stop `drain` ago.
+async fn end_drain(stop: Stop, drain: Duration) {
     tokio::select! {
-        () = stop.cancelled() => return,
-        () = cancel.cancelled() => {}
+        () = stop.now.cancelled() => return,
+        () = stop.asked.cancelled() => {}
     }
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(drain) => stop.cancel(),
+        () = stop.now.cancelled() => {}
+        () = tokio::time::sleep(drain) => stop.now.cancel(),
     }
 }

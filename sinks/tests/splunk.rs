@@ -194,11 +194,13 @@ async fn what_is_not_acknowledged_is_sent_again() {
 async fn a_token_without_acknowledgements_pauses_a_sink_that_wants_them() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 0..10).await;
-    let mut sink =
-        Running::start(&hec_config(&hec, json!({"acknowledge": true, "drain_seconds": 0})), &log, dir.path());
+    let changes = json!({"acknowledge": true, "drain_seconds": 86_400, "backoff_max_ms": 86_400_000});
+    let mut sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
     let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
     assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("no acknowledgements")), "{state:?}");
+    // It does not wait for the repair, however long it may drain.
     sink.stop().await;
+    assert_eq!(log.committed_by("test", &topic()), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,9 +29,16 @@ pub async fn serve(
     ready: watch::Receiver<bool>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let routes = query::router(engine).merge(extra).merge(health(metrics, ready));
+    let routes = query::router(engine).merge(extra).merge(health(metrics, ready)).fallback(nowhere);
     let app = query::only_from_here(routes);
     axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the HTTP service failed")
+}
+
+/// What there is, for who asks for something else.
+async fn nowhere() -> (StatusCode, &'static str) {
+    let routes = "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline, POST /api/v1/import, \
+                  GET /healthz, GET /readyz, GET /metrics\n";
+    (StatusCode::NOT_FOUND, routes)
 }
 
 /// `/healthz`: the process lives. `/readyz`: every part runs. `/metrics`: Prometheus text.

@@ -3,20 +3,22 @@
 //! The lag of a group is for its members to tell, from [`EventLog::end`](crate::EventLog::end) and
 //! [`EventLog::committed`](crate::EventLog::committed).
 
-/// Messages appended; labels `log` (`embedded`, `kafka`), `table`.
-pub const MESSAGES_APPENDED_TOTAL: &str = "kerntrail_transport_messages_appended_total";
-/// Bytes of their payloads; labels as above.
-pub const BYTES_APPENDED_TOTAL: &str = "kerntrail_transport_bytes_appended_total";
-/// Rows of those messages; labels as above.
-pub const EVENTS_IN_TOTAL: &str = "kerntrail_transport_events_in_total";
-/// Bytes that the embedded log holds.
-pub const HELD_BYTES: &str = "kerntrail_transport_held_bytes";
-/// Appends refused because the embedded log was full.
-pub const FULL_TOTAL: &str = "kerntrail_transport_full_total";
-/// Times that messages were removed which an expendable group had not read, because the embedded log was full.
-pub const EXPIRED_TOTAL: &str = "kerntrail_transport_expired_total";
-/// Messages in the spool that the log behind it has not acknowledged yet.
-pub const SPOOL_LAG_MESSAGES: &str = "kerntrail_transport_lag_spool_messages";
+kerntrail_schemas::metric_names! {
+    /// Messages appended; labels `log` (`embedded`, `kafka`), `table`.
+    counter MESSAGES_APPENDED_TOTAL = "kerntrail_transport_messages_appended_total";
+    /// Bytes of their payloads; labels `log`, `table`.
+    counter BYTES_APPENDED_TOTAL = "kerntrail_transport_bytes_appended_total";
+    /// Rows of those messages; labels `log`, `table`.
+    counter EVENTS_IN_TOTAL = "kerntrail_transport_events_in_total";
+    /// Bytes that the embedded log holds.
+    gauge HELD_BYTES = "kerntrail_transport_held_bytes";
+    /// Appends refused because the embedded log was full.
+    counter FULL_TOTAL = "kerntrail_transport_full_total";
+    /// Times that messages were removed which an expendable group had not read, because the embedded log was full.
+    counter EXPIRED_TOTAL = "kerntrail_transport_expired_total";
+    /// Messages in the spool that the log behind it has not acknowledged yet.
+    gauge SPOOL_LAG_MESSAGES = "kerntrail_transport_lag_spool_messages";
+}
 
 /// Counts what was appended to the log of kind `log`.
 pub(crate) fn appended(log: &'static str, table: &'static str, messages: &[crate::Message]) {

@@ -34,11 +34,9 @@ use self::outbox::Outbox;
 use self::rejects::Rejects;
 use self::source::Meter;
 use self::stages::{End, Found, Next, Plan};
+use crate::metrics::RECORDS_IN_TOTAL;
 
 pub use self::rejects::Reject;
-
-/// Records read, by outcome (`row`, `already_there`, `no_place`, `rejected`).
-pub const RECORDS_IN_TOTAL: &str = "kerntrail_import_events_in_total";
 
 /// Longest record, unless the options say otherwise.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;

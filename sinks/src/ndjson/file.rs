@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -124,7 +125,8 @@ impl Rotated {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).read(true).append(true).open(path)
+    // Arguments of commands are in there: for their owner only, until he says otherwise.
+    OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
 }
 
 /// Cuts off what follows the last line feed; returns the length.
@@ -214,6 +216,17 @@ mod tests {
         // A line larger than a file has one for itself.
         file.append(&lines(&["a long line"]));
         assert_eq!(read(&path), "a long line ");
+    }
+
+    #[test]
+    fn files_are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        Rotated::open(&path, 4, 2).unwrap().append(&lines(&["aaa", "bbb"]));
+        for file in [path.clone(), with_suffix(&path, "1")] {
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The sink's side of the event log: what comes from it, and what is committed to it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::retry::Backoff;
 
 /// Longest wait of one poll while nothing is held.
 const IDLE: Duration = Duration::from_millis(500);
+/// Pause between two looks at how far behind the sink is.
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Most messages of one poll; each has at most 1 MiB.
 const MESSAGES: usize = 16;
 
@@ -155,24 +158,31 @@ impl<'a> Reader<'a> {
             tracing::warn!(sink = self.source.settings.name, error = chain(&error), "cannot commit");
         }
     }
+}
 
-    /// Publishes how far behind the sink is.
-    pub(super) async fn measure_lag(&self) {
-        for topic in self.source.topics {
-            let ends = self.source.log.end(topic).await;
-            let committed = self.source.log.committed(self.source.group, topic).await;
+impl Source<'_> {
+    /// Publishes how far behind the sink is, again and again: also while its destination takes nothing.
+    pub(super) async fn watch_lag(self) -> Infallible {
+        loop {
+            self.measure_lag().await;
+            tokio::time::sleep(LAG_INTERVAL).await;
+        }
+    }
+
+    async fn measure_lag(&self) {
+        for topic in self.topics {
+            let ends = self.log.end(topic).await;
+            let committed = self.log.committed(self.group, topic).await;
             let (Ok(ends), Ok(committed)) = (ends, committed) else { continue };
             let behind = |end: &Position| {
                 let done = committed.iter().find(|position| position.partition == end.partition);
                 (end.next - done.map_or(0, |position| position.next)).max(0)
             };
             let lag: i64 = ends.iter().map(behind).sum();
-            self.source.gauge(metrics::LAG_MESSAGES, topic.table).set(lag as f64);
+            self.gauge(metrics::LAG_MESSAGES, topic.table).set(lag as f64);
         }
     }
-}
 
-impl Source<'_> {
     async fn join(&self, dlq_dir: &Path) -> Result<(Box<dyn Consumer>, Taken), LogError> {
         let mut places = BTreeMap::new();
         for topic in self.topics {
