@@ -3,7 +3,7 @@
 //! A file holds one or more Sigma documents; a correlation names the rules of its own file. A rule that only serves
 //! a correlation makes no finding of its own, unless the correlation says `generate: true`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use datafusion::prelude::Expr;
@@ -15,6 +15,7 @@ use rsigma_parser::{
     ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule,
     WindowMode, parse_sigma_yaml,
 };
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::compile::{self, CompileError};
@@ -102,10 +103,12 @@ pub enum RuleError {
         reason: String,
     },
     /// A rule asks for what cannot be expressed.
-    #[error("{}: rule \"{title}\"", path.display())]
+    #[error("{}:{line}: rule \"{title}\"", path.display())]
     Compile {
         /// The file.
         path: PathBuf,
+        /// Line of the field that is meant, or of the rule's title.
+        line: usize,
         /// The rule.
         title: String,
         /// What it asks for.
@@ -214,12 +217,16 @@ fn is_yaml(path: &Path) -> bool {
 /// One file's documents on the way to rules.
 struct File<'a> {
     path: &'a Path,
+    text: &'a str,
     version: String,
     collection: SigmaCollection,
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
     let wrong = |reason: String| RuleError::Parse { path: path.to_owned(), reason };
+    if let Some(reason) = misspelt_key(text) {
+        return Err(wrong(reason));
+    }
     let collection = parse_sigma_yaml(text).map_err(|error| wrong(error.to_string()))?;
     if let Some(error) = collection.errors.first() {
         return Err(wrong(error.clone()));
@@ -229,7 +236,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
     }
     let digest = Sha256::digest(text.as_bytes());
     let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = File { path, version, collection };
+    let file = File { path, text, version, collection };
     let mut rules = Vec::new();
     for rule in file.collection.rules.iter().filter(|rule| file.makes_findings(rule)) {
         rules.push(file.single(rule)?);
@@ -323,8 +330,62 @@ impl File<'_> {
     }
 
     fn cannot(&self, title: &str, source: CompileError) -> RuleError {
-        RuleError::Compile { path: self.path.to_owned(), title: title.to_owned(), source }
+        let line = line_of(self.text, title, &source);
+        RuleError::Compile { path: self.path.to_owned(), line, title: title.to_owned(), source }
     }
+}
+
+/// Line, from 1, of the field that `error` names in the rule `title`, or of that title.
+fn line_of(text: &str, title: &str, error: &CompileError) -> usize {
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_start()));
+    let is_title = |line: &str| line.strip_prefix("title:").is_some_and(|rest| rest.contains(title));
+    let start = lines.by_ref().find(|(_, line)| is_title(line)).map_or(1, |(number, _)| number);
+    let (CompileError::Field { field, .. } | CompileError::Value { field, .. }) = error else { return start };
+    let names = |line: &str| {
+        line.trim_start_matches("- ").strip_prefix(field.as_str()).is_some_and(|rest| rest.starts_with([':', '|']))
+    };
+    lines.find(|(_, line)| names(line)).map_or(start, |(number, _)| number)
+}
+
+/// Keys of a document. Source: Sigma specification, rules and correlations.
+const KEYS: &[&str] = &[
+    "title",
+    "id",
+    "name",
+    "related",
+    "taxonomy",
+    "status",
+    "description",
+    "license",
+    "author",
+    "references",
+    "date",
+    "modified",
+    "logsource",
+    "detection",
+    "fields",
+    "falsepositives",
+    "level",
+    "tags",
+    "scope",
+    "correlation",
+    "generate",
+    "kerntrail",
+];
+
+/// Other keys are the author's own, as the specification allows, but not one that is a typing error away from these.
+fn misspelt_key(text: &str) -> Option<String> {
+    for document in serde_yaml_ng::Deserializer::from_str(text) {
+        // What is no mapping is for the parser of rules to tell.
+        let Ok(document) = BTreeMap::<String, serde_yaml_ng::Value>::deserialize(document) else { continue };
+        for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
+            if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
+                let line = text.lines().position(|line| line.starts_with(&format!("{key}:"))).map_or(1, |at| at + 1);
+                return Some(format!("line {line}: unknown key `{key}`; did you mean `{right}`?"));
+            }
+        }
+    }
+    None
 }
 
 fn is_named(rule: &SigmaRule, name: &str) -> bool {

@@ -108,6 +108,15 @@ pub async fn run(path: &Path, text: &str) -> Result<Vec<Outcome>, TestError> {
     Ok(outcomes)
 }
 
+/// Whether the tests of the file `path` with the content `text` can be run; how many there are.
+pub fn check(path: &Path, text: &str) -> Result<usize, TestError> {
+    let tests = tests(path, text)?;
+    for test in &tests {
+        rows(test).map_err(|reason| TestError::Tests { file: path.display().to_string(), reason })?;
+    }
+    Ok(tests.len())
+}
+
 fn tests(path: &Path, text: &str) -> Result<Vec<Test>, TestError> {
     let wrong =
         |error: serde_yaml_ng::Error| TestError::Tests { file: path.display().to_string(), reason: error.to_string() };

@@ -37,6 +37,8 @@ async fn modifiers_and_conditions() {
         ("  s: {pid|gt: 5}\n  condition: s", "pid: 6", 1),
         ("  s: {pid|lte: 5}\n  condition: s", "pid: 6", 0),
         ("  s: {pid: 6}\n  condition: s", "pid: 6", 1),
+        ("  s: {pid: '6'}\n  condition: s", "pid: 6", 1),
+        ("  s: {pid|startswith: '6'}\n  condition: s", "pid: 61", 1),
         ("  s: {in_host_mnt_ns: true}\n  condition: s", "in_host_mnt_ns: true", 1),
         // A missing field is no match; negation applies after that.
         ("  s: {cwd: /x}\n  condition: s", "pid: 1", 0),
@@ -87,6 +89,10 @@ fn what_cannot_be_expressed_is_named() {
         (rule("{cmd_line|re: '('}"), "is no regular expression"),
         (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
         (rule("{cmd_line|gt: 3}"), "field `cmd_line`: holds no number"),
+        (rule("{pid: abc}"), "field `pid`: holds a number, not `abc`"),
+        (rule("{pid: 1}").replace("title:", "titel:"), "line 1: unknown key `titel`; did you mean `title`?"),
+        (rule("\n    pid: 1\n    Imag|contains: x"), "dir/case.yml:7: rule \"t\""),
+        (rule("{cmd_line|base64: x}").replacen("title", "# a\ntitle", 1), "dir/case.yml:2: rule \"t\""),
         (
             rule("{pid: 1}").replace(source, "logsource: {product: windows, category: process_creation}"),
             "product `windows`",
@@ -107,7 +113,7 @@ fn what_cannot_be_expressed_is_named() {
     for (text, expected) in cases {
         let error = Rules::default().add_file(Path::new("dir/case.yml"), &text).expect_err(&text);
         let chain = format!("{:#}", anyhow::Error::from(error));
-        assert!(chain.starts_with("dir/case.yml: ") && chain.contains(expected), "{chain}\n{text}");
+        assert!(chain.starts_with("dir/case.yml:") && chain.contains(expected), "{chain}\n{text}");
     }
 }
 

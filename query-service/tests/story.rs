@@ -8,7 +8,8 @@ use kerntrail_query_service::tree::{self, tree};
 use kerntrail_query_service::{Engine, ErrorKind};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::Micros;
-use kerntrail_schemas::tables::ProcessColumns;
+use kerntrail_schemas::identity::FindingId;
+use kerntrail_schemas::tables::{FindingColumns, ProcessColumns};
 
 use crate::golden;
 use crate::rows::Rows;
@@ -65,6 +66,29 @@ async fn pod_container_and_finding_lead_to_the_same_story() {
         let text = told(&engine, entity.clone(), StoryFormat::Text).await;
         assert_eq!(body(&text), body(&pod), "{entity}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_on_the_host_tells_every_process_of_its_events() {
+    let mut node = Node::new("worker-1");
+    let mut curl = node.host_process(42, 0, None);
+    let wrote = node.exec(0, &mut curl, &["/usr/bin/curl", "-o", "/tmp/x", "http://h/x"], ProcessColumns::default());
+    let mut bystander = node.host_process(43, 10, None);
+    node.exec(10, &mut bystander, &["/bin/true"], ProcessColumns::default());
+    let mut dropped = node.host_process(44, 20, None);
+    let ran = node.exec(20, &mut dropped, &["/tmp/x"], ProcessColumns::default());
+    let own = FindingColumns {
+        finding_id: Some(FindingId::new("d00d")),
+        rule_name: Some("A downloaded file was executed".into()),
+        event_refs: Some(vec![wrote, ran]),
+        ..FindingColumns::default()
+    };
+    node.finding(30, &curl, own);
+    let stored = node.rows.into_lake().await;
+    let text = told(&stored.engine(), Entity::finding("d00d").unwrap(), StoryFormat::Text).await;
+    assert!(text.contains("42  /usr/bin/curl") && text.contains("44  /tmp/x"), "{text}");
+    assert!(text.contains("the processes of its events: "), "{text}");
+    assert!(!text.contains("/bin/true"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -171,6 +171,18 @@ pub fn event_id(stream: &StreamId, cpu: i32, seq: i64) -> String {
     format!("{stream}-{cpu}-{seq}")
 }
 
+/// The numbers that an [`event_id`] is made of; `None` when `text` is none.
+pub fn parse_event_id(text: &str) -> Option<(StreamId, i32, i64)> {
+    let (rest, seq) = text.rsplit_once('-')?;
+    let (stream, cpu) = rest.rsplit_once('-')?;
+    // The collector's own numbers are those of processor -1.
+    let (stream, cpu) = match stream.strip_suffix('-') {
+        Some(stream) => (stream, format!("-{cpu}")),
+        None => (stream, cpu.to_owned()),
+    };
+    Some((StreamId::new(stream), cpu.parse().ok()?, seq.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +197,19 @@ mod tests {
         for (uid, text) in uids.iter().zip(&texts) {
             assert_eq!(text.len(), UID_LEN);
             assert_eq!(text.parse::<ProcessUid>().unwrap(), *uid);
+        }
+    }
+
+    #[test]
+    fn an_event_id_reads_back() {
+        let boot = BootId::new("59a5a6c4-8f13-4d0b-9a3f-4be4a4a1b9a7");
+        for stream in [StreamId::of_collector(&boot, 7), StreamId::of_import("tetragon", "worker-1")] {
+            for (cpu, seq) in [(0, 0), (3, i64::MAX), (-1, 5)] {
+                assert_eq!(parse_event_id(&event_id(&stream, cpu, seq)), Some((stream.clone(), cpu, seq)));
+            }
+        }
+        for text in ["", "a", "a-1", "a-x-1", "a-1-x"] {
+            assert_eq!(parse_event_id(text), None, "{text:?}");
         }
     }
 

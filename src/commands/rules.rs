@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use kerntrail_detections::{RuleKind, Rules, testing};
 
 use crate::cli;
@@ -32,13 +32,21 @@ fn list(rules: &Rules) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Failure when a file is wrong; every file is looked at.
 fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let mut rules = Rules::default();
+    let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
     for (path, text) in files(paths)? {
-        rules.add_file(&path, &text)?;
+        let checked = rules.add_file(&path, &text).map_err(anyhow::Error::from);
+        match checked.and_then(|()| Ok(testing::check(&path, &text)?)) {
+            Ok(count) => tests += count,
+            Err(error) => {
+                wrong += 1;
+                eprintln!("kerntrail: {error:#}");
+            }
+        }
     }
-    println!("{} rules are right", rules.iter().count());
-    Ok(ExitCode::SUCCESS)
+    println!("{} rules are right, with {tests} tests; {wrong} files are wrong", rules.iter().count());
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
@@ -70,7 +78,11 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     }
     let mut found = Vec::new();
     for path in paths {
+        let before = found.len();
         collect(path, &mut found)?;
+        if found.len() == before {
+            bail!("{} holds no rule: no file that ends in .yml or .yaml", path.display());
+        }
     }
     Ok(found)
 }

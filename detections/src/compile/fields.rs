@@ -8,7 +8,7 @@ use datafusion::functions_nested::expr_fn::{array_element, array_to_string};
 use datafusion::prelude::{Expr, coalesce, col, lit};
 use kerntrail_schemas::Table;
 
-use super::functions::written_file;
+use super::functions::{script_file, written_file};
 
 /// A field as an expression, with the type that decides how it is matched.
 pub(super) struct Field {
@@ -54,6 +54,7 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
         "ParentCommandLine" => Some(Field::text(array_to_string(col("parent_args"), lit(" ")))),
         "container_or_host" => Some(Field::text(coalesce(vec![col("origin_container_id"), lit("")]))),
         "written_file" => Some(Field::text(written_file(col("args"), col("cwd")))),
+        "script_file" => Some(Field::text(script_file(col("args"), col("cwd")))),
         "Initiated" if table == Table::NetworkFlows => {
             Some(Field { expr: col("direction").eq(lit("outbound")), data_type: DataType::Boolean })
         }
@@ -63,7 +64,7 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
 
 /// Every name that [`field`] knows for `table`, for the message about one it does not know.
 pub(super) fn names(table: Table) -> Vec<&'static str> {
-    let computed = ["argv0", "container_or_host", "ParentCommandLine", "written_file"];
+    let computed = ["argv0", "container_or_host", "ParentCommandLine", "written_file", "script_file"];
     let columns = table.columns().into_iter().map(|column| column.name);
     columns.chain(TAXONOMY.iter().map(|(sigma, _)| *sigma)).chain(computed).collect()
 }

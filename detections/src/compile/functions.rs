@@ -11,6 +11,8 @@ use datafusion::prelude::Expr;
 use kerntrail_schemas::cell::Cell;
 use regex::Regex;
 
+use super::commands;
+
 /// Whether any item of the text list `list` matches `pattern`; NULL lists match nothing.
 pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
     let function = move |args: &[ColumnarValue]| {
@@ -40,24 +42,33 @@ pub(super) fn in_network(text: Expr, network: Network) -> Expr {
 
 /// The file that a download or copy command writes, as an absolute path; NULL for any other command.
 pub(super) fn written_file(args: Expr, cwd: Expr) -> Expr {
-    let function = |values: &[ColumnarValue]| {
+    file_of("written_file", commands::written_path, args, cwd)
+}
+
+/// The script that an interpreter was started with, as an absolute path; NULL for any other command.
+pub(super) fn script_file(args: Expr, cwd: Expr) -> Expr {
+    file_of("script_file", commands::script_path, args, cwd)
+}
+
+/// The file that `path_of` finds in the command `args`, below `cwd` where it is relative.
+fn file_of(name: &str, path_of: fn(&[String]) -> Option<String>, args: Expr, cwd: Expr) -> Expr {
+    let function = move |values: &[ColumnarValue]| {
         let arrays = ColumnarValue::values_to_arrays(values)?;
-        let [commands, folders] = arrays.as_slice() else { return exec_err!("written_file takes two arguments") };
-        let commands = commands.as_list_opt::<i32>().ok_or_else(|| not_a("list"))?;
-        let files: StringArray = commands
+        let [lists, folders] = arrays.as_slice() else { return exec_err!("a command and its folder were expected") };
+        let lists = lists.as_list_opt::<i32>().ok_or_else(|| not_a("list"))?;
+        let files: StringArray = lists
             .iter()
             .zip(text_iter(folders)?)
             .map(|(items, cwd)| {
                 let items: Vec<String> =
                     items.map(|items| texts(&items).map(str::to_owned).collect()).unwrap_or_default();
-                written_path(&items).map(|path| absolute(&path, cwd.unwrap_or("/")))
+                path_of(&items).map(|path| commands::absolute(&path, cwd.unwrap_or("/")))
             })
             .collect();
         Ok(ColumnarValue::Array(Arc::new(files) as ArrayRef))
     };
     let input = vec![<Vec<String> as Cell>::data_type(), DataType::Utf8];
-    let function: ScalarUDF =
-        create_udf("written_file", input, DataType::Utf8, Volatility::Immutable, Arc::new(function));
+    let function: ScalarUDF = create_udf(name, input, DataType::Utf8, Volatility::Immutable, Arc::new(function));
     function.call(vec![args, cwd])
 }
 
@@ -115,88 +126,9 @@ impl Network {
     }
 }
 
-/// What `curl -o F`, `curl -O URL`, `wget -O F`, `wget URL`, `kubectl cp A B` write.
-fn written_path(args: &[String]) -> Option<String> {
-    let program = args.first()?.rsplit('/').next()?;
-    let rest = &args[1..];
-    match program {
-        "curl" => after_option(rest, &["-o", "--output"]).or_else(|| {
-            let keeps_name = rest.iter().any(|arg| arg == "--remote-name" || (is_short(arg) && arg.contains('O')));
-            keeps_name.then(|| url_file(rest)).flatten()
-        }),
-        "wget" => after_option(rest, &["-O", "--output-document"]).or_else(|| url_file(rest)),
-        "kubectl" | "oc" if rest.iter().any(|arg| arg == "cp") => rest.last().cloned(),
-        _ => None,
-    }
-}
-
-/// The value of an option: behind it (`-o F`, `-sSo F`), glued to it (`-oF`) or after `=`.
-fn after_option(args: &[String], [short, long]: &[&str; 2]) -> Option<String> {
-    let letter = short.trim_start_matches('-');
-    for (place, arg) in args.iter().enumerate() {
-        let next = || args.get(place + 1).cloned();
-        if arg == long || (is_short(arg) && arg.ends_with(letter)) {
-            return next();
-        }
-        if let Some(value) = arg.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
-            return Some(value.to_owned());
-        }
-        if let Some(value) = arg.strip_prefix(short).filter(|value| !value.is_empty()) {
-            return Some(value.to_owned());
-        }
-    }
-    None
-}
-
-fn is_short(arg: &str) -> bool {
-    arg.starts_with('-') && !arg.starts_with("--")
-}
-
-/// Last part of the first URL's path.
-fn url_file(args: &[String]) -> Option<String> {
-    let url = args.iter().find(|arg| arg.contains("://"))?;
-    let path = url.split("://").nth(1)?.split(['?', '#']).next()?;
-    let (_, file) = path.rsplit_once('/')?;
-    (!file.is_empty()).then(|| file.to_owned())
-}
-
-fn absolute(path: &str, cwd: &str) -> String {
-    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in joined.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_written_by_commands() {
-        let cases = [
-            ("curl -sSLo /tmp/x http://h/x.sh", Some("/tmp/x")),
-            ("/usr/bin/curl http://h/a --output=./b", Some("/w/b")),
-            ("curl -o../b http://h/a", Some("/b")),
-            ("curl -fsSO https://h/p/tool?x=1", Some("/w/tool")),
-            ("curl http://h/a", None),
-            ("wget https://h/p/tool", Some("/w/tool")),
-            ("wget -qO /tmp/y https://h/p", Some("/tmp/y")),
-            ("kubectl -n a cp pod:/x /tmp/z", Some("/tmp/z")),
-            ("kubectl get pods", None),
-            ("sh -c x", None),
-            ("", None),
-        ];
-        for (command, file) in cases {
-            let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-            assert_eq!(written_path(&args).map(|path| absolute(&path, "/w")).as_deref(), file, "{command}");
-        }
-    }
 
     #[test]
     fn networks() {

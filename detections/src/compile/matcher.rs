@@ -94,6 +94,11 @@ fn string(
         let value = word.parse::<bool>().map_err(|_| wrong(name, format!("holds true or false, not `{word}`")))?;
         return Ok(field.expr.clone().eq(lit(value)));
     }
+    if let (DataType::Int32 | DataType::Int64, IrStrOp::Exact, Some(word)) = (&field.data_type, op, pattern.as_plain())
+    {
+        let number = word.parse::<i64>().map_err(|_| wrong(name, format!("holds a number, not `{word}`")))?;
+        return Ok(numeric(name, field)?.eq(lit(number as f64)));
+    }
     let text = text(name, field)?;
     if let (IrStrOp::Exact, false, Some(plain)) = (op, case_insensitive, pattern.as_plain()) {
         return Ok(text.eq(lit(plain)));

@@ -3,6 +3,7 @@
 //! A missing field is no match, and negation applies after that: every comparison is made `false` where it is NULL.
 //! Source: Sigma specification 2.0, "Detection" and "Modifiers".
 
+mod commands;
 mod fields;
 mod functions;
 mod matcher;

@@ -19,6 +19,7 @@ pub(crate) const ACTOR: &[&str] = &[
     "process_start_time",
     "euid",
     "cap_effective",
+    "entry_leader_uid",
     "parent_process_uid",
     "parent_pid",
     "parent_path",
@@ -118,6 +119,8 @@ pub(crate) struct Actor {
     pub(crate) started: Option<i64>,
     pub(crate) euid: Option<i64>,
     pub(crate) capabilities: Option<i64>,
+    /// Whether its lineage has entered the container or the node that it acts in.
+    pub(crate) entered: bool,
     pub(crate) parent: Option<String>,
     pub(crate) parent_pid: Option<i64>,
     /// Programs from the parent up to the root.
@@ -231,10 +234,17 @@ impl Event {
         self.table == table && self.activity == activity
     }
 
-    /// Whether the actor is a runtime's process on its way into a container (`runc:[2:INIT]`).
+    /// Whether the actor is a runtime's process on its way into a container.
+    ///
+    /// The name alone says nothing, since a process gives itself any; but a container's own process has entered it.
     pub(crate) fn by_starting_runtime(&self) -> bool {
-        self.actor.name.as_deref().is_some_and(|name| name.starts_with("runc:["))
+        !self.actor.entered && self.actor.name.as_deref().is_some_and(is_runtime)
     }
+}
+
+/// `runc init` is called by its memory file, or by its thread where its program is unknown.
+fn is_runtime(name: &str) -> bool {
+    matches!(name, "runc" | "crun" | "youki") || name.starts_with("runc:[") || name.starts_with("memfd:runc_cloned")
 }
 
 /// Makes the event of a row of `table`.
@@ -269,6 +279,7 @@ fn actor(values: &Values, row: usize) -> Actor {
         started: number("process_start_time"),
         euid: number("euid"),
         capabilities: number("cap_effective"),
+        entered: text("entry_leader_uid").is_some(),
         parent_pid: number("parent_pid"),
         ancestor_paths: text("parent_path").into_iter().chain(values.list("ancestor_paths", row)).collect(),
         ancestors: parent.iter().cloned().chain(values.list("ancestor_uids", row)).collect(),

@@ -159,7 +159,7 @@ impl Folds {
 
 /// Whether it is one of the dozens of calls by which a runtime prepares a container.
 fn prepares(event: &Event) -> bool {
-    event.by_starting_runtime() || event.actor.name.as_deref() == Some("runc")
+    event.by_starting_runtime() || (event.actor.origin.is_none() && event.actor.name.as_deref() == Some("runc"))
 }
 
 /// Whether the event says which program runs.

@@ -1,9 +1,12 @@
 //! Finds what an entity's name stands for in the history.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use datafusion::functions::string::expr_fn::starts_with;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use kerntrail_schemas::Table;
+use kerntrail_schemas::identity::parse_event_id;
 
 use super::entity::Entity;
 use super::read::{distinct, rows};
@@ -14,6 +17,8 @@ use crate::suggest::{did_you_mean, nearest};
 
 /// Names looked through for a hint.
 const NAMES: usize = 10_000;
+/// Processes taken of a finding's events; no sequence has as many steps.
+const MOST_REFS: usize = 1_000;
 /// Candidates named in an error.
 const NAMED: usize = 5;
 
@@ -142,28 +147,58 @@ async fn last_with(session: &SessionContext, pid: i32, window: &Window) -> Resul
     Ok(process(uid, title, notes))
 }
 
-/// The container in which a finding began, or on the host its process.
+/// The container in which a finding began, and the processes of all events that caused it.
 async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
     let frame = scan(session, Table::Findings, window).await?;
     let frame = frame.filter(starts_with(ident("finding_id"), lit(prefix)))?;
-    let columns = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid"];
-    let mut found = rows(frame, &columns, |values, row| columns.map(|name| values.text(name, row))).await?;
+    let columns = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs"];
+    let mut found = rows(frame, &columns, |values, row| {
+        let texts = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid"];
+        (texts.map(|name| values.text(name, row)), values.list("event_refs", row))
+    })
+    .await?;
     found.sort();
     found.dedup();
-    let ids: std::collections::BTreeSet<_> = found.iter().filter_map(|row| row[0].clone()).collect();
+    let ids: BTreeSet<_> = found.iter().filter_map(|(texts, _)| texts[0].clone()).collect();
     if ids.len() > 1 {
         let some: Vec<String> = ids.into_iter().take(NAMED).collect();
         return Err(QueryError::user(format!("several findings begin with that: {}", some.join(", "))));
     }
-    let Some([Some(id), rule, origin, container, uid]) = found.into_iter().next() else {
+    let Some(([Some(id), rule, origin, container, uid], refs)) = found.into_iter().next() else {
         return Err(QueryError::user(format!("there is no finding \"{}\" in that time", visible(prefix))));
     };
+    let mut processes: BTreeSet<String> = uid.iter().cloned().collect();
+    processes.extend(processes_of(session, &refs).await?);
     let title = format!("finding {id} ({})", rule.as_deref().unwrap_or("unnamed rule"));
-    match (origin.or(container), uid) {
-        (Some(container), _) => {
-            Ok(whole_container(&container, title, vec![format!("the container in which it began: {container}")]))
+    let told = match origin.or(container) {
+        Some(container) => {
+            whole_container(&container, title, vec![format!("the container in which it began: {container}")])
         }
-        (None, Some(uid)) => Ok(process(uid.clone(), title, vec![format!("the process that began it: {uid}")])),
-        (None, None) => Err(QueryError::user(format!("finding {id} names neither a container nor a process"))),
+        None if processes.is_empty() => {
+            return Err(QueryError::user(format!("finding {id} names neither a container nor a process")));
+        }
+        None => {
+            let some: Vec<&str> = processes.iter().take(NAMED).map(String::as_str).collect();
+            let notes = vec![format!("the processes of its events: {}", some.join(", "))];
+            Selection { title, notes, actor: None, processes: Vec::new() }
+        }
+    };
+    Ok(Selection { processes: processes.into_iter().collect(), ..told })
+}
+
+/// The processes that acted in the events that a finding refers to (`table/event_id`), whenever they happened.
+async fn processes_of(session: &SessionContext, refs: &[String]) -> Result<BTreeSet<String>, QueryError> {
+    let mut events: BTreeMap<Table, Vec<Expr>> = BTreeMap::new();
+    for (table, id) in refs.iter().filter_map(|event| event.split_once('/')) {
+        let (Ok(table), Some((stream, cpu, seq))) = (table.parse::<Table>(), parse_event_id(id)) else { continue };
+        let this = is("stream", stream.as_str()).and(ident("cpu").eq(lit(cpu))).and(ident("seq").eq(lit(seq)));
+        events.entry(table).or_default().push(this);
     }
+    let mut processes = BTreeSet::new();
+    for (table, these) in events {
+        let Some(any) = these.into_iter().reduce(Expr::or) else { continue };
+        let frame = session.table(table.name()).await?.filter(any)?;
+        processes.extend(distinct(frame, "process_uid", MOST_REFS).await?);
+    }
+    Ok(processes)
 }
