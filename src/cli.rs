@@ -199,7 +199,7 @@ pub fn parse() -> (Cli, Overrides) {
     }
 }
 
-/// Every setting as a global flag and variable; shown by `--help`, not by `-h`.
+/// Every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
 fn with_settings(command: Command) -> Command {
     SETTINGS.iter().fold(command, |command, setting| {
         let default = default_of(setting.path).map(|value| value.to_string()).unwrap_or_default();
@@ -210,7 +210,7 @@ fn with_settings(command: Command) -> Command {
                 .env(setting.variable())
                 .value_name("VALUE")
                 .global(true)
-                .hide_short_help(true)
+                .hide_short_help(setting.path != "data_dir")
                 .hide_env_values(true)
                 .help_heading("Settings")
                 .help(help),
@@ -236,8 +236,9 @@ fn overrides(matches: &ArgMatches) -> Overrides {
 
 /// `KERNTRAIL_SINK_<NAME>__<KEY>` as `name.key=value`.
 fn sink_variables() -> Vec<(Origin, String)> {
-    let mut found: Vec<(Origin, String)> = std::env::vars()
+    let mut found: Vec<(Origin, String)> = std::env::vars_os()
         .filter_map(|(variable, value)| {
+            let (variable, value) = (variable.into_string().ok()?, value.into_string().ok()?);
             let (name, key) = variable.strip_prefix("KERNTRAIL_SINK_")?.split_once("__")?;
             let assignment = format!("{}.{}={value}", name.to_lowercase(), key.to_lowercase());
             Some((Origin::Variable(variable), assignment))
@@ -247,6 +248,22 @@ fn sink_variables() -> Vec<(Origin, String)> {
     found
 }
 
+/// Variables that a typing error away would be a setting, each with the right name.
+///
+/// Others that begin so are somebody else's: Kubernetes itself sets `KERNTRAIL_PORT` for a service of that name.
+pub fn misspelt_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let mut known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
+    known.push("KERNTRAIL_CONFIG".to_owned());
+    let strange = names
+        .filter(|name| name.starts_with("KERNTRAIL_") && !name.starts_with("KERNTRAIL_SINK_") && !known.contains(name));
+    let misspelt = strange.filter_map(|name| {
+        let distance = |right: &&String| strsim::damerau_levenshtein(&name, right);
+        let right = known.iter().min_by_key(distance).filter(|right| distance(right) <= 2)?.clone();
+        Some((name, right))
+    });
+    misspelt.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +271,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         with_settings(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_from_a_foreign_one() {
+        for (name, right) in [
+            ("KERNTRAIL_DATADIR", Some("KERNTRAIL_DATA_DIR")),
+            ("KERNTRAIL_HTTP_LISTNE", Some("KERNTRAIL_HTTP_LISTEN")),
+            ("KERNTRAIL_CONFG", Some("KERNTRAIL_CONFIG")),
+            ("KERNTRAIL_DATA_DIR", None),
+            ("KERNTRAIL_SINK_SOC__TOKEN", None),
+            ("KERNTRAIL_PORT", None),
+            ("KERNTRAIL_SERVICE_HOST", None),
+            ("KERNTRAIL_PORT_7474_TCP_ADDR", None),
+            ("HOME", None),
+        ] {
+            let found = misspelt_variables(std::iter::once(name.to_owned()));
+            assert_eq!(found.first().map(|(_, right)| right.as_str()), right, "{name}");
+        }
     }
 
     #[test]

@@ -12,8 +12,7 @@ const OTHERS: &str = "warn,datafusion_common::pruning=error";
 /// Starts writing messages as `config` says; a command that is no server keeps to what is wrong.
 pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {
     let level = if !serves && config.level == "info" { "warn" } else { config.level.as_str() };
-    let filter = EnvFilter::try_new(filter(level))
-        .map_err(|error| anyhow::anyhow!("logging.level: {:?} is no level and no filter: {error}", config.level))?;
+    let filter = filter_of(level).map_err(anyhow::Error::msg)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -23,6 +22,13 @@ pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// What `level` lets through.
+///
+/// Errors: why it is neither a level nor a filter.
+pub fn filter_of(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter(level)).map_err(|error| format!("{level:?} is no level and no filter: {error}"))
 }
 
 /// A bare level is meant for kerntrail itself.

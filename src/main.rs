@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
-use config::{Config, ConfigError, Overrides};
+use config::{Config, ConfigError, Origin, Overrides};
 use kerntrail_query_service::QueryError;
 
 const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
@@ -41,6 +41,11 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    if let Some((name, right)) = cli::misspelt_variables(names).into_iter().next() {
+        let reason = format!("there is no such setting; did you mean `{right}`?");
+        return Err(ConfigError::Value { origin: Origin::Variable(name), reason }.into());
+    }
     let file = config_file(cli.config);
     let config = config::load(file.as_deref(), overrides)?;
     if let Action::Config(ConfigAction::Show) = cli.action {

@@ -90,9 +90,16 @@ fn health_metrics_and_a_clean_end() {
     http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], b"select 1").unwrap();
     let metrics = http_get(&program.address(), "/metrics").unwrap();
     assert!(metrics.contains("# TYPE kerntrail_"), "{metrics}");
-    for part in ["pipeline", "query"] {
+    for part in ["pipeline", "query", "detections", "lake", "transport"] {
         assert!(metrics.contains(&format!("kerntrail_{part}")), "no metric of {part}: {metrics}");
     }
+    // Each tells what it means, and a loss that has not happened is 0, not absent.
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+    assert!(metrics.contains("kerntrail_pipeline_events_lost_total{table=\"process_events\"} 0"), "{metrics}");
+    let nowhere = http_get(&program.address(), "/").unwrap();
+    assert!(nowhere.starts_with("HTTP/1.1 404") && nowhere.contains("/api/v1/query"), "{nowhere}");
     let second = program.output(&["run", "--collector-enabled=false"]);
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second.stderr).contains("another kerntrail"), "{}", text(&second.stderr));
@@ -105,19 +112,35 @@ fn health_metrics_and_a_clean_end() {
 fn it_listens_on_loopback_only() {
     let program = Program::new();
     let output = program.output(&["run", "--http-listen=0.0.0.0:0"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("listen on 127.0.0.1"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("flag --http-listen: ") && told.contains("listen on 127.0.0.1"), "{told}");
 }
 
 #[test]
 fn a_wrong_setting_is_told_with_its_place() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
-    let file = write(&program.data_dir(), "c.toml", b"[lake]\n\nflush_intervall = \"1s\"\n");
-    let output = program.output(&["config", "check", "--config", file.to_str().unwrap()]);
+    let sink = "\n[[sinks]]\nname = \"soc\"\nkind = \"ndjson\"\n";
+    let cases = [
+        ("[lake]\n\nflush_intervall = \"1s\"\n".to_owned(), ":3: ", "did you mean `lake.flush_interval`?"),
+        ("tenant = \"../up\"\n".to_owned(), ":1: ", "tenant: \"../up\" is not"),
+        ("[rules]\ndir = \"/no/such/folder\"\n".to_owned(), ":2: ", "rules.dir: cannot read /no/such/folder"),
+        (format!("{sink}path = \"/tmp/x\"\nwhere = \"nosuch = 1\"\n"), ":6: ", "nosuch"),
+        (format!("{sink}path = \"/tmp/x\"\ntables = [\"process_event\"]\n"), ":6: ", "did you mean"),
+        (sink.to_owned(), ":2: ", "sink soc: path"),
+    ];
+    for (config, line, reason) in cases {
+        let file = write(&program.data_dir(), "c.toml", config.as_bytes());
+        let output = program.output(&["config", "check", "--config", file.to_str().unwrap()]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{config}: {told}");
+        assert!(told.contains(&format!("c.toml{line}")) && told.contains(reason), "{config}: {told}");
+    }
+    let mut command = program.command(&["config", "check"]);
+    let output = command.env("KERNTRAIL_HTTP_LISTNE", "127.0.0.1:1").output().expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
-    let told = text(&output.stderr);
-    assert!(told.contains("c.toml:3: ") && told.contains("did you mean `lake.flush_interval`?"), "{told}");
+    assert!(text(&output.stderr).contains("KERNTRAIL_HTTP_LISTNE: there is no such setting; did you mean"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::parts::event_log::Opened;
 use crate::parts::import::Importer;
 use crate::parts::{self, collector, event_log, http, import, metrics, sinks};
@@ -24,7 +24,7 @@ use crate::parts::{self, collector, event_log, http, import, metrics, sinks};
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
     let recorder = metrics::start()?;
-    let address = parts::listen_address(&config)?;
+    let address = config::listen_address(&config.http.listen).map_err(anyhow::Error::msg)?;
     let opened = match event_log::open(&config).await? {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),

@@ -31,13 +31,13 @@ macro_rules! settings {
 /// All settings outside `[[sinks]]`.
 pub const SETTINGS: &[Setting] = settings! {
     "data_dir" "folder of the embedded log, the lake and all state; /var/lib/kerntrail for root, ~/.local/share/kerntrail otherwise"
-    "tenant" "whose events: names the topics and the lake's folder"
+    "tenant" "whose events: names the topics and the lake's folder; 1 to 64 letters, digits, - and _"
     "cluster" "name of the Kubernetes cluster, a column of every row; empty: unknown"
     "node.name" "name of the node, a column of every row; empty: the host name"
     "node.root" "root of the node's file system: / on the node itself, /host in a pod that mounts it there"
     "node.pid" "pid of the node's init as this program sees it; its namespaces are the host's"
     "collector.enabled" "whether events are collected from the kernel (needs root and BPF)"
-    "collector.ring_size" "size of the ring between kernel and collector"
+    "collector.ring_size" "size of the ring between kernel and collector, 64KiB to 1GiB; rounded up to a power of two"
     "collector.max_processes" "most processes that the process table holds; beyond it, rows of event_loss"
     "collector.batch_interval" "a batch leaves at the latest after this time"
     "collector.batch_rows" "a batch leaves at the latest with this many rows"

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::Config;
 use super::keys::{SETTINGS, Setting, default_of};
+use super::sources::{Sources, line_of};
+use super::{Config, check};
 
 /// Values from outside the file, weakest first.
 #[derive(Clone, Debug, Default)]
@@ -66,45 +67,57 @@ pub enum ConfigError {
         /// What is wrong and how to mend it.
         reason: String,
     },
+    /// A value that nobody wrote is wrong: a default, or a key that is missing.
+    #[error("{reason}")]
+    Unwritten {
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
 }
 
-/// Reads `file` (where there is one) and lays `overrides` over it.
+/// Reads `file` (where there is one), lays `overrides` over it, and checks each value.
 pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
-    let mut table = match file {
+    let (mut table, mut sources) = match file {
         Some(path) => read_file(path)?,
-        None => toml::Table::new(),
+        None => (toml::Table::new(), Sources::default()),
     };
     for (origin, setting, text) in &overrides.values {
         let value = typed(setting.path, text);
         insert(&mut table, setting.path, value);
         check_override(&table, origin)?;
+        sources.overridden(setting.path.to_owned(), origin.clone());
     }
     for (origin, assignment) in &overrides.sinks {
-        set_sink_key(&mut table, assignment).map_err(|reason| ConfigError::Value { origin: origin.clone(), reason })?;
+        let path = set_sink_key(&mut table, assignment);
+        let path = path.map_err(|reason| ConfigError::Value { origin: origin.clone(), reason })?;
         check_override(&table, origin)?;
+        sources.overridden(path, origin.clone());
     }
-    Config::deserialize(toml::Value::Table(table)).map_err(|error| ConfigError::Value {
-        origin: Origin::Flag("config".into()),
-        reason: error.message().to_owned(),
-    })
+    let config = Config::deserialize(toml::Value::Table(table));
+    let config = config.map_err(|error| ConfigError::Unwritten { reason: told(error.message()) })?;
+    let config = Config { sources, ..config };
+    check::check(&config)?;
+    Ok(config)
 }
 
-fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+fn read_file(path: &Path) -> Result<(toml::Table, Sources), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    parse_file(&text).map_err(|(start, reason)| ConfigError::Line {
-        path: path.into(),
-        line: text[..start.min(text.len())].matches('\n').count() + 1,
-        reason,
-    })
+    let wrong = |(start, reason)| ConfigError::Line { path: path.into(), line: line_of(&text, start), reason };
+    let document = DeTable::parse(&text).map_err(|error| wrong(placed(&error)))?;
+    let table = parse_file(&text, document.get_ref()).map_err(wrong)?;
+    Ok((table, Sources::of_file(path, &text, document.get_ref())))
 }
 
 /// The text of a file as a table, or the byte and the reason of the first error.
-fn parse_file(text: &str) -> Result<toml::Table, (usize, String)> {
-    let place = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-    let document = DeTable::parse(text).map_err(|error| (place(&error), error.message().to_owned()))?;
-    check_keys("", document.get_ref())?;
-    toml::from_str::<Config>(text).map_err(|error| (place(&error), with_nearest(error.message())))?;
-    toml::from_str(text).map_err(|error| (place(&error), error.message().to_owned()))
+fn parse_file(text: &str, document: &DeTable<'_>) -> Result<toml::Table, (usize, String)> {
+    check_keys("", document)?;
+    toml::from_str::<Config>(text).map_err(|error| placed(&error))?;
+    toml::from_str(text).map_err(|error| placed(&error))
+}
+
+/// Byte and reason of an error.
+fn placed(error: &toml::de::Error) -> (usize, String) {
+    (error.span().map_or(0, |span| span.start), told(error.message()))
 }
 
 /// Every key must be a setting or lead to one.
@@ -147,15 +160,19 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, candidate)| candidate)
 }
 
-/// serde's own "unknown field `a`, expected one of `b`, `c`" with the nearest right name behind it.
-fn with_nearest(message: &str) -> String {
+/// serde's message for who wrote the value: numbers without their Rust type, and behind an unknown name the nearest
+/// right one.
+fn told(message: &str) -> String {
+    let plain = ["usize", "u64", "u32", "i64", "i32"].iter().fold(message.to_owned(), |message, number| {
+        message.replace(&format!("expected {number}"), "expected a whole number")
+    });
     let mut names = message.split('`').skip(1).step_by(2);
     match (message.starts_with("unknown "), names.next()) {
         (true, Some(wrong)) => match nearest(wrong, names) {
-            Some(right) => format!("{message}; did you mean `{right}`?"),
-            None => message.to_owned(),
+            Some(right) => format!("{plain}; did you mean `{right}`?"),
+            None => plain,
         },
-        _ => message.to_owned(),
+        _ => plain,
     }
 }
 
@@ -188,87 +205,30 @@ fn insert(table: &mut toml::Table, path: &str, value: toml::Value) {
 
 fn check_override(table: &toml::Table, origin: &Origin) -> Result<(), ConfigError> {
     let checked = Config::deserialize(toml::Value::Table(table.clone()));
-    checked
-        .map(drop)
-        .map_err(|error| ConfigError::Value { origin: origin.clone(), reason: with_nearest(error.message()) })
+    checked.map(drop).map_err(|error| ConfigError::Value { origin: origin.clone(), reason: told(error.message()) })
 }
 
-/// Lays `NAME.KEY=VALUE` over the sink NAME of the file.
-fn set_sink_key(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
+/// Lays `NAME.KEY=VALUE` over the sink NAME of the file; the value's path.
+fn set_sink_key(table: &mut toml::Table, assignment: &str) -> Result<String, String> {
     let wrong = || format!("{assignment:?} is not NAME.KEY=VALUE");
     let (target, text) = assignment.split_once('=').ok_or_else(wrong)?;
     let (name, key) = target.split_once('.').ok_or_else(wrong)?;
     let value = toml::from_str::<toml::Table>(&format!("v={text}")).ok().and_then(|mut table| table.remove("v"));
     let value = value.unwrap_or_else(|| toml::Value::String(text.to_owned()));
     let sinks = table.get_mut("sinks").and_then(toml::Value::as_array_mut);
-    let sink = sinks
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table_mut)
-        .find(|sink| sink.get("name").and_then(toml::Value::as_str).is_some_and(|have| have == name));
+    let sink = sinks.into_iter().flatten().filter_map(toml::Value::as_table_mut).find_map(|sink| {
+        let have = sink.get("name").and_then(toml::Value::as_str)?.to_owned();
+        // A variable's name has no `-`.
+        (have == name || have.replace('-', "_") == name).then_some((have, sink))
+    });
     match sink {
-        Some(sink) => {
+        Some((name, sink)) => {
             insert(sink, key, value);
-            Ok(())
+            Ok(format!("sinks.{name}.{key}"))
         }
         None => Err(format!("the configuration file has no sink named `{name}`")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wrong(text: &str) -> (usize, String) {
-        let (start, reason) = parse_file(text).unwrap_err();
-        (text[..start].matches('\n').count() + 1, reason)
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_line_and_right_name() {
-        let cases = [
-            ("tenant = \"a\"\n[node]\nnmae = \"x\"\n", 3, "unknown key `node.nmae`; did you mean `node.name`?"),
-            ("data-dir = \"/x\"\n", 1, "did you mean `data_dir`?"),
-            ("\n\n[colector]\nenabled = true\n", 3, "did you mean `collector`?"),
-            ("[lake]\nflush_interval = \"soon\"\n", 2, "no length of time"),
-            ("[query]\nmemory = \"much\"\n", 2, "no size"),
-            ("[log]\nkind = \"kafak\"\n", 2, "did you mean `kafka`?"),
-            ("node = 1\n", 1, "is a table"),
-            ("a = \n", 1, ""),
-        ];
-        for (text, line, reason) in cases {
-            let (have_line, have) = wrong(text);
-            assert_eq!(have_line, line, "{text}: {have}");
-            assert!(have.contains(reason), "{text}: {have}");
-        }
-    }
-
-    #[test]
-    fn a_flag_beats_a_variable_beats_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("c.toml");
-        std::fs::write(&file, "tenant = \"file\"\n[node]\npid = 7\n[collector]\nenabled = false\n").unwrap();
-        let setting = |path: &str| *SETTINGS.iter().find(|setting| setting.path == path).unwrap();
-        let overrides = Overrides {
-            values: vec![
-                (Origin::Variable("KERNTRAIL_TENANT".into()), setting("tenant"), "variable".into()),
-                (Origin::Variable("KERNTRAIL_NODE_PID".into()), setting("node.pid"), "8".into()),
-                (Origin::Flag("tenant".into()), setting("tenant"), "flag".into()),
-            ],
-            sinks: Vec::new(),
-        };
-        let config = load(Some(&file), &overrides).unwrap();
-        assert_eq!((config.tenant.as_str(), config.node.pid, config.collector.enabled), ("flag", 8, false));
-    }
-
-    #[test]
-    fn a_wrong_value_names_where_it_was_written() {
-        let setting = *SETTINGS.iter().find(|setting| setting.path == "node.pid").unwrap();
-        let overrides = Overrides {
-            values: vec![(Origin::Variable("KERNTRAIL_NODE_PID".into()), setting, "one".into())],
-            sinks: Vec::new(),
-        };
-        let error = load(None, &overrides).unwrap_err().to_string();
-        assert!(error.starts_with("environment variable KERNTRAIL_NODE_PID: "), "{error}");
-    }
-}
+mod tests;

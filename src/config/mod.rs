@@ -2,8 +2,10 @@
 //!
 //! Order: built-in default, file, environment, flag; the last one that speaks wins.
 
+mod check;
 mod keys;
 mod load;
+mod sources;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,8 +14,10 @@ use std::path::PathBuf;
 use kerntrail_sinks::SinkConfig;
 use serde::{Deserialize, Serialize};
 
+pub use check::listen_address;
 pub use keys::{SETTINGS, default_of};
 pub use load::{ConfigError, Origin, Overrides, load};
+pub use sources::Sources;
 pub use values::{Period, Size};
 
 /// All of it. Each field's meaning is its line in [`SETTINGS`].
@@ -34,6 +38,9 @@ pub struct Config {
     pub logging: Logging,
     #[serde(skip_serializing)]
     pub sinks: Vec<SinkConfig>,
+    /// Where each value was written.
+    #[serde(skip)]
+    pub sources: Sources,
 }
 
 impl Default for Config {
@@ -52,6 +59,7 @@ impl Default for Config {
             rules: Rules::default(),
             logging: Logging::default(),
             sinks: Vec::new(),
+            sources: Sources::default(),
         }
     }
 }
@@ -63,7 +71,9 @@ fn default_data_dir() -> PathBuf {
         return "/var/lib/kerntrail".into();
     }
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
+    // Empty counts as unset, and a relative path as well (XDG Base Directory Specification).
+    let xdg = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = xdg.or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("kerntrail")
 }
 

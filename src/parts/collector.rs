@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kerntrail_collector::mask::Mask;
 use kerntrail_collector::{Collector, CollectorConfig, Kube, MaskConfig};
 use kerntrail_transport::EventLog;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +30,6 @@ pub fn settings(config: &Config) -> CollectorConfig {
         mask: MaskConfig { patterns: config.collector.mask.clone(), ..MaskConfig::default() },
         ..CollectorConfig::default()
     }
-}
-
-/// Checks what can be checked without a kernel.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    Mask::new(&settings(config).mask).context("collector.mask")?;
-    Ok(())
 }
 
 fn kube(config: &Config) -> Kube {

@@ -7,13 +7,12 @@ pub mod import;
 pub mod metrics;
 pub mod sinks;
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kerntrail_detections::{Detector, DetectorConfig, Rules};
+use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_service::{Engine, Limits};
@@ -84,7 +83,15 @@ pub fn dead_letters_dir(config: &Config) -> PathBuf {
 pub fn rules(config: &Config) -> anyhow::Result<Rules> {
     let mut rules = Rules::shipped()?;
     if !config.rules.dir.as_os_str().is_empty() {
-        rules.load(&config.rules.dir)?;
+        let dir = &config.rules.dir;
+        // What is wrong in a rule's file is told with that file; a wrong folder where it was named.
+        rules.load(dir).map_err(|error| match error {
+            RuleError::Read { path, source } if path == *dir => {
+                let reason = format!("rules.dir: cannot read {}: {source}", dir.display());
+                anyhow::Error::from(config.sources.blame("rules.dir", reason))
+            }
+            error => error.into(),
+        })?;
     }
     Ok(rules)
 }
@@ -104,15 +111,4 @@ pub fn detector(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> any
 /// The configured cluster, if there is one.
 pub fn cluster(config: &Config) -> Option<String> {
     Some(config.cluster.clone()).filter(|name| !name.is_empty())
-}
-
-/// Where the HTTP service listens.
-pub fn listen_address(config: &Config) -> anyhow::Result<SocketAddr> {
-    let address: SocketAddr = config
-        .http
-        .listen
-        .parse()
-        .with_context(|| format!("http.listen: {:?} is no address such as 127.0.0.1:7474", config.http.listen))?;
-    kerntrail_query_service::http::check_loopback(address).context("http.listen")?;
-    Ok(address)
 }

@@ -2,15 +2,26 @@
 
 use std::sync::Arc;
 
-use kerntrail_sinks::{Sink, config::check_all};
+use kerntrail_sinks::Sink;
+use kerntrail_sinks::config::check_all;
 use kerntrail_transport::EventLog;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::parts;
+
+/// Checks the configured sinks; connects to nothing.
+///
+/// Errors: the first thing that is wrong, where it was written.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    check_all(&config.sinks).map_err(|error| {
+        let path = format!("sinks.{}.{}", error.sink(), error.field());
+        config.sources.blame(&path, format!("{:#}", anyhow::Error::from(error)))
+    })
+}
 
 /// A runner for each configured sink.
 pub fn make(config: &Config, log: &Arc<dyn EventLog>) -> anyhow::Result<Vec<Sink>> {
-    check_all(&config.sinks)?;
+    check(config)?;
     let dead_letters = parts::dead_letters_dir(config);
     let one = |sink| Ok(Sink::new(sink, Arc::clone(log), &dead_letters, &config.tenant)?);
     config.sinks.iter().map(one).collect()

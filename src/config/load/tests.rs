@@ -1,0 +1,92 @@
+use super::*;
+
+fn setting(path: &str) -> Setting {
+    *SETTINGS.iter().find(|setting| setting.path == path).unwrap()
+}
+
+fn variable(path: &str, value: &str) -> (Origin, Setting, String) {
+    (Origin::Variable(setting(path).variable()), setting(path), value.into())
+}
+
+/// What is said of a file with `text`, without the folder it lies in.
+fn wrong(text: &str, overrides: &Overrides) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    std::fs::write(&file, text).unwrap();
+    let told = load(Some(&file), overrides).unwrap_err().to_string();
+    told.replace(&format!("{}/", dir.path().display()), "")
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
+    let cases = [
+        ("tenant = \"a\"\n[node]\nnmae = \"x\"\n", 3, "unknown key `node.nmae`; did you mean `node.name`?"),
+        ("data-dir = \"/x\"\n", 1, "did you mean `data_dir`?"),
+        ("\n\n[colector]\nenabled = true\n", 3, "did you mean `collector`?"),
+        ("[lake]\nflush_interval = \"soon\"\n", 2, "no length of time"),
+        ("[query]\nmemory = \"much\"\n", 2, "no size"),
+        ("[query]\nmax_rows = \"ten\"\n", 2, "expected a whole number"),
+        ("[log]\nkind = \"kafak\"\n", 2, "did you mean `kafka`?"),
+        ("node = 1\n", 1, "is a table"),
+        ("a = \n", 1, ""),
+        ("[node]\nname = \"n\"\n[http]\nlisten = \"here\"\n", 4, "http.listen: \"here\" is no address"),
+        ("[http]\nlisten = \"0.0.0.0:1\"\n", 2, "http.listen: "),
+        ("cluster = \"c\"\ntenant = \"../../etc\"\n", 2, "tenant: \"../../etc\" is not"),
+        ("tenant = \"\"\n", 1, "tenant: "),
+        ("[collector]\nring_size = \"1KiB\"\n", 2, "collector.ring_size: "),
+        ("[collector]\nmask = [\n  \"(\",\n]\n", 2, "collector.mask: "),
+        ("[logging]\nlevel = \"inof\"\n", 2, "logging.level: "),
+        ("[query]\nmax_rows = 0\n", 2, "query.max_rows: it must be more than 0"),
+        ("[log.kafka]\npartitions = 0\n", 2, "log.kafka.partitions: "),
+    ];
+    for (text, line, reason) in cases {
+        let told = wrong(text, &Overrides::default());
+        assert!(told.starts_with(&format!("c.toml:{line}: ")) && told.contains(reason), "{text}: {told}");
+    }
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    std::fs::write(&file, "tenant = \"file\"\n[node]\npid = 7\n[collector]\nenabled = false\n").unwrap();
+    let overrides = Overrides {
+        values: vec![
+            variable("tenant", "variable"),
+            variable("node.pid", "8"),
+            (Origin::Flag("tenant".into()), setting("tenant"), "flag".into()),
+        ],
+        sinks: Vec::new(),
+    };
+    let config = load(Some(&file), &overrides).unwrap();
+    assert_eq!((config.tenant.as_str(), config.node.pid, config.collector.enabled), ("flag", 8, false));
+}
+
+#[test]
+fn a_wrong_value_names_where_it_was_written() {
+    for (path, value) in [("node.pid", "one"), ("tenant", "a/b"), ("http.listen", "[::]:7474")] {
+        let overrides = Overrides { values: vec![variable(path, value)], sinks: Vec::new() };
+        let name = setting(path).variable();
+        // Also where the file says something else.
+        for text in ["", "tenant = \"b\"\n[node]\npid = 3\n[http]\nlisten = \"127.0.0.1:1\"\n"] {
+            let told = wrong(text, &overrides);
+            assert!(told.starts_with(&format!("environment variable {name}: ")), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    let text = "[[sinks]]\nname = \"a\"\nkind = \"ndjson\"\npath = \"/x\"\n\n[[sinks]]\nname = \"b\"\nkind = \"ndjson\"\npath = \"/y\"\n";
+    std::fs::write(&file, text).unwrap();
+    let sinks = vec![(Origin::Flag("sink".into()), "a.files=2".to_owned())];
+    let config = load(Some(&file), &Overrides { values: Vec::new(), sinks }).unwrap();
+    for (path, place) in
+        [("sinks.b.path", "c.toml:9: "), ("sinks.b.where", "c.toml:6: "), ("sinks.a.files", "flag --sink: ")]
+    {
+        let told = config.sources.blame(path, "wrong").to_string();
+        assert!(told.contains(place), "{path}: {told}");
+    }
+}
