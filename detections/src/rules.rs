@@ -376,8 +376,8 @@ const KEYS: &[&str] = &[
 /// Other keys are the author's own, as the specification allows, but not one that is a typing error away from these.
 fn misspelt_key(text: &str) -> Option<String> {
     for document in serde_yaml_ng::Deserializer::from_str(text) {
-        // What is no mapping is for the parser of rules to tell.
-        let Ok(document) = BTreeMap::<String, serde_yaml_ng::Value>::deserialize(document) else { continue };
+        // What is no mapping is for the parser of rules to tell. After an error there is no next document.
+        let Ok(document) = BTreeMap::<String, serde_yaml_ng::Value>::deserialize(document) else { break };
         for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
             if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
                 let line = text.lines().position(|line| line.starts_with(&format!("{key}:"))).map_or(1, |at| at + 1);

@@ -90,6 +90,8 @@ fn what_cannot_be_expressed_is_named() {
         (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
         (rule("{cmd_line|gt: 3}"), "field `cmd_line`: holds no number"),
         (rule("{pid: abc}"), "field `pid`: holds a number, not `abc`"),
+        ("title: [\n".to_owned(), ""),
+        (format!("title: x\n---\n{}", "a: [\n"), ""),
         (rule("{pid: 1}").replace("title:", "titel:"), "line 1: unknown key `titel`; did you mean `title`?"),
         (rule("\n    pid: 1\n    Imag|contains: x"), "dir/case.yml:7: rule \"t\""),
         (rule("{cmd_line|base64: x}").replacen("title", "# a\ntitle", 1), "dir/case.yml:2: rule \"t\""),

@@ -36,8 +36,8 @@ fn list(rules: &Rules) -> anyhow::Result<ExitCode> {
 fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
     for (path, text) in files(paths)? {
-        let checked = rules.add_file(&path, &text).map_err(anyhow::Error::from);
-        match checked.and_then(|()| Ok(testing::check(&path, &text)?)) {
+        let checked = testing::check(&path, &text).map_err(anyhow::Error::from);
+        match checked.and_then(|count| rules.add_file(&path, &text).map(|()| count).map_err(anyhow::Error::from)) {
             Ok(count) => tests += count,
             Err(error) => {
                 wrong += 1;
