@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, Logging};
 
 /// Other people's crates speak only of what is wrong.
-const OTHERS: &str = "warn,datafusion_common::pruning=error";
+const OTHERS: &str = "warn";
 
 /// Starts writing messages as `config` says; a command that is no server keeps to what is wrong.
 pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {

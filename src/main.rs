@@ -15,7 +15,11 @@ use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
 use config::{Config, ConfigError, Origin, Overrides};
-use kerntrail_query_service::QueryError;
+use kerntrail_query_service::{ErrorKind, QueryError};
+
+/// Gives memory back after a large answer, where the C library's allocator keeps it in the arenas of many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
 
@@ -32,10 +36,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The chain of causes; of a query, what is meant for who asked.
+/// The chain of causes; of a query, what is meant for who asked, unless the fault lies in this process or its files.
 fn told(error: &anyhow::Error) -> String {
     match error.downcast_ref::<QueryError>() {
-        Some(error) => error.message().to_owned(),
+        Some(query) if query.kind() == ErrorKind::Internal => {
+            let root = error.root_cause();
+            format!("the query failed: {root}")
+        }
+        Some(query) => query.message().to_owned(),
         None => format!("{error:#}"),
     }
 }

@@ -130,6 +130,7 @@ fn an_escape_is_told_from_the_pod_to_the_last_connection() {
     the_rows(&scene);
     an_attempt_that_was_refused(&scene);
     the_findings(&scene);
+    the_runtime_is_no_finding(&scene);
     the_timeline(&scene, &since);
     the_receivers(&scene);
     assert_eq!(scene.running.terminate(), 0);
@@ -189,6 +190,14 @@ fn the_findings(scene: &Scene) {
     assert_eq!(scene.program.count(dangling), 0);
     assert_eq!(scene.program.count("select count(*) from findings where rule_name = 'Container escape'"), 1);
     assert_eq!(scene.program.count("select count(*) from findings where pod_name = 'web' and severity in ('high', 'critical') and rule_name <> 'nsenter from a container'"), 0);
+}
+
+/// containerd and runc mounted dozens of things and changed the root of every pod that was started here.
+fn the_runtime_is_no_finding(scene: &Scene) {
+    let prepared = scene.program.count("select count(*) from kernel_events where activity = 'mount' and container_id is not null and process_name is distinct from 'busybox'");
+    assert!(prepared > 0, "the runtime's own mounts were not seen");
+    let sql = "select rule_name, process_name, entry_leader_uid from findings where (rule_name like 'Mount%' or rule_name like 'chroot%') and process_name is distinct from 'busybox'";
+    assert_eq!(scene.program.rows(sql), Vec::<String>::new());
 }
 
 fn the_timeline(scene: &Scene, since: &str) {

@@ -1,5 +1,7 @@
 //! SQL over HTTP, and what operating the server needs.
 
+use kerntrail_testbed::require;
+
 use crate::program::{Program, http, http_get, text, write};
 use crate::tetragon::lines;
 
@@ -146,9 +148,8 @@ fn a_wrong_setting_is_told_with_its_place() {
 #[test]
 fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
     use std::os::unix::process::CommandExt;
-    // SAFETY: geteuid reads a number of this process and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        eprintln!("skipped: the test drops root's privileges, so it needs to start with them");
+    // It drops root's privileges, so it has to start with them.
+    if !require::root() {
         return;
     }
     let program = Program::new();

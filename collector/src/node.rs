@@ -98,7 +98,7 @@ impl Node {
             let pid = self.init;
             tracing::warn!(
                 pid,
-                "the namespaces of the node's init are unknown, so in_host_* stay NULL: is host_pid right?"
+                "the namespaces of the node's init are unknown, so in_host_* stay NULL: is node.pid right?"
             );
         }
     }

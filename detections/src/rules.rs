@@ -224,7 +224,7 @@ struct File<'a> {
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
     let wrong = |reason: String| RuleError::Parse { path: path.to_owned(), reason };
-    if let Some(reason) = misspelt_key(text) {
+    if let Some(reason) = unheard(text) {
         return Err(wrong(reason));
     }
     let collection = parse_sigma_yaml(text).map_err(|error| wrong(error.to_string()))?;
@@ -340,10 +340,16 @@ fn line_of(text: &str, title: &str, error: &CompileError) -> usize {
     let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_start()));
     let is_title = |line: &str| line.strip_prefix("title:").is_some_and(|rest| rest.contains(title));
     let start = lines.by_ref().find(|(_, line)| is_title(line)).map_or(1, |(number, _)| number);
-    let (CompileError::Field { field, .. } | CompileError::Value { field, .. }) = error else { return start };
-    let names = |line: &str| {
-        line.trim_start_matches("- ").strip_prefix(field.as_str()).is_some_and(|rest| rest.starts_with([':', '|']))
+    let field = match error {
+        CompileError::Field { field, .. } | CompileError::Value { field, .. } => field.as_str(),
+        CompileError::Unsupported(what) => match what.split('`').nth(1) {
+            Some(field) if what.starts_with("field `") => field,
+            _ => return start,
+        },
+        CompileError::LogSource(_) => "logsource",
     };
+    let names =
+        |line: &str| line.trim_start_matches("- ").strip_prefix(field).is_some_and(|rest| rest.starts_with([':', '|']));
     lines.find(|(_, line)| names(line)).map_or(start, |(number, _)| number)
 }
 
@@ -373,19 +379,31 @@ const KEYS: &[&str] = &[
     "kerntrail",
 ];
 
+/// What the parser of rules takes without a word, though it says something that cannot be expressed.
+///
 /// Other keys are the author's own, as the specification allows, but not one that is a typing error away from these.
-fn misspelt_key(text: &str) -> Option<String> {
+fn unheard(text: &str) -> Option<String> {
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         // What is no mapping is for the parser of rules to tell. After an error there is no next document.
         let Ok(document) = BTreeMap::<String, serde_yaml_ng::Value>::deserialize(document) else { break };
+        if document.get("detection").is_some_and(|detection| detection.get("timeframe").is_some()) {
+            let line = line_of_key(text, "timeframe");
+            return Some(format!("line {line}: `timeframe` cannot be expressed; a correlation has a `timespan`"));
+        }
         for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
             if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
-                let line = text.lines().position(|line| line.starts_with(&format!("{key}:"))).map_or(1, |at| at + 1);
+                let line = line_of_key(text, key);
                 return Some(format!("line {line}: unknown key `{key}`; did you mean `{right}`?"));
             }
         }
     }
     None
+}
+
+/// Line, from 1, on which the key `key` first stands.
+fn line_of_key(text: &str, key: &str) -> usize {
+    let key = format!("{key}:");
+    text.lines().position(|line| line.trim_start().starts_with(&key)).map_or(1, |at| at + 1)
 }
 
 fn is_named(rule: &SigmaRule, name: &str) -> bool {

@@ -86,6 +86,7 @@ fn a_v4_connection() {
 #[test]
 fn a_v6_connection() {
     if TcpListener::bind("[::1]:0").is_err() {
+        assert!(std::env::var_os("CI").is_none(), "this machine has no ::1");
         eprintln!("skipped: this machine has no ::1");
         return;
     }

@@ -24,6 +24,7 @@ fn loading_as_nobody() {
 fn nobody_is_told_what_is_missing() {
     // SAFETY: no arguments.
     if unsafe { libc::geteuid() } != 0 {
+        assert!(std::env::var_os("CI").is_none(), "only root can become nobody");
         eprintln!("skipped: only root can become nobody");
         return;
     }

@@ -33,6 +33,7 @@ use url::Url;
 
 use crate::file::{DataFile, PARTITION};
 use crate::log::DeltaLog;
+use crate::stats;
 use crate::writer::file_schema;
 
 /// Bytes read from the end of a file at once; the footer of a fresh file fits.
@@ -141,6 +142,8 @@ impl FilesProvider {
         let files = self.partitioned()?;
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(files) };
         let scanned = Arc::clone(self.scanned.table_schema());
+        let columns: Vec<usize> =
+            filter.column_refs().iter().filter_map(|column| scanned.index_of(&column.name).ok()).collect();
         let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&scanned))?)?;
         let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&scanned)).try_build(filter);
         // A filter that says nothing of lowest and highest values skips nothing.
@@ -148,7 +151,10 @@ impl FilesProvider {
         if predicate.always_true() || files.is_empty() {
             return Ok(files);
         }
-        let statistics = files.iter().map(|file| file.statistics.clone().unwrap_or_default()).collect();
+        let statistics = files
+            .iter()
+            .map(|file| stats::for_pruning(file.statistics.as_deref(), &columns, &scanned).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         let keep = predicate.prune(&PrunableStatistics::new(statistics, scanned))?;
         Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
     }

@@ -3,10 +3,10 @@
 //! Only scalar columns have them. Times are written to the microsecond. Parquet cuts long strings to
 //! [`EXACT_TEXT`] bytes and more, a lower bound downwards and an upper bound upwards, so they still bound the column.
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, SecondsFormat};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::common::{ColumnStatistics, DataFusionError, ScalarValue, Statistics};
 use kerntrail_schemas::Table;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics as ChunkStatistics;
@@ -115,6 +115,27 @@ pub(crate) fn read(table: Table, json: Option<&str>, size: u64) -> Statistics {
         read_column(field, &json, column);
     }
     statistics
+}
+
+/// `statistics` with a NULL of the column's type where one of `columns` has no lowest or highest value.
+///
+/// DataFusion makes one array of the values of all files, and none when an untyped NULL is among them: without this,
+/// one file in which a column is NULL throughout would keep all others from being skipped by that column.
+pub(crate) fn for_pruning(
+    statistics: Option<&Statistics>,
+    columns: &[usize],
+    schema: &Schema,
+) -> Result<Statistics, DataFusionError> {
+    let mut statistics = statistics.cloned().unwrap_or_else(|| Statistics::new_unknown(schema));
+    for &index in columns {
+        let Some(column) = statistics.column_statistics.get_mut(index) else { continue };
+        for value in [&mut column.min_value, &mut column.max_value] {
+            if !matches!(value, Precision::Exact(known) if !known.is_null()) {
+                *value = Precision::Exact(ScalarValue::try_from(schema.field(index).data_type())?);
+            }
+        }
+    }
+    Ok(statistics)
 }
 
 fn read_column(field: &Field, json: &Value, column: &mut ColumnStatistics) {

@@ -54,6 +54,25 @@ async fn files_that_a_filter_cannot_match_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_file_without_a_value_keeps_no_other_from_being_skipped() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    // One file each of the host, of container 1 and of container 2.
+    for first in [0, 2, 4] {
+        table.append(vec![processes(first, 2, NOON)], &[]).await.unwrap();
+    }
+    for (container, files, rows) in [(1, 1, 2), (2, 1, 2), (3, 0, 0)] {
+        let sql = format!("select seq from t where container_id = '{container:064x}'");
+        assert_eq!(files_in_plan(&table, &sql).await, files, "container {container}");
+        assert_eq!(lines(table.provider(), &sql).await.len(), rows, "container {container}");
+    }
+    assert_eq!(files_in_plan(&table, "select seq from t where container_id is null").await, 1);
+    // What is only for skipping is no answer.
+    let sql = "select min(container_id) as low, max(pid) as high from t";
+    assert_eq!(lines(table.provider(), sql).await, [format!("{{\"low\":\"{:064x}\",\"high\":4}}", 1)]);
+}
+
+#[tokio::test]
 async fn columns_come_in_any_order_and_counts_open_no_file() {
     let temp = TempLake::new();
     let table = ten_files(&temp).await;

@@ -42,10 +42,9 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
     let consumer = loop {
         match pipeline.log.subscribe(&Group(GROUP.to_owned()), &pipeline.topics()).await {
             Ok(consumer) => break consumer,
+            // Nothing was read, so nothing is held.
+            Err(_) if cancel.is_cancelled() => return Ok(()),
             Err(error) => wait_out(error, &mut delay, cancel).await?,
-        }
-        if cancel.is_cancelled() {
-            return Ok(());
         }
     };
     let mut run = Run {
@@ -165,7 +164,11 @@ impl Run<'_> {
             let patience = self.patience();
             match self.consumer.poll(MOST_POLLED, patience).await {
                 Ok(Polled::Messages(messages)) => self.take(messages).await?,
-                Ok(Polled::Assigned(partitions)) => self.assign(partitions).await?,
+                Ok(Polled::Assigned(partitions)) => match self.assign(partitions).await {
+                    // What was not begun is left as it is; what is held is committed.
+                    Err(_) if self.cancel.is_cancelled() => break,
+                    assigned => assigned?,
+                },
                 Ok(Polled::Revoked(partitions)) => self.revoke(&partitions),
                 Err(LogError::Damaged { partition, offset, reason }) => {
                     self.set_aside(vec![Reject { partition, offset, message: None, reason }]).await?;

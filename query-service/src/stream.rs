@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,8 +44,34 @@ pub struct QueryStream {
     rows_left: usize,
     /// Whether rows beyond the limit were seen.
     more: bool,
-    /// What runs the query; gone once the answer has ended.
-    running: Option<(AbortOnDropHandle<()>, Place)>,
+    running: Running,
+    /// Whether the last row or an error was given.
+    ended: bool,
+    /// Ends the query at its deadline, also while nobody reads the answer.
+    _watchdog: AbortOnDropHandle<()>,
+}
+
+/// What runs a query, and its place; gone once the answer has ended or its time is over.
+#[derive(Clone)]
+struct Running(Arc<Mutex<Option<(AbortOnDropHandle<()>, Place)>>>);
+
+impl Running {
+    fn new(pump: AbortOnDropHandle<()>, place: Place) -> Self {
+        Self(Arc::new(Mutex::new(Some((pump, place)))))
+    }
+
+    fn end(&self) {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(running);
+    }
+
+    /// Whether the query came to its end; it may have panicked instead.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<(), QueryError>> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((pump, _)) => Pin::new(pump).poll(context).map_err(QueryError::internal),
+            None => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 impl QueryStream {
@@ -59,6 +86,12 @@ impl QueryStream {
             }
         });
         let pump = pump.ok_or_else(|| QueryError::new(ErrorKind::Busy, "the server is stopping"))?;
+        let running = Running::new(pump, place);
+        let (watched, deadline) = (running.clone(), terms.deadline);
+        let watchdog = tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            watched.end();
+        });
         Ok(Self {
             schema,
             batches,
@@ -66,7 +99,9 @@ impl QueryStream {
             rows_left: terms.max_rows,
             terms,
             more: false,
-            running: Some((pump, place)),
+            running,
+            ended: false,
+            _watchdog: AbortOnDropHandle::new(watchdog),
         })
     }
 
@@ -75,9 +110,14 @@ impl QueryStream {
         SchemaRef::clone(&self.schema)
     }
 
+    fn end(&mut self) {
+        self.ended = true;
+        self.running.end();
+    }
+
     /// Ends the answer with `error`.
     fn fail(&mut self, error: QueryError) -> QueryError {
-        self.running = None;
+        self.end();
         failed(error.kind());
         error
     }
@@ -91,16 +131,8 @@ impl QueryStream {
             match ready!(self.batches.poll_recv(context)) {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(batch) => return Poll::Ready(Some(batch.map_err(QueryError::from))),
-                None => return self.poll_pump(context).map(|end| end.err().map(Err)),
+                None => return self.running.poll(context).map(|end| end.err().map(Err)),
             }
-        }
-    }
-
-    /// Whether the query came to its end; it may have panicked instead.
-    fn poll_pump(&mut self, context: &mut Context<'_>) -> Poll<Result<(), QueryError>> {
-        match &mut self.running {
-            Some((pump, _)) => Pin::new(pump).poll(context).map_err(QueryError::internal),
-            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -129,17 +161,23 @@ impl Stream for QueryStream {
     type Item = Result<RecordBatch, QueryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.running.is_none() {
+        if self.ended {
             return Poll::Ready(None);
         }
         let next = if self.more { Some(Err(self.too_many())) } else { ready!(self.poll_batch(context)) };
         let next = next.map(|batch| batch.and_then(|batch| self.within_limit(batch)));
         Poll::Ready(match next {
             None => {
-                self.running = None;
+                self.end();
                 None
             }
             Some(batch) => Some(batch.map_err(|error| self.fail(error))),
         })
+    }
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        self.running.end();
     }
 }

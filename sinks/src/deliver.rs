@@ -281,11 +281,6 @@ impl Delivery {
                 ::metrics::counter!(metrics::EVENTS_OUT, &labels).increment(count);
             }
         }
-        let youngest = delivered.iter().filter_map(|record| record.row.get("time")?.as_i64()).max();
-        if let Some(micros) = youngest {
-            let age = (Utc::now().timestamp_micros() - micros) as f64 / 1e6;
-            ::metrics::gauge!(metrics::LAG_SECONDS, "sink" => self.settings.name.clone()).set(age);
-        }
     }
 
     /// Publishes the state, and logs what is new about it.

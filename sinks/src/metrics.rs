@@ -19,7 +19,7 @@ kerntrail_schemas::metric_names! {
     counter RETRIES = "kerntrail_sinks_retries_total";
     /// Messages in the log that the sink has not committed, by `table`.
     gauge LAG_MESSAGES = "kerntrail_sinks_lag_messages";
-    /// Age of the youngest row delivered last, in seconds.
+    /// For how long rows have been waiting without any being delivered, in seconds; 0 while none waits.
     gauge LAG_SECONDS = "kerntrail_sinks_lag_seconds";
     /// 1 while the sink waits for somebody to repair something, else 0.
     gauge PAUSED = "kerntrail_sinks_paused";
@@ -32,5 +32,6 @@ pub(crate) fn begin(sink: &str) {
     for reason in ["damaged", "rotated"] {
         ::metrics::counter!(EVENTS_LOST, "sink" => sink.to_owned(), "reason" => reason).increment(0);
     }
+    ::metrics::gauge!(LAG_SECONDS, "sink" => sink.to_owned()).set(0.0);
     ::metrics::gauge!(PAUSED, "sink" => sink.to_owned()).set(0.0);
 }

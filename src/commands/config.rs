@@ -9,6 +9,7 @@ use crate::parts;
 /// Checks everything that the configuration names, without starting anything.
 pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let rules = parts::rules(config)?;
+    parts::check_paths(config)?;
     parts::sinks::check(config)?;
     let from = file.map_or_else(|| "built-in defaults".to_owned(), |path| path.display().to_string());
     println!("{from}: ok ({} rules, {} sinks)", rules.iter().count(), config.sinks.len());

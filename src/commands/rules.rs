@@ -36,8 +36,7 @@ fn list(rules: &Rules) -> anyhow::Result<ExitCode> {
 fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
     for (path, text) in files(paths)? {
-        let checked = testing::check(&path, &text).map_err(anyhow::Error::from);
-        match checked.and_then(|count| rules.add_file(&path, &text).map(|()| count).map_err(anyhow::Error::from)) {
+        match check_file(&mut rules, &path, &text) {
             Ok(count) => tests += count,
             Err(error) => {
                 wrong += 1;
@@ -47,6 +46,14 @@ fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     }
     println!("{} rules are right, with {tests} tests; {wrong} files are wrong", rules.iter().count());
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Adds the file's rules when rules and tests are right; how many tests there are.
+fn check_file(rules: &mut Rules, path: &Path, text: &str) -> anyhow::Result<usize> {
+    Rules::default().add_file(path, text)?;
+    let tests = testing::check(path, text)?;
+    rules.add_file(path, text)?;
+    Ok(tests)
 }
 
 async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {

@@ -31,6 +31,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
+    parts::check_paths(&config)?;
     let listener = http::bind(address).await?;
     let _told = event_log::tell_others(&config, address)?;
     let lake = Arc::new(parts::lake(&config)?);
@@ -44,7 +45,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let importer = Arc::new(Importer::new(&config, opened, Arc::clone(&lake), Arc::clone(&pipeline)));
     let engine = Arc::new(parts::engine_over(&config, Arc::clone(&lake))?);
     let serving = parts.stop_of(Stage::Http);
-    let served = http::serve(listener, engine, import::route(importer), recorder, is_ready, serving.cancelled_owned());
+    let served = http::serve(listener, engine, import::route(importer), recorder, is_ready, serving);
     parts.start(Stage::Http, served);
     let storing = parts.stop_of(Stage::Storing);
     parts.start(Stage::Storing, async move { pipeline.run(storing).await.context("the pipeline failed") });

@@ -19,8 +19,12 @@ pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
         Sinks::List => list(config, &letters),
         Sinks::Dlq(Dlq::List { sink }) => list_letters(&letters, sink.as_deref()),
         Sinks::Dlq(Dlq::Show { id }) => show(&letters, &id),
-        Sinks::Dlq(Dlq::Replay { sink, ids }) => replay_letters(named(config, &sink)?, &letters, &which(ids)).await,
+        Sinks::Dlq(Dlq::Replay { sink, ids }) => {
+            known(&letters, &sink, &ids)?;
+            replay_letters(named(config, &sink)?, &letters, &which(ids)).await
+        }
         Sinks::Dlq(Dlq::Purge { sink, ids }) => {
+            known(&letters, &sink, &ids)?;
             println!("{} dead letters removed", dlq::purge(&letters, &sink, &which(ids))?);
             Ok(ExitCode::SUCCESS)
         }
@@ -65,6 +69,15 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyh
         bail!("the destination takes no events now: {why}");
     }
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Errors: no dead letter of `sink` begins with one of `ids`.
+fn known(letters: &Path, sink: &str, ids: &[String]) -> anyhow::Result<()> {
+    let have = dlq::list(letters, Some(sink))?.letters;
+    match ids.iter().find(|id| !have.iter().any(|letter| letter.id().starts_with(id.as_str()))) {
+        Some(id) => bail!("sink {sink} has no dead letter {id:?}; `kerntrail sinks dlq list {sink}` names them"),
+        None => Ok(()),
+    }
 }
 
 fn which(ids: Vec<String>) -> Which {

@@ -20,10 +20,13 @@ const CHECKS: &[(&str, Check)] = &[
     ("collector.max_processes", |config| zero(config.collector.max_processes)),
     ("collector.batch_rows", |config| zero(config.collector.batch_rows)),
     ("collector.mask", |config| mask(&config.collector.mask)),
+    ("log.max_size", |config| less(config.log.max_size.0, 1 << 20, "1MiB")),
     ("log.kafka.bootstrap", |config| empty(&config.log.kafka.bootstrap)),
     ("log.kafka.partitions", |config| replicas(config.log.kafka.partitions)),
     ("log.kafka.replication", |config| replicas(config.log.kafka.replication)),
     ("lake.flush_rows", |config| zero(config.lake.flush_rows)),
+    ("lake.uri", |config| lake_uri(&config.lake.uri)),
+    ("query.memory", |config| less(config.query.memory.0, 1 << 20, "1MiB")),
     ("http.listen", |config| listen_address(&config.http.listen).err()),
     ("query.max_rows", |config| zero(config.query.max_rows)),
     ("logging.level", |config| logging::filter_of(&config.logging.level).err()),
@@ -62,7 +65,20 @@ fn ring_size(bytes: u64) -> Option<String> {
     (!fits).then(|| "the ring takes 64KiB to 1GiB".to_owned())
 }
 
+/// Object stores are not built in.
+fn lake_uri(uri: &str) -> Option<String> {
+    let scheme = uri.split_once("://").map(|(scheme, _)| scheme);
+    scheme.filter(|scheme| *scheme != "file").map(|scheme| format!("{scheme}:// cannot be used yet: give a folder"))
+}
+
+fn less(bytes: u64, least: u64, name: &str) -> Option<String> {
+    (bytes < least).then(|| format!("it must be {name} or more"))
+}
+
 fn mask(patterns: &[String]) -> Option<String> {
+    if patterns.iter().any(String::is_empty) {
+        return Some("an empty expression would mask everything".to_owned());
+    }
     let config = MaskConfig { patterns: patterns.to_vec(), ..MaskConfig::default() };
     let error = anyhow::Error::from(Mask::new(&config).err()?);
     Some(format!("{error:#}"))

@@ -245,7 +245,7 @@ pub struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { memory: Size(1 << 30), timeout: Period::seconds(60), max_rows: 1_000_000 }
+        Self { memory: Size(512 << 20), timeout: Period::seconds(60), max_rows: 1_000_000 }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The HTTP service: queries, imports, health and metrics on one loopback address.
 
-use std::future::Future;
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -12,6 +13,10 @@ use kerntrail_query_service::{Engine, http as query};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How long requests under way may go on once the program is to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A bound listener, so that a port in use is told before anything starts.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -20,18 +25,29 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address} (http.listen); is another kerntrail running?"))
 }
 
-/// Serves until `stop` ends.
+/// Serves until `stop`, then lets requests under way end, for [`GRACE`] at most.
 pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
     extra: Router,
     metrics: PrometheusHandle,
     ready: watch::Receiver<bool>,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let routes = query::router(engine).merge(extra).merge(health(metrics, ready)).fallback(nowhere);
     let app = query::only_from_here(routes);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the HTTP service failed")
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let cut = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = served.into_future() => served.context("the HTTP service failed"),
+        () = cut => {
+            tracing::warn!("requests that do not end were cut off");
+            Ok(())
+        }
+    }
 }
 
 /// What there is, for who asks for something else.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -27,6 +28,8 @@ use crate::parts::{self, event_log::Log};
 pub const PATH: &str = "/api/v1/import";
 /// Lines of progress that wait for a slow reader; more are left out.
 const LINES: usize = 16;
+/// Longest wait for the next piece of a body: other imports wait for this one.
+const SILENCE: Duration = Duration::from_secs(300);
 /// Pieces of a body that wait for the parser.
 const PIECES: usize = 16;
 
@@ -53,6 +56,8 @@ pub struct Input {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
+    /// Another import is under way; this one begins after it.
+    Waiting,
     /// So far.
     Progress { bytes_read: u64, rows: u64, rejected: u64 },
     /// The rows are committed.
@@ -131,6 +136,9 @@ async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>,
     tokio::spawn(hand_over(body, pieces));
     let reader = Pieces { held, piece: Bytes::new() };
     tokio::spawn(async move {
+        if importer.one.try_lock().is_err() {
+            let _ = lines.send(written(&Line::Waiting)).await;
+        }
         let mut progress = |now: ImportProgress| {
             let line = Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected };
             let _ = lines.try_send(written(&line));
@@ -148,9 +156,13 @@ async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>,
 /// Moves the body's pieces to whoever reads them in a thread; a full queue makes the client wait.
 async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>) {
     let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
+    loop {
+        let piece = match tokio::time::timeout(SILENCE, stream.next()).await {
+            Ok(None) => return,
+            Ok(Some(piece)) => piece.map_err(std::io::Error::other),
+            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "nothing came for five minutes")),
+        };
         let pieces = pieces.clone();
-        let piece = piece.map_err(std::io::Error::other);
         let sent = tokio::task::spawn_blocking(move || pieces.send(piece)).await;
         // The reader is gone: the import ended early, and says why.
         if !matches!(sent, Ok(Ok(()))) {
@@ -185,6 +197,9 @@ fn written(line: &Line) -> String {
     text
 }
 
+/// Importing again is safe: what was taken is not taken twice.
+const INTERRUPTED: &str = "the running kerntrail ended during the import; import the file again";
+
 /// Has the server at `address` import `body`.
 pub async fn ask_server(
     address: &str,
@@ -207,15 +222,16 @@ pub async fn ask_server(
     let mut stream = response.bytes_stream();
     let mut held = Vec::new();
     while let Some(bytes) = stream.next().await {
-        held.extend_from_slice(&bytes.context("the running kerntrail ended during the import")?);
+        held.extend_from_slice(&bytes.context(INTERRUPTED)?);
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();
             match serde_json::from_slice(&line).context("the running kerntrail answered something else")? {
+                Line::Waiting => eprintln!("kerntrail: {}: waits for another import to end", input.name),
                 Line::Progress { bytes_read, rows, .. } => progress(bytes_read, rows),
                 Line::Done(outcome) => return Ok(outcome),
                 Line::Failed { reason } => bail!("{reason}"),
             }
         }
     }
-    bail!("the running kerntrail ended during the import")
+    bail!(INTERRUPTED)
 }

@@ -18,7 +18,7 @@ use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_service::{Engine, Limits};
 use kerntrail_transport::EventLog;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// Where the lake is.
 pub fn lake_uri(config: &Config) -> String {
@@ -94,6 +94,22 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
         })?;
     }
     Ok(rules)
+}
+
+/// Checks that what the configuration points to on this machine is there.
+///
+/// Errors: the first path that is not, where it was written.
+pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
+    let root = &config.node.root;
+    if !root.is_dir() {
+        return Err(config.sources.blame("node.root", format!("node.root: {} is no folder", root.display())));
+    }
+    let kubeconfig = &config.kubernetes.kubeconfig;
+    if !kubeconfig.as_os_str().is_empty() && !kubeconfig.is_file() {
+        let reason = format!("kubernetes.kubeconfig: {} is no file", kubeconfig.display());
+        return Err(config.sources.blame("kubernetes.kubeconfig", reason));
+    }
+    Ok(())
 }
 
 /// Rules over the lake.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kerntrail_sinks::Sink;
 use kerntrail_sinks::config::check_all;
+use kerntrail_sinks::runner::SinkError;
 use kerntrail_transport::EventLog;
 
 use crate::config::{Config, ConfigError};
@@ -13,17 +14,22 @@ use crate::parts;
 ///
 /// Errors: the first thing that is wrong, where it was written.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    check_all(&config.sinks).map_err(|error| {
-        let path = format!("sinks.{}.{}", error.sink(), error.field());
-        config.sources.blame(&path, format!("{:#}", anyhow::Error::from(error)))
-    })
+    check_all(&config.sinks).map_err(|error| blame(config, error))
+}
+
+fn blame(config: &Config, error: kerntrail_sinks::config::ConfigError) -> ConfigError {
+    let path = format!("sinks.{}.{}", error.sink(), error.field());
+    config.sources.blame(&path, format!("{:#}", anyhow::Error::from(error)))
 }
 
 /// A runner for each configured sink.
 pub fn make(config: &Config, log: &Arc<dyn EventLog>) -> anyhow::Result<Vec<Sink>> {
     check(config)?;
     let dead_letters = parts::dead_letters_dir(config);
-    let one = |sink| Ok(Sink::new(sink, Arc::clone(log), &dead_letters, &config.tenant)?);
+    let one = |sink| match Sink::new(sink, Arc::clone(log), &dead_letters, &config.tenant) {
+        Err(SinkError::Config(error)) => Err(blame(config, error).into()),
+        made => Ok(made?),
+    };
     config.sinks.iter().map(one).collect()
 }
 

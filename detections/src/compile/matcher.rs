@@ -21,7 +21,9 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::Not(matcher) => return Ok(Expr::Not(Box::new(inner(matcher)?))),
         IrMatcher::Exists(true) => return Ok(field.expr.clone().is_not_null()),
         IrMatcher::Exists(false) | IrMatcher::Null => return Ok(field.expr.clone().is_null()),
-        IrMatcher::Str { op, pattern, case_insensitive } => string(name, field, *op, pattern, *case_insensitive)?,
+        IrMatcher::Str { op, pattern, case_insensitive } => {
+            string(table, name, field, *op, pattern, *case_insensitive)?
+        }
         IrMatcher::Regex { pattern, case_insensitive, multiline, dotall, .. } => {
             let regex = RegexBuilder::new(pattern)
                 .case_insensitive(*case_insensitive)
@@ -81,6 +83,7 @@ fn unsupported(field: &str, what: &str) -> CompileError {
 }
 
 fn string(
+    table: Table,
     name: &str,
     field: &Field,
     op: IrStrOp,
@@ -98,6 +101,12 @@ fn string(
     {
         let number = word.parse::<i64>().map_err(|_| wrong(name, format!("holds a number, not `{word}`")))?;
         return Ok(numeric(name, field)?.eq(lit(number as f64)));
+    }
+    if let ("activity", IrStrOp::Exact, Some(word)) = (name, op, pattern.as_plain()) {
+        let known = table.activities();
+        if !known.iter().any(|activity| activity.eq_ignore_ascii_case(&word)) {
+            return Err(wrong(name, format!("{table} has no activity `{word}`, only {}", known.join(", "))));
+        }
     }
     let text = text(name, field)?;
     if let (IrStrOp::Exact, false, Some(plain)) = (op, case_insensitive, pattern.as_plain()) {

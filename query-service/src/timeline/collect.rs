@@ -2,7 +2,7 @@
 //!
 //! What belongs: rows whose actor is (or was born as) the entity; rows of every descendant of those processes, also
 //! where a source knows no origin; calls by others on those processes; findings on all of them; losses of their nodes
-//! in that time. Each table gives at most `max_events` rows, the first ones; a table that has more is named.
+//! in that time. Each table gives at most `max_events` rows, those of one [`End`]; a table that has more is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,7 @@ const MAX_FOLLOWED: usize = 10_000;
 const MAX_GENERATIONS: usize = 64;
 /// Losses and findings taken at most.
 const MAX_MARKS: usize = 1_000;
+const MARKS: Most = Most { rows: MAX_MARKS, end: End::First };
 
 /// What was gathered.
 #[derive(Debug, Default)]
@@ -46,13 +47,38 @@ pub(crate) struct HostNamespaces {
     pub(crate) user: Option<i64>,
 }
 
+/// Which rows are told when there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A story has a beginning.
+    First,
+    /// Of everything, what happens now.
+    Last,
+}
+
+impl End {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// At most how many rows of a table are told, and which.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) rows: usize,
+    pub(crate) end: End,
+}
+
 /// Gathers what `selection` stands for from `tables`; `None` selects everything in `window`.
 pub(crate) async fn collect(
     session: &SessionContext,
     selection: Option<&Selection>,
     window: &Window,
     tables: &[Table],
-    max_events: usize,
+    most: Most,
 ) -> Result<Collected, QueryError> {
     let mut collected = Collected::default();
     let belongs = match selection {
@@ -60,10 +86,11 @@ pub(crate) async fn collect(
         None => None,
     };
     for table in tables {
-        let (events, more) = events_of(session, *table, belongs.as_ref(), window, max_events).await?;
+        let (events, more) = events_of(session, *table, belongs.as_ref(), window, most).await?;
         collected.events.extend(events);
         if more {
-            collected.cuts.push(format!("{table}: only the first {max_events} rows are told; narrow the time"));
+            let (end, rows) = (most.end.name(), most.rows);
+            collected.cuts.push(format!("{table}: only the {end} {rows} rows are told; narrow the time"));
         }
     }
     collected.events.sort_by(|one, other| one.key().cmp(&other.key()));
@@ -125,18 +152,19 @@ async fn follow(session: &SessionContext, window: &Window, known: &mut BTreeSet<
     Ok(())
 }
 
-/// The first rows of `frame` in order of time, at most `most`, and whether there are more.
-async fn first_rows<T>(
+/// The rows of one end of `frame` in order of time, in that order from the end on, and whether there are more.
+async fn rows_of_end<T>(
     frame: DataFrame,
     columns: &[&str],
-    most: usize,
+    most: Most,
     make: impl Fn(&super::read::Values, usize) -> T,
 ) -> Result<(Vec<T>, bool), QueryError> {
     let order = ["time", "node", "boot_ns", "cpu", "seq", "stream"];
-    let order = order.map(|name| ident(name).sort(true, true)).to_vec();
-    let mut made = rows(frame.sort(order)?.limit(0, Some(most + 1))?, columns, make).await?;
-    let more = made.len() > most;
-    made.truncate(most);
+    let first = most.end == End::First;
+    let order = order.map(|name| ident(name).sort(first, first)).to_vec();
+    let mut made = rows(frame.sort(order)?.limit(0, Some(most.rows + 1))?, columns, make).await?;
+    let more = made.len() > most.rows;
+    made.truncate(most.rows);
     Ok((made, more))
 }
 
@@ -145,7 +173,7 @@ async fn events_of(
     table: Table,
     belongs: Option<&Belongs>,
     window: &Window,
-    most: usize,
+    most: Most,
 ) -> Result<(Vec<Event>, bool), QueryError> {
     let Some(own) = own_columns(table) else { return Ok((Vec::new(), false)) };
     let mut frame = scan(session, table, window).await?;
@@ -157,7 +185,7 @@ async fn events_of(
         frame = frame.filter(condition)?;
     }
     let columns = [ENVELOPE, ACTOR, own].concat();
-    first_rows(frame, &columns, most, |values, row| event(table, values, row)).await
+    rows_of_end(frame, &columns, most, |values, row| event(table, values, row)).await
 }
 
 async fn findings(
@@ -170,7 +198,7 @@ async fn findings(
     if let Some(belongs) = belongs {
         frame = frame.filter(belongs.actor.clone())?;
     }
-    let (mut found, more) = first_rows(frame, FINDING, MAX_MARKS, finding).await?;
+    let (mut found, more) = rows_of_end(frame, FINDING, MARKS, finding).await?;
     if more {
         cuts.push(format!("findings: only the first {MAX_MARKS} are told"));
     }
@@ -191,7 +219,7 @@ async fn losses(
     let undated = ident("start_time").is_null().and(ident("time").between(first, last));
     let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
     let frame = session.table(Table::EventLoss.name()).await?.filter(here.and(overlaps.or(undated)))?;
-    let (mut lost, more) = first_rows(frame, LOSS, MAX_MARKS, loss).await?;
+    let (mut lost, more) = rows_of_end(frame, LOSS, MARKS, loss).await?;
     if more {
         cuts.push(format!("event_loss: only the first {MAX_MARKS} are told"));
     }

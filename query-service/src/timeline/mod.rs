@@ -28,7 +28,7 @@ pub use self::entity::Entity;
 pub use self::window::Window;
 
 use self::boundaries::{Marks, mark};
-use self::collect::{Collected, collect};
+use self::collect::{Collected, End, Most, collect};
 use self::lines::{Line, lines};
 use self::select::{Selection, select};
 use self::summary::{Summary, summarize};
@@ -139,8 +139,8 @@ pub async fn timeline(engine: &Engine, request: &Request) -> Result<Timeline, Qu
     engine
         .with_session(|session| async move {
             let selection = select(&session, &request.entity, &request.window).await?;
-            let max_events = request.max_events.get();
-            let collected = collect(&session, Some(&selection), &request.window, &TABLES, max_events).await?;
+            let most = Most { rows: request.max_events.get(), end: End::First };
+            let collected = collect(&session, Some(&selection), &request.window, &TABLES, most).await?;
             if collected.events.is_empty() {
                 let nothing = format!("nothing is known of {} in that time", visible(&selection.title));
                 return Err(QueryError::user(nothing));

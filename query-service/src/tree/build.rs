@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::timeline::collect::Collected;
+use crate::timeline::collect::{Collected, End};
 use crate::timeline::events::{Container, Detail, Event, Finding, Origin, ProcessDetail};
 
 /// Processes by who started them.
@@ -49,8 +49,8 @@ pub(crate) struct Program {
     pub(crate) existing: bool,
 }
 
-/// The tree of at most `most` processes.
-pub(crate) fn build(collected: Collected, most: usize) -> Forest {
+/// The tree of at most `most` processes, those of one `end`.
+pub(crate) fn build(collected: Collected, most: usize, end: End) -> Forest {
     let mut by_uid: BTreeMap<String, Process> = BTreeMap::new();
     for event in &collected.events {
         take(by_uid.entry(event.actor.process.clone()).or_insert_with(|| process(event)), event);
@@ -64,8 +64,12 @@ pub(crate) fn build(collected: Collected, most: usize) -> Forest {
     let mut processes: Vec<Process> = by_uid.into_values().collect();
     processes.sort_by(|one, other| order(one).cmp(&order(other)));
     if processes.len() > most {
-        cuts.push(format!("only the first {most} of {} processes are shown; narrow the time", processes.len()));
-        processes.truncate(most);
+        let end_name = end.name();
+        cuts.push(format!("only the {end_name} {most} of {} processes are shown; narrow the time", processes.len()));
+        match end {
+            End::First => processes.truncate(most),
+            End::Last => drop(processes.drain(..processes.len() - most)),
+        }
     }
     let mut forest = Forest { processes, roots: Vec::new(), cuts };
     link(&mut forest);

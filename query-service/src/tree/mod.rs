@@ -11,7 +11,7 @@ use self::build::{Forest, build};
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::output::escape::visible;
-use crate::timeline::collect::collect;
+use crate::timeline::collect::{End, Most, collect};
 use crate::timeline::select::select;
 use crate::timeline::{Entity, StoryFormat, Window};
 
@@ -71,8 +71,9 @@ pub async fn tree(engine: &Engine, request: &Request) -> Result<Tree, QueryError
             };
             let most = request.max_processes.get();
             let tables = [Table::ProcessEvents];
-            let collected =
-                collect(&session, selection.as_ref(), &request.window, &tables, most * ROWS_PER_PROCESS).await?;
+            let end = if selection.is_some() { End::First } else { End::Last };
+            let rows = Most { rows: most * ROWS_PER_PROCESS, end };
+            let collected = collect(&session, selection.as_ref(), &request.window, &tables, rows).await?;
             let (title, notes) = selection.map_or_else(
                 || ("all processes".to_owned(), Vec::new()),
                 |selection| (selection.title, selection.notes),
@@ -80,7 +81,7 @@ pub async fn tree(engine: &Engine, request: &Request) -> Result<Tree, QueryError
             if collected.events.is_empty() {
                 return Err(QueryError::user(format!("no process is known of {} in that time", visible(&title))));
             }
-            Ok(Tree { title, notes, forest: build(collected, most) })
+            Ok(Tree { title, notes, forest: build(collected, most, end) })
         })
         .await
 }

@@ -163,13 +163,21 @@ impl<'a> Reader<'a> {
 impl Source<'_> {
     /// Publishes how far behind the sink is, again and again: also while its destination takes nothing.
     pub(super) async fn watch_lag(self) -> Infallible {
+        let (mut done, mut since) = (0, Instant::now());
         loop {
-            self.measure_lag().await;
+            let (behind, committed) = self.measure_lag().await;
+            if behind == 0 || committed != done {
+                (done, since) = (committed, Instant::now());
+            }
+            let seconds = since.elapsed().as_secs_f64();
+            ::metrics::gauge!(metrics::LAG_SECONDS, "sink" => self.settings.name.clone()).set(seconds);
             tokio::time::sleep(LAG_INTERVAL).await;
         }
     }
 
-    async fn measure_lag(&self) {
+    /// Messages that are not committed, and the sum of the offsets that are.
+    async fn measure_lag(&self) -> (i64, i64) {
+        let (mut all, mut done) = (0, 0);
         for topic in self.topics {
             let ends = self.log.end(topic).await;
             let committed = self.log.committed(self.group, topic).await;
@@ -180,7 +188,10 @@ impl Source<'_> {
             };
             let lag: i64 = ends.iter().map(behind).sum();
             self.gauge(metrics::LAG_MESSAGES, topic.table).set(lag as f64);
+            all += lag;
+            done += committed.iter().map(|position| position.next).sum::<i64>();
         }
+        (all, done)
     }
 
     async fn join(&self, dlq_dir: &Path) -> Result<(Box<dyn Consumer>, Taken), LogError> {

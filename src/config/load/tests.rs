@@ -35,6 +35,8 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
         ("tenant = \"\"\n", 1, "tenant: "),
         ("[collector]\nring_size = \"1KiB\"\n", 2, "collector.ring_size: "),
         ("[collector]\nmask = [\n  \"(\",\n]\n", 2, "collector.mask: "),
+        ("[lake]\nuri = \"s3://bucket/lake\"\n", 2, "lake.uri: s3:// cannot be used yet"),
+        ("[query]\nmemory = \"1KiB\"\n", 2, "query.memory: it must be 1MiB or more"),
         ("[logging]\nlevel = \"inof\"\n", 2, "logging.level: "),
         ("[query]\nmax_rows = 0\n", 2, "query.max_rows: it must be more than 0"),
         ("[log.kafka]\npartitions = 0\n", 2, "log.kafka.partitions: "),
