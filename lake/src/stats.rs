@@ -120,7 +120,8 @@ pub(crate) fn read(table: Table, json: Option<&str>, size: u64) -> Statistics {
 /// `statistics` with a NULL of the column's type where one of `columns` has no lowest or highest value.
 ///
 /// DataFusion makes one array of the values of all files, and none when an untyped NULL is among them: without this,
-/// one file in which a column is NULL throughout would keep all others from being skipped by that column.
+/// one file in which a column is NULL throughout would keep all others from being skipped by that column. A bound that
+/// was cut (a container's id) still bounds, though it is no value of the column.
 pub(crate) fn for_pruning(
     statistics: Option<&Statistics>,
     columns: &[usize],
@@ -130,9 +131,11 @@ pub(crate) fn for_pruning(
     for &index in columns {
         let Some(column) = statistics.column_statistics.get_mut(index) else { continue };
         for value in [&mut column.min_value, &mut column.max_value] {
-            if !matches!(value, Precision::Exact(known) if !known.is_null()) {
-                *value = Precision::Exact(ScalarValue::try_from(schema.field(index).data_type())?);
-            }
+            let bound = match value.get_value() {
+                Some(bound) if !bound.is_null() => bound.clone(),
+                _ => ScalarValue::try_from(schema.field(index).data_type())?,
+            };
+            *value = Precision::Exact(bound);
         }
     }
     Ok(statistics)

@@ -144,7 +144,7 @@ async fn a_bound_that_cuts_is_visible() {
     let request = tree::Request { max_processes: two, ..tree::Request::default() };
     let text = tree(&engine, &request).await.unwrap().render(StoryFormat::Text);
     assert!(text.starts_with("2 processes of all processes\n"), "{text}");
-    assert!(text.contains("Cut: only the last 2 of 6 processes are shown"), "{text}");
+    assert!(text.contains("Cut: only the last 2 of 5 processes are shown"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
