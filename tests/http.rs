@@ -111,6 +111,24 @@ fn health_metrics_and_a_clean_end() {
 }
 
 #[test]
+fn requests_that_do_not_end_do_not_keep_it_from_ending() {
+    use std::io::Write;
+    let (program, running) = served();
+    let begun = [
+        "POST /api/v1/que",
+        "POST /api/v1/query HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nselect",
+        "POST /api/v1/import?name=x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{",
+    ];
+    let open = begun.map(|request| {
+        let mut stream = std::net::TcpStream::connect(program.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    });
+    assert_eq!(running.terminate(), 0);
+    drop(open);
+}
+
+#[test]
 fn it_listens_on_loopback_only() {
     let program = Program::new();
     let output = program.output(&["run", "--http-listen=0.0.0.0:0"]);

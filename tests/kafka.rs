@@ -1,12 +1,21 @@
 //! Through a real Kafka broker that is stopped and started while events flow: rows in the lake equal events sent.
 
 use kerntrail_testbed::kafka::Kafka;
+use kerntrail_testbed::port::Port;
 use kerntrail_testbed::require;
 
 use crate::program::{Program, text, wait_for, write};
 use crate::tetragon::lines;
 
 const RECORDS: u64 = 30_000;
+
+#[test]
+fn a_stop_while_the_brokers_are_away_is_no_failure() {
+    let (program, nobody) = (Program::new(), Port::reserve().expect("a port"));
+    let brokers = format!("--log-kafka-bootstrap=127.0.0.1:{nobody}");
+    let running = program.start(&["--collector-enabled=false", "--log-kind=kafka", &brokers]);
+    assert_eq!(running.terminate(), 0);
+}
 
 #[test]
 fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {

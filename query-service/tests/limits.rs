@@ -203,6 +203,25 @@ async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_reads_gives_its_place_back_at_the_deadline() {
+    let stored = many(1_000).await;
+    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::MIN, ..Limits::default() });
+    let short = Bounds { timeout: Some(Duration::from_millis(500)), max_rows: None };
+    let endless = "select a.pid from process_events a cross join process_events b";
+    let unread = engine.query_within(endless, &short).await.unwrap();
+    let freed = async {
+        while let Err(error) = engine.query("select 1").await {
+            assert_eq!(error.kind(), ErrorKind::Busy);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), freed).await.expect("the place is never given back");
+    // Who reads at last is told.
+    let (_, error) = drain(unread).await;
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Timeout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_outlives_its_engine() {
     let stored = many(30_000).await;
     let engine = stored.engine();

@@ -25,13 +25,13 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
     let recorder = metrics::start()?;
     let address = config::listen_address(&config.http.listen).map_err(anyhow::Error::msg)?;
+    parts::check_paths(&config)?;
     let opened = match event_log::open(&config).await? {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
     };
     event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
-    parts::check_paths(&config)?;
     let listener = http::bind(address).await?;
     let _told = event_log::tell_others(&config, address)?;
     let lake = Arc::new(parts::lake(&config)?);
