@@ -1,6 +1,6 @@
 //! The schedule: every interval, each rule looks at the rows that its tables took since its cursor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::finding::{self, Finding, Writer};
 use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
-use crate::state::{Outbox, State, StateError};
+use crate::state::{Cursors, Outbox, State, StateError};
 
 /// Findings of one pass that have a log line each.
 const TOLD_SINGLY: usize = 10;
@@ -40,7 +40,7 @@ pub struct DetectorConfig {
     pub cluster: Option<String>,
 }
 
-/// Why a pass failed; the next one starts where this one did.
+/// Why a pass, or one rule in it, failed; the next one starts where this one did.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// The lake cannot be read.
@@ -120,35 +120,64 @@ impl Detector {
     }
 
     /// Looks once at what is new; returns the number of findings.
+    ///
+    /// A rule whose query fails holds up no other: it stays behind and looks again in the next pass.
     pub async fn pass(&self) -> Result<usize, DetectError> {
         let path = self.config.state_dir.join("detector.json");
         let mut state = State::read(&path)?.unwrap_or_default();
         self.send(&mut state, &path).await?;
-        let fresh = self.fresh(&mut state).await?;
-        if fresh.added.is_empty() {
-            // A version without rows (a compaction) still moves the cursor.
-            if fresh.moved {
-                state.write(&path)?;
-            }
+        state.behind.retain(|id, _| self.rules.iter().any(|rule| rule.id.as_str() == id));
+        let before = state.cursors.clone();
+        let fresh = self.fresh(&self.rules.tables(), &mut state.cursors).await?;
+        // A version without rows (a compaction) still moves the cursor.
+        if !fresh.moved && state.behind.is_empty() {
             return Ok(0);
         }
         let mut findings = Vec::new();
         for rule in self.rules.iter() {
-            let found = self.evaluate(rule, &fresh, &mut state).await;
-            findings.extend(found.map_err(|source| DetectError::Evaluate { title: rule.title.clone(), source })?);
+            findings.extend(self.look(rule, &fresh, &before, &mut state).await?);
         }
+        metrics::behind(state.behind.len());
         let count = findings.len();
         self.store_and_send(findings, state, &path).await?;
         Ok(count)
     }
 
-    /// What the rules' tables took since the cursors, which move on in `state`.
-    async fn fresh(&self, state: &mut State) -> Result<Fresh, DetectError> {
+    /// What `rule` finds in `fresh`, or, where it stayed behind, in what came since then; none when its query fails.
+    async fn look(
+        &self,
+        rule: &Rule,
+        fresh: &Fresh,
+        before: &Cursors,
+        state: &mut State,
+    ) -> Result<Vec<Finding>, DetectError> {
+        let id = rule.id.as_str();
+        let was_behind = state.behind.remove(id);
+        let begin = was_behind.as_ref().unwrap_or(before).clone();
+        let found = match &was_behind {
+            None => self.evaluate(rule, fresh, state).await,
+            Some(cursors) => {
+                let missed = self.fresh(&rule.tables(), &mut cursors.clone()).await?;
+                self.evaluate(rule, &missed, state).await
+            }
+        };
+        found.or_else(|source| {
+            if was_behind.is_none() {
+                let error = DetectError::Evaluate { title: rule.title.clone(), source };
+                tracing::warn!(error = &error as &dyn std::error::Error, "a rule stays behind; trying again");
+            }
+            state.behind.insert(id.to_owned(), begin);
+            Ok(Vec::new())
+        })
+    }
+
+    /// What `tables` took since the `cursors`, which move on.
+    async fn fresh(&self, tables: &BTreeSet<Table>, cursors: &mut Cursors) -> Result<Fresh, DetectError> {
         let mut fresh = Fresh::default();
-        for table in self.rules.tables() {
+        for &table in tables {
             let failed = |source| DetectError::Lake { table, source };
             let Some(handle) = self.lake.existing(table).await.map_err(failed)? else { continue };
-            let cursor = state.cursors.get(table.name()).copied();
+            let cursor = cursors.get(table.name()).copied();
             metrics::lag(table, handle.version() - cursor.unwrap_or(-1));
             fresh.all.insert(table, handle.provider());
             if cursor == Some(handle.version()) {
@@ -163,7 +192,7 @@ impl Detector {
                 Err(LakeError::CursorAhead { .. }) => handle.added_since(None).await.map_err(failed)?,
                 Err(error) => return Err(failed(error)),
             };
-            state.cursors.insert(table.name().to_owned(), added.to_version);
+            cursors.insert(table.name().to_owned(), added.to_version);
             fresh.moved = true;
             if let Some(rows) = added.rows {
                 metrics::read(table, rows.as_ref());

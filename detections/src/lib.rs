@@ -6,13 +6,16 @@
 
 pub mod compile;
 mod detector;
+mod document;
 mod evaluate;
 mod finding;
 pub mod metrics;
+mod place;
 pub mod rules;
 mod sequence;
 mod state;
 pub mod testing;
+mod unheard;
 
 pub use detector::{DetectError, Detector, DetectorConfig};
 pub use rules::{Rule, RuleError, RuleKind, Rules};

@@ -12,6 +12,13 @@ kerntrail_schemas::metric_names! {
     counter EVENTS_LOST = "kerntrail_detections_gaps_total";
     /// Versions of the table that rules have not read yet, by table.
     gauge LAG = "kerntrail_detections_lag_versions";
+    /// Rules whose query failed and is tried again.
+    gauge BEHIND = "kerntrail_detections_rules_behind";
+}
+
+/// `rules` stay behind.
+pub(crate) fn behind(rules: usize) {
+    ::metrics::gauge!(BEHIND).set(rules as f64);
 }
 
 /// `table` has `versions` that rules have not read.

@@ -18,11 +18,17 @@ use serde::{Deserialize, Serialize};
 /// Most findings remembered for telling an overlap.
 const MOST_RECENT: usize = 10_000;
 
+/// For each table the last version that was read.
+pub(crate) type Cursors = BTreeMap<String, i64>;
+
 /// The detector's state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// For each table the last version that rules have read.
-    pub(crate) cursors: BTreeMap<String, i64>,
+    /// What rules have read.
+    pub(crate) cursors: Cursors,
+    /// By id, the rules whose query failed, each with what it has read.
+    #[serde(default)]
+    pub(crate) behind: BTreeMap<String, Cursors>,
     /// Number of the last batch of findings.
     pub(crate) last_batch: i64,
     /// Findings that may not be in the event log yet.

@@ -148,3 +148,26 @@ async fn a_log_that_fails_loses_and_doubles_nothing() {
         assert_ne!(ids[0], ids[1]);
     }
 }
+
+#[tokio::test]
+async fn a_rule_that_fails_holds_up_no_other_and_misses_nothing() {
+    let bench = Bench::new();
+    let rules = format!(
+        "{SINGLE}---\ntitle: A setns\nid: rule-3\nlogsource: {{category: kernel_events}}\ndetection:\n  s: {{activity: setns}}\n  condition: s\n"
+    );
+    let detector = bench.detector(&rules);
+    exec(&bench, 100, "/bin/sh", "c1").await;
+    setns(&bench, 101, "c1").await;
+    let (file, aside) = bench.data_file(Table::KernelEvents);
+    std::fs::rename(&file, &aside).unwrap();
+    assert_eq!(detector.pass().await.unwrap(), 1);
+    assert_eq!(bench.texts("rule_id"), ["rule-1"]);
+    // It still fails, also after a restart, while others go on.
+    exec(&bench, 102, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
+    std::fs::rename(&aside, &file).unwrap();
+    setns(&bench, 103, "c1").await;
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 2);
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
+    assert_eq!(bench.texts("rule_id"), ["rule-1", "rule-1", "rule-3", "rule-3"]);
+}

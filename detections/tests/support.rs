@@ -1,7 +1,7 @@
 //! A lake with rows, and an event log that keeps what it was given or fails when told to.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,6 +93,23 @@ impl Bench {
         decoder.serialize(&[row]).unwrap();
         let batch = decoder.flush().unwrap().unwrap();
         self.lake.table(table).await.unwrap().append(vec![batch], &[]).await.unwrap();
+    }
+
+    /// The one data file of `table`, and a name that keeps it from being read.
+    pub(crate) fn data_file(&self, table: Table) -> (PathBuf, PathBuf) {
+        let mut folders = vec![self.dir.path().join("lake")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let is_data = entry.extension().is_some_and(|extension| extension == "parquet");
+                if entry.is_dir() {
+                    folders.push(entry);
+                } else if is_data && entry.to_string_lossy().contains(table.name()) {
+                    let aside = entry.with_extension("aside");
+                    return (entry, aside);
+                }
+            }
+        }
+        panic!("{table} has no data file");
     }
 
     /// Findings in the log, resent batches once.

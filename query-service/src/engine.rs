@@ -21,6 +21,7 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
+use kerntrail_schemas::suggest::did_you_mean;
 use tokio::time::Instant;
 
 use crate::error::{ErrorKind, QueryError};
@@ -32,7 +33,6 @@ use crate::metrics::failed;
 use crate::schema::{HISTORY, History};
 use crate::stop::Stop;
 use crate::stream::{QueryStream, Terms};
-use crate::suggest::{did_you_mean, nearest};
 use crate::tables::Tables;
 use crate::workers::{Place, Places};
 
@@ -209,11 +209,11 @@ fn unknown_table(name: &TableReference, error: &DataFusionError) -> Option<Query
     if !text.contains("not found") || !text.contains(table) || text.contains("column") {
         return None;
     }
-    let hint = match did_you_mean(&nearest(table, Table::ALL.iter().map(|table| table.name()))) {
+    let hint = match did_you_mean(table, Table::ALL.iter().map(|table| table.name())) {
         hint if hint.is_empty() => "; SHOW TABLES lists those there are".to_owned(),
         hint => hint,
     };
-    Some(QueryError::user(format!("there is no table \"{name}\"{hint}")))
+    Some(QueryError::user(format!("there is no table `{name}`{hint}")))
 }
 
 async fn execute(

@@ -9,9 +9,9 @@ use std::time::Duration;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use kerntrail_schemas::suggest::did_you_mean;
 
 use crate::functions::WOULD_MAKE;
-use crate::suggest::{did_you_mean, nearest};
 
 /// Whose fault it is, and so what the client can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,15 +150,15 @@ fn first_lines(text: &str) -> String {
 
 fn schema_message(error: &SchemaError) -> String {
     let SchemaError::FieldNotFound { field, valid_fields } = error else { return error.to_string() };
-    let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
-    let hint = match did_you_mean(&nearest(&field.name, names.iter().copied())) {
+    let names = valid_fields.iter().map(|column| column.name.as_str());
+    let hint = match did_you_mean(&field.name, names) {
         hint if !hint.is_empty() => hint,
         _ => match valid_fields.iter().find_map(|column| column.relation.as_ref()) {
             Some(table) => format!("; DESCRIBE {} lists those there are", table.table()),
             None => String::new(),
         },
     };
-    format!("there is no column \"{}\"{hint}", field.flat_name())
+    format!("there is no column `{}`{hint}", field.flat_name())
 }
 
 fn exhausted_message(text: &str) -> String {

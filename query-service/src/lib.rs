@@ -18,7 +18,6 @@ pub mod output;
 mod schema;
 mod stop;
 mod stream;
-mod suggest;
 mod tables;
 pub mod timeline;
 pub mod tree;

@@ -123,5 +123,5 @@ fn names_of_formats() {
         assert_eq!(format.as_str().parse::<Format>().unwrap(), format);
     }
     let error = "jsno".parse::<Format>().unwrap_err().to_string();
-    assert!(error.contains("did you mean \"json\""), "{error}");
+    assert!(error.contains("did you mean `json`"), "{error}");
 }

@@ -116,7 +116,7 @@ async fn what_cannot_be_told_names_what_could() {
     let engine = stored.engine();
     let none = Window { since: Some(BEGIN + 86_400_000_000), until: None };
     for (entity, window, said) in [
-        (Entity::pod("web-9").unwrap(), Window::default(), "did you mean \"web-0\"?"),
+        (Entity::pod("web-9").unwrap(), Window::default(), "did you mean `web-0`?"),
         (Entity::pod("prod/web-9").unwrap(), Window::default(), "nothing is known of pod prod/web-9"),
         (Entity::pod("prod/web-0").unwrap(), none, "nothing is known of pod prod/web-0"),
         (Entity::container("ffff").unwrap(), Window::default(), "there is no container"),

@@ -12,6 +12,7 @@ pub mod docs;
 pub mod identity;
 pub mod mapping;
 pub mod metrics;
+pub mod suggest;
 pub mod tables;
 
 pub use batch::{TableBatch, TableBuilder};

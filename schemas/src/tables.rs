@@ -12,6 +12,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use crate::cell::{Day, Labels, Micros};
 use crate::columns::{Column, Columns, columns};
 use crate::identity::{BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
+use crate::suggest::did_you_mean;
 
 columns! {
     /// Where and when an event happened, and the numbers that identify it.
@@ -279,7 +280,7 @@ impl fmt::Display for Table {
 
 /// A name that no table has.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no table {0:?}")]
+#[error("there is no table `{0}`{hint}", hint = did_you_mean(.0, Table::ALL.iter().map(|table| table.name())))]
 pub struct UnknownTable(String);
 
 impl FromStr for Table {

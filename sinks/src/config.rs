@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kerntrail_schemas::Table;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::elasticsearch::config::ElasticsearchTarget;
 use crate::encode::Profile;
@@ -18,7 +18,7 @@ use crate::secret::{Secret, SecretError};
 use crate::splunk_hec::config::{BeforeRefused, SplunkTarget};
 
 /// A kind of destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Splunk HTTP Event Collector.
@@ -41,13 +41,13 @@ impl Kind {
 }
 
 /// A `[[sinks]]` table; [`FIELDS`] says what each key means and its default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "FIELDS documents each key, with its default")]
 pub struct SinkConfig {
     pub name: String,
     pub kind: Kind,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
     #[serde(rename = "where")]
     pub filter: Option<String>,
@@ -386,10 +386,7 @@ impl SinkConfig {
         }
         let mut tables = Vec::new();
         for name in &self.tables {
-            let table = name.parse::<Table>().map_err(|error| {
-                let nearest = nearest(name, Table::ALL.iter().map(|table| table.name()));
-                self.wrong("tables", format!("{error}{nearest}"))
-            })?;
+            let table = name.parse::<Table>().map_err(|error| self.wrong("tables", error.to_string()))?;
             if !tables.contains(&table) {
                 tables.push(table);
             }
@@ -439,15 +436,6 @@ pub fn check_all(sinks: &[SinkConfig]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-/// `; did you mean X?` for the most similar of `known`, or nothing.
-pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let scored = known.map(|name| (strsim::jaro_winkler(written, name), name));
-    match scored.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
-        Some((score, name)) if score > 0.8 => format!("; did you mean {name:?}?"),
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::{Row, ecs, ocsf};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A named shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Open Cybersecurity Schema Framework 1.8.

@@ -18,8 +18,7 @@ use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use kerntrail_schemas::Table;
-
-use crate::config::nearest;
+use kerntrail_schemas::suggest::did_you_mean;
 
 /// The computed columns behind those of the table.
 const EVENT_ID: &str = "event_id";
@@ -29,14 +28,14 @@ const EXEC_ID: &str = "exec_id";
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// It names a column that none of the tables has.
-    #[error("no column {column:?} in {tables}{nearest}")]
+    #[error("no column `{column}` in {tables}{hint}")]
     Column {
         /// The name.
         column: String,
         /// The tables.
         tables: String,
         /// `; did you mean X?`, or nothing.
-        nearest: String,
+        hint: String,
     },
     /// It is no condition on a row.
     #[error("{problem}")]
@@ -160,9 +159,9 @@ fn from_datafusion(source: DataFusionError, tables: &[Table], columns: &BTreeMap
     if let DataFusionError::SchemaError(error, _) = source.find_root()
         && let SchemaError::FieldNotFound { field, .. } = error.as_ref()
     {
-        let nearest = nearest(&field.name, columns.keys().map(String::as_str));
+        let hint = did_you_mean(&field.name, columns.keys().map(String::as_str));
         let tables = tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
-        return FilterError::Column { column: field.name.clone(), tables, nearest };
+        return FilterError::Column { column: field.name.clone(), tables, hint };
     }
     FilterError::Sql(Box::new(source))
 }
@@ -264,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_no_condition_is_refused() {
         for (condition, expected) in [
-            ("namespce = 'x'", "no column \"namespce\" in process_events; did you mean \"namespace\"?"),
+            ("namespce = 'x'", "no column `namespce` in process_events; did you mean `namespace`?"),
             ("pid +", "no SQL expression"),
             ("pid = 1 extra", "no SQL expression"),
             ("pid = 1 as extra", "no use here"),
@@ -294,6 +293,6 @@ mod tests {
             assert_eq!(selected, expected, "{condition}");
         }
         let error = Filter::compile(Some("severity = 'high'"), &[TABLE]).unwrap_err().to_string();
-        assert_eq!(error, "no column \"severity\" in process_events");
+        assert_eq!(error, "no column `severity` in process_events");
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
-/// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`. `Debug` shows no text.
+/// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`. Neither `Debug` nor `Serialize` shows
+/// its text.
 #[derive(Clone, Deserialize, PartialEq)]
 #[serde(untagged)]
 pub enum Secret {
@@ -18,14 +19,14 @@ pub enum Secret {
 }
 
 /// A secret in the environment.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FromEnv {
     env: String,
 }
 
 /// A secret in a file.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FromFile {
     file: PathBuf,
@@ -37,6 +38,16 @@ impl fmt::Debug for Secret {
             Self::Text(_) => f.write_str("\"***\""),
             Self::Env(from) => from.fmt(f),
             Self::File(from) => from.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(_) => serializer.serialize_str("***"),
+            Self::Env(from) => from.serialize(serializer),
+            Self::File(from) => from.serialize(serializer),
         }
     }
 }

@@ -29,7 +29,18 @@ pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
         let value = setting.path.split('.').try_fold(&values, |value, key| value.get(key));
         println!("# {}\n{key} = {}", setting.doc, value.map(toml::Value::to_string).unwrap_or_default());
     }
+    values.get("sinks").and_then(toml::Value::as_array).into_iter().flatten().for_each(show_sink);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the keys that a sink has; secrets that stand in the file are `***`.
+fn show_sink(sink: &toml::Value) {
+    println!("\n[[sinks]]");
+    for field in kerntrail_sinks::config::FIELDS {
+        if let Some(value) = sink.get(field.name) {
+            println!("# {}\n{} = {value}", field.meaning, field.name);
+        }
+    }
 }
 
 /// The page that describes every setting, in Markdown.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use kerntrail_detections::{RuleKind, Rules, testing};
+use anyhow::bail;
+use kerntrail_detections::{RuleKind, Rules, rules, testing};
 
 use crate::cli;
 use crate::config::Config;
@@ -85,30 +85,11 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     }
     let mut found = Vec::new();
     for path in paths {
-        let before = found.len();
-        collect(path, &mut found)?;
-        if found.len() == before {
+        let files = rules::files(path)?;
+        if files.is_empty() {
             bail!("{} holds no rule: no file that ends in .yml or .yaml", path.display());
         }
+        found.extend(files);
     }
     Ok(found)
-}
-
-fn collect(path: &Path, found: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()> {
-    let cannot = || format!("cannot read rules from {}", path.display());
-    if !path.is_dir() {
-        found.push((path.to_owned(), std::fs::read_to_string(path).with_context(cannot)?));
-        return Ok(());
-    }
-    let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
-        .with_context(cannot)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    inside.sort();
-    for path in
-        inside.iter().filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "yml" || end == "yaml"))
-    {
-        collect(path, found)?;
-    }
-    Ok(())
 }

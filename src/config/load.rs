@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use kerntrail_schemas::suggest::did_you_mean;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
@@ -144,20 +145,10 @@ fn unknown(path: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.path);
     // A key without a dot may be a misspelt table.
     let tables = names.clone().filter_map(|name| name.split_once('.').map(|(table, _)| table));
-    let known: Vec<&str> = names.filter(|name| path.contains('.') || !name.contains('.')).chain(tables).collect();
-    match nearest(path, known.into_iter().chain(["sinks"])) {
-        Some(right) => format!("unknown key `{path}`; did you mean `{right}`?"),
-        None => format!("unknown key `{path}`; `kerntrail config show` lists all keys"),
+    match did_you_mean(path, names.chain(tables).chain(["sinks"])) {
+        hint if hint.is_empty() => format!("unknown key `{path}`; `kerntrail config show` lists all keys"),
+        hint => format!("unknown key `{path}`{hint}"),
     }
-}
-
-/// The candidate most like `name`, if one is alike at all.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// serde's message for who wrote the value: numbers without their Rust type, and behind an unknown name the nearest
@@ -168,10 +159,7 @@ fn told(message: &str) -> String {
     });
     let mut names = message.split('`').skip(1).step_by(2);
     match (message.starts_with("unknown "), names.next()) {
-        (true, Some(wrong)) => match nearest(wrong, names) {
-            Some(right) => format!("{plain}; did you mean `{right}`?"),
-            None => plain,
-        },
+        (true, Some(wrong)) => plain + &did_you_mean(wrong, names),
         _ => plain,
     }
 }

@@ -36,7 +36,6 @@ pub struct Config {
     pub query: Query,
     pub rules: Rules,
     pub logging: Logging,
-    #[serde(skip_serializing)]
     pub sinks: Vec<SinkConfig>,
     /// Where each value was written.
     #[serde(skip)]

@@ -79,7 +79,7 @@ fn wrong(field: &str, reason: String) -> CompileError {
 }
 
 fn unsupported(field: &str, what: &str) -> CompileError {
-    CompileError::Unsupported(format!("field `{field}`: {what}"))
+    CompileError::UnsupportedField { field: field.to_owned(), what: what.to_owned() }
 }
 
 fn string(

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use datafusion::prelude::{Expr, col, lit};
 use kerntrail_schemas::Table;
+use kerntrail_schemas::suggest::did_you_mean;
 use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
 use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
 
@@ -26,18 +27,29 @@ pub enum CompileError {
     )]
     LogSource(String),
     /// The table has no such field.
-    #[error("{table} has no field `{field}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
+    #[error("{table} has no field `{field}`{hint}")]
     Field {
         /// The table.
         table: Table,
         /// The name in the rule.
         field: String,
-        /// The most similar name that it has.
-        nearest: Option<String>,
+        /// `; did you mean X?`, or nothing.
+        hint: String,
     },
     /// A part of Sigma that is not expressed here.
-    #[error("{0} cannot be expressed")]
-    Unsupported(String),
+    #[error("{what} cannot be expressed")]
+    Unsupported {
+        /// The part.
+        what: String,
+    },
+    /// What a rule asks of a field that is not expressed here.
+    #[error("field `{field}`: {what} cannot be expressed")]
+    UnsupportedField {
+        /// The field.
+        field: String,
+        /// What it is asked.
+        what: String,
+    },
     /// A value that does not fit its field.
     #[error("field `{field}`: {reason}")]
     Value {
@@ -46,6 +58,22 @@ pub enum CompileError {
         /// What does not fit.
         reason: String,
     },
+}
+
+impl CompileError {
+    /// A part of Sigma that belongs to no field.
+    pub(crate) fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into() }
+    }
+
+    /// The key of the rule that is meant, if it is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Field { field, .. } | Self::Value { field, .. } | Self::UnsupportedField { field, .. } => Some(field),
+            Self::LogSource(_) => Some("logsource"),
+            Self::Unsupported { .. } => None,
+        }
+    }
 }
 
 /// The table that a log source means, with the predicate that narrows it to the source's events.
@@ -88,7 +116,7 @@ pub fn rule(rule: &IrRule) -> Result<(Table, Expr), CompileError> {
     for condition in &rule.conditions {
         any = Some(or(any, scope.condition(condition)?));
     }
-    let condition = any.ok_or_else(|| CompileError::Unsupported("a rule without a condition".into()))?;
+    let condition = any.ok_or_else(|| CompileError::unsupported("a rule without a condition"))?;
     Ok((table, source.and(condition)))
 }
 
@@ -101,14 +129,8 @@ fn known_field(table: Table, name: &str) -> Result<Field, CompileError> {
     fields::field(table, name).ok_or_else(|| CompileError::Field {
         table,
         field: name.to_owned(),
-        nearest: nearest(name, &fields::names(table)),
+        hint: did_you_mean(name, fields::names(table)),
     })
-}
-
-fn nearest(name: &str, names: &[&'static str]) -> Option<String> {
-    let likeness = |candidate: &str| strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase());
-    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.75).then(|| (*best).to_owned())
 }
 
 fn or(left: Option<Expr>, right: Expr) -> Expr {
@@ -138,7 +160,7 @@ impl Scope<'_> {
             IrCondition::Detection(name) => match self.detections.get(name) {
                 Some(detection) => self.detection(detection),
                 None => {
-                    Err(CompileError::Unsupported(format!("condition on `{name}`, which the rule does not define,")))
+                    Err(CompileError::unsupported(format!("condition on `{name}`, which the rule does not define,")))
                 }
             },
             IrCondition::And(parts) => Ok(all(self.conditions(parts)?)),
@@ -178,7 +200,7 @@ impl Scope<'_> {
             IrDetection::And(parts) => Ok(all(self.detections(parts)?)),
             IrDetection::Keywords(matcher) => self.keywords(matcher),
             IrDetection::ArrayMatch { field, .. } => {
-                Err(CompileError::Unsupported(format!("the array match on `{field}`")))
+                Err(CompileError::UnsupportedField { field: field.clone(), what: "an array match".into() })
             }
             IrDetection::Conditional { named, condition } => {
                 Scope { table: self.table, detections: named }.condition(condition)

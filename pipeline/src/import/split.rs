@@ -12,12 +12,14 @@
 //! goes on at the next line that could start an object: in a file with an object a line, the next line; in an
 //! indented one, the next line with the broken object's indentation or less that starts with a brace.
 
+mod scan;
+
 use std::ops::Range;
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 
-/// Deepest nesting of an object; serde_json's own limit.
-pub(crate) const MAX_DEPTH: usize = 128;
+pub(crate) use scan::{INPUT_ENDS, MAX_DEPTH};
+use scan::{Scan, Scanned, TOO_LONG};
 
 /// A stretch of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +56,23 @@ pub(crate) struct Splitter {
     one_a_line: bool,
     /// Whether an array is open around the objects.
     in_array: bool,
+    /// What follows belongs to a piece that was longer than the limit.
+    skip: Option<Skip>,
+}
+
+/// How far the rest of a piece reaches whose first bytes were given already.
+#[derive(Clone, Copy, Debug)]
+enum Skip {
+    /// To the end of its line.
+    Line,
+    /// To the next line that could start another object, or end this one: with this indentation or less.
+    Object { indent: usize },
 }
 
 impl Splitter {
     /// Starts at `line`; a piece longer than `max` bytes is broken.
     pub(crate) fn new(line: u64, max: usize) -> Self {
-        Self { max, line, indent: 0, at_line_start: true, one_a_line: false, in_array: false }
+        Self { max, line, indent: 0, at_line_start: true, one_a_line: false, in_array: false, skip: None }
     }
 
     /// Line of the next byte.
@@ -69,7 +82,10 @@ impl Splitter {
 
     /// The next piece of `buffer` from `position` on; `end`: no more input follows it.
     pub(crate) fn next(&mut self, buffer: &[u8], position: usize, end: bool) -> Step {
-        let mut at = position;
+        let mut at = match self.skip(buffer, position) {
+            Ok(at) => at,
+            Err(rest) => return Step::More(rest),
+        };
         loop {
             let Some(&byte) = buffer.get(at) else { return Step::More(at) };
             match byte {
@@ -95,6 +111,32 @@ impl Splitter {
         (self.line, self.indent, self.at_line_start) = (self.line + 1, 0, true);
     }
 
+    /// Where the rest of a piece that was too long ends; `Err`: not before this position, and more input is needed.
+    fn skip(&mut self, buffer: &[u8], position: usize) -> Result<usize, usize> {
+        let mut at = position;
+        let Some(skip) = self.skip else { return Ok(at) };
+        while let Some(length) = memchr(b'\n', &buffer[at..]) {
+            at += length;
+            if let Skip::Object { indent } = skip {
+                let text = at + 1 + indentation(&buffer[at + 1..]);
+                let Some(first) = buffer.get(text) else { return Err(at) };
+                if text - at - 1 > indent || !matches!(first, b'{' | b'}' | b']') {
+                    self.new_line();
+                    at = text;
+                    continue;
+                }
+                if *first != b'{' {
+                    self.new_line();
+                    self.at_line_start = false;
+                    at = text + 1;
+                }
+            }
+            self.skip = None;
+            return Ok(at);
+        }
+        Err(buffer.len())
+    }
+
     /// Everything up to the end of the line; in an array also only up to the next object.
     fn garbage(&mut self, buffer: &[u8], at: usize, end: bool) -> Step {
         let rest = &buffer[at..];
@@ -105,7 +147,10 @@ impl Splitter {
         match stop {
             Some(length) => self.give(buffer, at..at + length, Some("not a JSON object")),
             None if end => self.give(buffer, at..buffer.len(), Some("not a JSON object")),
-            None if rest.len() >= self.max => self.give(buffer, at..buffer.len(), Some("a line without end")),
+            None if rest.len() >= self.max => {
+                self.skip = Some(Skip::Line);
+                self.give(buffer, at..buffer.len(), Some("a line longer than the limit"))
+            }
             None => Step::More(at),
         }
     }
@@ -113,7 +158,10 @@ impl Splitter {
     fn object(&mut self, buffer: &[u8], at: usize, end: bool) -> Step {
         if self.one_a_line {
             match whole_line(buffer, at, end) {
-                Some(Some(range)) => return self.give(buffer, range, None),
+                Some(Some(range)) => {
+                    let broken = (range.len() > self.max).then_some(TOO_LONG);
+                    return self.give(buffer, range, broken);
+                }
                 Some(None) => {}
                 None if buffer.len() - at < self.max => return Step::More(at),
                 None => {}
@@ -144,7 +192,9 @@ impl Splitter {
         if let Some(object) = object_at.filter(|object| *object < line_end) {
             return self.give(buffer, at..object, Some(why));
         }
-        if self.one_a_line {
+        // One that is too long and went on behind its first line is indented, whatever came before.
+        if self.one_a_line && (why != TOO_LONG || line_end - at >= self.max) {
+            self.skip = (line_end == buffer.len()).then_some(Skip::Line);
             return self.give(buffer, at..line_end, Some(why));
         }
         let mut line = line_end;
@@ -162,7 +212,9 @@ impl Splitter {
         if !end && buffer.len() - at < self.max {
             return Step::More(at);
         }
-        // No line could start another object: all of it belongs to this one.
+        // No line could start another object: all of it belongs to this one, and what follows up to such a line.
+        let is_one_line = line_end == buffer.len();
+        self.skip = Some(if is_one_line { Skip::Line } else { Skip::Object { indent: self.indent } });
         self.give(buffer, at..buffer.len(), Some(why))
     }
 
@@ -215,123 +267,6 @@ fn stands_alone(rest: &[u8], end: bool) -> Option<bool> {
 
 fn indentation(text: &[u8]) -> usize {
     text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
-}
-
-/// What may come next inside an object.
-#[derive(Clone, Copy, PartialEq)]
-enum Expect {
-    Key,
-    Colon,
-    Value,
-    Comma,
-}
-
-enum Scanned {
-    Closed { after: usize, lines: usize, indent: usize },
-    More,
-    Broken { why: &'static str, object_at: Option<usize> },
-}
-
-/// Looks for the end of one object.
-struct Scan<'a> {
-    buffer: &'a [u8],
-    start: usize,
-    end: bool,
-    max: usize,
-    /// Indentation of the line on which the object starts.
-    indent: usize,
-    one_a_line: bool,
-}
-
-impl Scan<'_> {
-    fn run(&self) -> Scanned {
-        let buffer = self.buffer;
-        // Bit n: whether level n is an object (or an array).
-        let (mut depth, mut levels, mut expect) = (1, 1u128, Expect::Key);
-        let (mut lines, mut indent, mut indented) = (0, self.indent, false);
-        let mut at = self.start + 1;
-        while let Some(&byte) = buffer.get(at) {
-            if at - self.start >= self.max {
-                return broken("a record longer than the limit");
-            }
-            let in_object = levels & 1 == 1;
-            match byte {
-                b'"' => {
-                    at = match string_end(buffer, at) {
-                        Ok(Some(after)) => after,
-                        Ok(None) => break,
-                        Err(()) => return broken("a string is not closed on its line"),
-                    };
-                    expect = if expect == Expect::Key { Expect::Colon } else { Expect::Comma };
-                    continue;
-                }
-                b'{' | b'[' => {
-                    if byte == b'{' && expect != Expect::Value {
-                        return Scanned::Broken { why: "an object starts where none may", object_at: Some(at) };
-                    }
-                    if depth == MAX_DEPTH {
-                        return broken("nested deeper than 128 levels");
-                    }
-                    depth += 1;
-                    levels = (levels << 1) | u128::from(byte == b'{');
-                    expect = if byte == b'{' { Expect::Key } else { Expect::Value };
-                }
-                b'}' | b']' => {
-                    if (byte == b'}') != in_object {
-                        return broken("a bracket closes what it did not open");
-                    }
-                    depth -= 1;
-                    levels >>= 1;
-                    expect = Expect::Comma;
-                    if depth == 0 {
-                        return Scanned::Closed { after: at + 1, lines, indent };
-                    }
-                }
-                b',' => expect = if in_object { Expect::Key } else { Expect::Value },
-                b':' => expect = Expect::Value,
-                b'\n' => {
-                    let text = at + 1 + indentation(&buffer[at + 1..]);
-                    let Some(&first) = buffer.get(text) else { break };
-                    (lines, indent) = (lines + 1, text - at - 1);
-                    indented |= indent > self.indent && !matches!(first, b'\r' | b'\n');
-                    let starts_anew = first == b'{' && indent <= self.indent;
-                    if starts_anew && (self.one_a_line || indented || expect != Expect::Value) {
-                        let why = "the record is not closed before the next one starts";
-                        return Scanned::Broken { why, object_at: Some(text) };
-                    }
-                    at = text;
-                    continue;
-                }
-                b' ' | b'\t' | b'\r' => {}
-                // A number, a word, or an error inside the object that the parser will name.
-                _ => expect = if expect == Expect::Value { Expect::Comma } else { expect },
-            }
-            at += 1;
-        }
-        match self.end {
-            true => broken("the input ends inside the record"),
-            false if buffer.len() - self.start >= self.max => broken("a record longer than the limit"),
-            false => Scanned::More,
-        }
-    }
-}
-
-fn broken(why: &'static str) -> Scanned {
-    Scanned::Broken { why, object_at: None }
-}
-
-/// Position after the string that starts at `at`; `None`: it goes on after the buffer.
-fn string_end(buffer: &[u8], at: usize) -> Result<Option<usize>, ()> {
-    let mut at = at + 1;
-    while let Some(length) = buffer.get(at..).and_then(|rest| memchr3(b'"', b'\\', b'\n', rest)) {
-        at += length;
-        match buffer[at] {
-            b'"' => return Ok(Some(at + 1)),
-            b'\\' => at += 2,
-            _ => return Err(()),
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

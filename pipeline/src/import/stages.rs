@@ -15,7 +15,7 @@ use super::canonical;
 use super::format::{Actors, FORMATS, Reading, Refusal, Row, Scope};
 use super::rejects::MOST_RAW;
 use super::source::{self, Meter, Packing};
-use super::split::{Piece, Splitter, Step};
+use super::split::{INPUT_ENDS, Piece, Splitter, Step};
 
 /// Bytes that are cut and parsed together.
 const CHUNK: usize = 1024 * 1024;
@@ -113,7 +113,10 @@ impl Reader {
             let before = buffer.len();
             let read = input.by_ref().take(CHUNK as u64).read_to_end(&mut buffer);
             let end = read.is_err() || buffer.len() - before < CHUNK;
-            let (pieces, rest) = cut(&mut splitter, &buffer, end);
+            let (mut pieces, rest) = cut(&mut splitter, &buffer, end);
+            // What damage cut off is told with the damage, not once more.
+            let cut_off = pieces.pop_if(|piece| read.is_err() && piece.broken == Some(INPUT_ENDS));
+            let cut_off = cut_off.map(|piece| (piece.line, buffer[piece.range].to_vec()));
             let mut next = Vec::with_capacity(CHUNK * 2);
             next.extend_from_slice(&buffer[rest..]);
             let bytes = std::mem::replace(&mut buffer, next);
@@ -123,7 +126,8 @@ impl Reader {
             match read {
                 Err(error) if meter.failed() => return End::Failed(error),
                 Err(error) => {
-                    self.report_damage(splitter.line(), packing, &error);
+                    let (line, raw) = cut_off.unwrap_or_else(|| (splitter.line(), Vec::new()));
+                    self.report_damage(line, &raw, packing, &error);
                     return End::Read;
                 }
                 Ok(_) if end => return End::Read,
@@ -141,10 +145,10 @@ impl Reader {
         self.to_parsers.send((chunk, done)).is_ok() && self.to_taker.blocking_send(Next::Chunk(found)).is_ok()
     }
 
-    fn report_damage(&mut self, line: u64, packing: Packing, error: &std::io::Error) {
+    fn report_damage(&mut self, line: u64, raw: &[u8], packing: Packing, error: &std::io::Error) {
         let (done, found) = oneshot::channel();
         let reason = format!("the {} stream is damaged or cut short: {error}", packing.name());
-        done.send(vec![Found::Reject { line, reason, raw: Vec::new(), bytes: 0 }]).ok();
+        done.send(vec![reject(line, reason, raw)]).ok();
         self.to_taker.blocking_send(Next::Chunk(found)).ok();
     }
 }

@@ -19,10 +19,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::StreamExt;
+use kerntrail_schemas::suggest::did_you_mean;
 
 use crate::error::QueryError;
 use crate::stream::QueryStream;
-use crate::suggest::{did_you_mean, nearest};
 
 /// A form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +78,15 @@ impl fmt::Display for Format {
 
 /// A name that no format has.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no format \"{0}\"{1}; formats are table, json, ndjson, csv, markdown and arrow")]
+#[error("there is no format `{0}`{1}; formats are table, json, ndjson, csv, markdown and arrow")]
 pub struct UnknownFormat(String, String);
 
 impl FromStr for Format {
     type Err = UnknownFormat;
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
         Self::ALL.into_iter().find(|format| format.as_str() == name).ok_or_else(|| {
-            let near = nearest(name, Self::ALL.iter().map(|format| format.as_str()));
-            UnknownFormat(escape::visible(name).into_owned(), did_you_mean(&near))
+            let hint = did_you_mean(name, Self::ALL.iter().map(|format| format.as_str()));
+            UnknownFormat(escape::visible(name).into_owned(), hint)
         })
     }
 }

@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use kerntrail_schemas::Table;
+use kerntrail_schemas::suggest::did_you_mean;
 
 pub(crate) use self::describe::exit;
 pub use self::entity::Entity;
@@ -35,7 +36,6 @@ use self::summary::{Summary, summarize};
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::output::escape::visible;
-use crate::suggest::{did_you_mean, nearest};
 
 /// Rows of each table that are told unless asked otherwise.
 pub const DEFAULT_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_999);
@@ -74,9 +74,9 @@ impl FromStr for StoryFormat {
             "json" => Ok(Self::Json),
             "markdown" => Ok(Self::Markdown),
             other => {
-                let hint = did_you_mean(&nearest(other, ["text", "json", "markdown"].into_iter()));
+                let hint = did_you_mean(other, ["text", "json", "markdown"]);
                 let text =
-                    format!("there is no format \"{}\"{hint}; formats are text, json and markdown", visible(other));
+                    format!("there is no format `{}`{hint}; formats are text, json and markdown", visible(other));
                 Err(QueryError::user(text))
             }
         }

@@ -7,13 +7,13 @@ use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::parse_event_id;
+use kerntrail_schemas::suggest::did_you_mean;
 
 use super::entity::Entity;
 use super::read::{distinct, rows};
 use super::window::{Window, rfc3339};
 use crate::error::QueryError;
 use crate::output::escape::visible;
-use crate::suggest::{did_you_mean, nearest};
 
 /// Names looked through for a hint.
 const NAMES: usize = 10_000;
@@ -92,8 +92,8 @@ async fn namespace_of(session: &SessionContext, name: &str, window: &Window) -> 
         0 => {
             let frame = scan(session, Table::ProcessEvents, window).await?;
             let names = distinct(frame, "pod_name", NAMES).await?;
-            let hint = did_you_mean(&nearest(name, names.iter().map(String::as_str)));
-            Err(QueryError::user(format!("there is no pod \"{}\" in that time{hint}", visible(name))))
+            let hint = did_you_mean(name, names.iter().map(String::as_str));
+            Err(QueryError::user(format!("there is no pod `{}` in that time{hint}", visible(name))))
         }
         _ => {
             let pods: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect();

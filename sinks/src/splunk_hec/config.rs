@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::config::{ConfigError, SinkConfig};
@@ -14,7 +14,7 @@ use crate::config::{ConfigError, SinkConfig};
 const EVENTS: &str = "/services/collector/event";
 
 /// What the server did with the events of a request before the refused one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BeforeRefused {
     /// They are indexed: Splunk.

@@ -150,6 +150,31 @@ fn reasons_are_told() {
     }
 }
 
+#[test]
+fn what_is_longer_than_the_limit_is_one_piece() {
+    let (text, digits) = ("x".repeat(3 * MAX), "1,".repeat(3 * MAX));
+    let lines = "    \"k\": {\n      \"v\": [1]\n    },\n".repeat(MAX / 8);
+    let long = [
+        format!("{{\"a\":\"{text}\"}}"),
+        format!("{{\"a\":[{digits}2]}}"),
+        format!("{text} {{\"b\":2}}"),
+        format!("{{\n  \"a\": {{\n{lines}    \"k\": 1\n  }}\n}}"),
+    ];
+    for long in &long {
+        for before in ["{\"a\":1}\n", "{\n  \"a\": 1\n}\n", ""] {
+            let input = format!("{before}{long}\n{{\"c\":3}}\n");
+            for chunk in [usize::MAX / 2, 64, 7] {
+                let found = pieces(input.as_bytes(), chunk);
+                let (broken, good): (Vec<_>, Vec<_>) = found.iter().partition(|(_, _, broken)| broken.is_some());
+                assert_eq!(broken.len(), 1, "{before:?} {:.40} by {chunk}: {broken:?}", long);
+                assert_eq!(good.len(), 1 + usize::from(!before.is_empty()), "{before:?} {:.40} by {chunk}", long);
+                let line = input.lines().position(|line| line == "{\"c\":3}").unwrap() as u64 + 1;
+                assert_eq!(good.last().unwrap().0, line, "{before:?} {:.40} by {chunk}", long);
+            }
+        }
+    }
+}
+
 /// A model: what is between good objects, a line each, must come back whole, whatever is done to the lines between.
 #[test]
 fn good_lines_survive_any_damage_to_their_neighbors() {

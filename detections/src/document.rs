@@ -1,0 +1,198 @@
+//! A file's Sigma documents: parsed, checked whole, compiled to rules.
+//!
+//! A correlation names the rules of its own file. A rule that only serves a correlation makes no finding of its own,
+//! unless the correlation says `generate: true`.
+
+use std::path::Path;
+
+use datafusion::prelude::Expr;
+use kerntrail_schemas::identity::RuleId;
+use rsigma_ir::{LowerOptions, lower_rule};
+use rsigma_parser::{
+    ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, Level, SigmaCollection, SigmaRule,
+    WindowMode, parse_sigma_yaml,
+};
+use sha2::{Digest, Sha256};
+
+use crate::compile::{self, CompileError};
+use crate::rules::{Rule, RuleError, RuleKind, Sequence, Step};
+use crate::{place, unheard};
+
+/// One file's documents on the way to rules.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+    version: String,
+    collection: SigmaCollection,
+}
+
+/// The rules of the file `path` with the content `text`.
+pub(crate) fn rules(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
+    let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
+    unheard::check(text).map_err(wrong)?;
+    let collection = parse(text).map_err(wrong)?;
+    let digest = Sha256::digest(text.as_bytes());
+    let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = File { path, text, version, collection };
+    let mut rules = Vec::new();
+    for rule in file.collection.rules.iter().filter(|rule| file.makes_findings(rule)) {
+        rules.push(file.single(rule)?);
+    }
+    for correlation in &file.collection.correlations {
+        rules.push(file.sequence(correlation)?);
+    }
+    Ok(rules)
+}
+
+/// The documents, or line and reason of the first that is none of Sigma's.
+fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
+    let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
+    if let Some(error) = collection.errors.first() {
+        let wrong = |document: &str| parse_sigma_yaml(document).is_ok_and(|alone| alone.errors.contains(error));
+        let line = place::documents(text).into_iter().find(|(_, document)| wrong(document)).map_or(1, |(line, _)| line);
+        return Err((line, error.clone()));
+    }
+    if let Some(filter) = collection.filters.first() {
+        let reason = format!("filter \"{}\": filters cannot be expressed", filter.title);
+        return Err((place::of_rule(text, &filter.title), reason));
+    }
+    Ok(collection)
+}
+
+/// What a document says about itself.
+struct About<'a> {
+    id: &'a Option<String>,
+    title: &'a str,
+    level: Option<Level>,
+    tags: &'a [String],
+}
+
+impl File<'_> {
+    fn makes_findings(&self, rule: &SigmaRule) -> bool {
+        !self
+            .collection
+            .correlations
+            .iter()
+            .any(|correlation| !correlation.generate && correlation.rules.iter().any(|name| is_named(rule, name)))
+    }
+
+    fn single(&self, rule: &SigmaRule) -> Result<Rule, RuleError> {
+        let about = About { id: &rule.id, title: &rule.title, level: rule.level, tags: &rule.tags };
+        self.rule(about, RuleKind::Single(self.step(rule)?))
+    }
+
+    fn sequence(&self, correlation: &CorrelationRule) -> Result<Rule, RuleError> {
+        let compiled = self.sequence_steps(correlation).and_then(|steps| {
+            let groups =
+                group_expressions(correlation, &steps).map_err(|source| self.cannot(&correlation.title, source))?;
+            Ok(Sequence {
+                steps,
+                groups,
+                timespan_us: correlation.timespan.seconds as i64 * 1_000_000,
+                ordered: correlation.correlation_type == CorrelationType::TemporalOrdered,
+            })
+        })?;
+        let about =
+            About { id: &correlation.id, title: &correlation.title, level: correlation.level, tags: &correlation.tags };
+        self.rule(about, RuleKind::Sequence(compiled))
+    }
+
+    fn sequence_steps(&self, correlation: &CorrelationRule) -> Result<Vec<Step>, RuleError> {
+        if let Some(what) = unsupported(correlation) {
+            return Err(self.cannot(&correlation.title, CompileError::unsupported(what)));
+        }
+        let find = |name: &String| self.collection.rules.iter().find(|rule| is_named(rule, name));
+        let steps = correlation.rules.iter().map(|name| match find(name) {
+            Some(rule) => self.step(rule),
+            None => {
+                let reason = format!("names the rule `{name}`, which this file does not have");
+                Err(self.wrong(&correlation.title, &format!("correlation \"{}\" {reason}", correlation.title)))
+            }
+        });
+        steps.collect()
+    }
+
+    fn step(&self, rule: &SigmaRule) -> Result<Step, RuleError> {
+        unheard::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
+        let lowered = lower_rule(rule, &LowerOptions::default())
+            .map_err(|error| self.wrong(&rule.title, &format!("rule \"{}\": {error}", rule.title)))?;
+        let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
+        let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
+        Ok(Step { name, table, predicate })
+    }
+
+    fn rule(&self, about: About<'_>, kind: RuleKind) -> Result<Rule, RuleError> {
+        let no_id = || self.wrong(about.title, &format!("rule \"{}\" has no id", about.title));
+        let id = about.id.as_ref().ok_or_else(no_id)?;
+        let attack = |tag: &String| tag.strip_prefix("attack.").map(str::to_owned);
+        let (techniques, tactics): (Vec<String>, Vec<String>) =
+            about.tags.iter().filter_map(attack).partition(|tag| is_technique(tag));
+        Ok(Rule {
+            id: RuleId::new(id.clone()),
+            title: about.title.to_owned(),
+            version: self.version.clone(),
+            level: about.level.unwrap_or(Level::Medium),
+            tactics,
+            techniques: techniques.iter().map(|technique| technique.to_uppercase()).collect(),
+            file: self.path.to_owned(),
+            kind,
+        })
+    }
+
+    fn wrong(&self, title: &str, reason: &str) -> RuleError {
+        let line = place::of_rule(self.text, title);
+        RuleError::Parse { path: self.path.to_owned(), line, reason: reason.to_owned() }
+    }
+
+    fn cannot(&self, title: &str, source: CompileError) -> RuleError {
+        let line = match source.key() {
+            Some(key) => place::of_key(self.text, title, key),
+            None => place::of_rule(self.text, title),
+        };
+        RuleError::Compile { path: self.path.to_owned(), line, title: title.to_owned(), source }
+    }
+}
+
+fn is_named(rule: &SigmaRule, name: &str) -> bool {
+    rule.name.as_deref() == Some(name) || rule.id.as_deref() == Some(name)
+}
+
+fn is_technique(tag: &str) -> bool {
+    tag.strip_prefix('t').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// The part of a correlation that cannot be expressed, if there is one.
+fn unsupported(correlation: &CorrelationRule) -> Option<String> {
+    if !matches!(correlation.correlation_type, CorrelationType::Temporal | CorrelationType::TemporalOrdered) {
+        return Some(format!("the correlation type `{}`", correlation.correlation_type.as_str()));
+    }
+    if correlation.window != WindowMode::Sliding {
+        return Some(format!("the window `{}`", correlation.window.as_str()));
+    }
+    match &correlation.condition {
+        CorrelationCondition::Extended(_) => Some("a condition of a temporal correlation".into()),
+        CorrelationCondition::Threshold { predicates, .. } => {
+            let all = correlation.rules.len() as u64;
+            // The parser's form of no condition: every rule once.
+            let none = predicates.as_slice() == [(ConditionOperator::Gte, 1)];
+            let whole = |(operator, count): &(ConditionOperator, u64)| {
+                *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
+            };
+            (!none && !predicates.iter().all(whole))
+                .then(|| "a temporal correlation of fewer rules than it names".into())
+        }
+    }
+}
+
+/// For each step the expressions of `group-by`, by alias where there is one.
+fn group_expressions(correlation: &CorrelationRule, steps: &[Step]) -> Result<Vec<Vec<Expr>>, CompileError> {
+    let column = |step: &Step, name: &String| {
+        let alias = correlation.aliases.iter().find(|alias| alias.alias == *name);
+        let name = alias.map_or(Some(name), |alias| alias.mapping.get(&step.name));
+        match name {
+            Some(name) => compile::group_column(step.table, name),
+            None => Err(CompileError::unsupported(format!("an alias without a field for `{}`", step.name))),
+        }
+    };
+    steps.iter().map(|step| correlation.group_by.iter().map(|name| column(step, name)).collect()).collect()
+}

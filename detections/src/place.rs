@@ -1,0 +1,60 @@
+//! Where in a file something stands: lines, from 1.
+
+/// The documents of a YAML stream, each with the line on which it begins.
+pub(crate) fn documents(text: &str) -> Vec<(usize, &str)> {
+    let is_marker = |line: &str| line.trim_end() == "---" || line.starts_with("--- ");
+    let (mut documents, mut begin, mut begin_line, mut at) = (Vec::new(), 0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        at += line.len();
+        if is_marker(line) {
+            documents.push((begin_line, &text[begin..at - line.len()]));
+            (begin, begin_line) = (at, index + 2);
+        }
+    }
+    documents.push((begin_line, &text[begin..]));
+    documents
+}
+
+/// Line of the title of the rule `title`; 1 when it is not found.
+pub(crate) fn of_rule(text: &str, title: &str) -> usize {
+    lines(text).find(|(_, line)| is_title(line, title)).map_or(1, |(number, _)| number)
+}
+
+/// Line of the key `key`, with or without modifiers, in the rule `title`; that of the title when it is not found.
+pub(crate) fn of_key(text: &str, title: &str, key: &str) -> usize {
+    let begin = of_rule(text, title);
+    lines(text).skip(begin).find(|(_, line)| is_key(line, key)).map_or(begin, |(number, _)| number)
+}
+
+/// Line on which the key `key` first stands; 1 when it is not found.
+pub(crate) fn of_first_key(text: &str, key: &str) -> usize {
+    lines(text).find(|(_, line)| is_key(line, key)).map_or(1, |(number, _)| number)
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_start()))
+}
+
+fn is_title(line: &str, title: &str) -> bool {
+    line.strip_prefix("title:").is_some_and(|rest| rest.contains(title))
+}
+
+fn is_key(line: &str, key: &str) -> bool {
+    line.trim_start_matches("- ").strip_prefix(key).is_some_and(|rest| rest.starts_with([':', '|']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# two rules\ntitle: a\nlevel: low\n---\ntitle: b\nx:\n  - level|contains: y\n";
+
+    #[test]
+    fn where_things_stand() {
+        assert_eq!(documents(TEXT).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 5]);
+        assert!(documents(TEXT)[1].1.starts_with("title: b\n"));
+        assert_eq!((of_rule(TEXT, "a"), of_rule(TEXT, "b"), of_rule(TEXT, "c")), (2, 5, 1));
+        assert_eq!((of_key(TEXT, "a", "level"), of_key(TEXT, "b", "level"), of_key(TEXT, "b", "id")), (3, 7, 5));
+        assert_eq!((of_first_key(TEXT, "x"), of_first_key(TEXT, "level"), of_first_key(TEXT, "y")), (6, 3, 1));
+    }
+}

@@ -1,0 +1,98 @@
+//! What the parser of rules takes without a word, though it says something else than its author means.
+
+use std::collections::BTreeMap;
+
+use rsigma_parser::{Detection, DetectionItem, Modifier, SigmaRule, SigmaValue};
+use serde::Deserialize;
+use serde_yaml_ng::Value;
+
+use crate::compile::CompileError;
+use crate::place;
+
+/// Keys of a document. Source: Sigma specification, rules and correlations.
+const KEYS: &[&str] = &[
+    "title",
+    "id",
+    "name",
+    "related",
+    "taxonomy",
+    "status",
+    "description",
+    "license",
+    "author",
+    "references",
+    "date",
+    "modified",
+    "logsource",
+    "detection",
+    "fields",
+    "falsepositives",
+    "level",
+    "tags",
+    "scope",
+    "correlation",
+    "generate",
+    "kerntrail",
+];
+
+/// Line and reason of what is no YAML, of a `timeframe`, and of a key that is a typing error away from [`KEYS`].
+///
+/// Other keys are the author's own, as the specification allows.
+pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
+    for document in serde_yaml_ng::Deserializer::from_str(text) {
+        let document = Value::deserialize(document)
+            .map_err(|error| (error.location().map_or(1, |at| at.line()), format!("no YAML: {error}")))?;
+        // What is no mapping is for the parser of rules to tell.
+        if let Ok(document) = serde_yaml_ng::from_value::<BTreeMap<String, Value>>(document) {
+            check_keys(text, &document)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usize, String)> {
+    if document.get("detection").is_some_and(|detection| detection.get("timeframe").is_some()) {
+        let reason = "`timeframe` cannot be expressed; a correlation has a `timespan`";
+        return Err((place::of_first_key(text, "timeframe"), reason.to_owned()));
+    }
+    for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
+        if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
+            let reason = format!("unknown key `{key}`; did you mean `{right}`?");
+            return Err((place::of_first_key(text, key), reason));
+        }
+    }
+    Ok(())
+}
+
+/// `exists` asks for true or false; the parser takes anything else for true.
+pub(crate) fn check_values(rule: &SigmaRule) -> Result<(), CompileError> {
+    rule.detection.named.values().try_for_each(check_detection)
+}
+
+fn check_detection(detection: &Detection) -> Result<(), CompileError> {
+    match detection {
+        Detection::AllOf(items) => items.iter().try_for_each(check_item),
+        Detection::AnyOf(parts) | Detection::And(parts) => parts.iter().try_for_each(check_detection),
+        Detection::ArrayMatch { body, .. } => check_detection(body),
+        Detection::Conditional { named, .. } => named.values().try_for_each(check_detection),
+        Detection::Keywords(_) => Ok(()),
+    }
+}
+
+fn check_item(item: &DetectionItem) -> Result<(), CompileError> {
+    if !item.field.has_modifier(Modifier::Exists) {
+        return Ok(());
+    }
+    let is_right = match item.values.as_slice() {
+        [SigmaValue::Bool(_)] => true,
+        [SigmaValue::String(text)] => {
+            text.as_plain().is_some_and(|text| ["true", "yes", "false", "no"].contains(&text.as_str()))
+        }
+        _ => false,
+    };
+    let wrong = || CompileError::Value {
+        field: item.field.name.clone().unwrap_or_default(),
+        reason: "`exists` takes one value, true or false".into(),
+    };
+    is_right.then_some(()).ok_or_else(wrong)
+}
