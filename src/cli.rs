@@ -201,6 +201,9 @@ pub fn parse() -> (Cli, Overrides) {
 
 /// Every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
 fn with_settings(command: Command) -> Command {
+    // A tree may be of everything, a timeline is somebody's.
+    let command =
+        command.mut_subcommand("timeline", |timeline| timeline.mut_group("Subject", |subject| subject.required(true)));
     SETTINGS.iter().fold(command, |command, setting| {
         let default = default_of(setting.path).map(|value| value.to_string()).unwrap_or_default();
         let help = format!("{} [default: {}]", setting.doc, default.trim_matches('"'));
@@ -271,6 +274,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         with_settings(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_timeline_is_somebodys_and_a_tree_may_be_of_everything() {
+        let parse = |line: &[&str]| {
+            with_settings(Cli::command()).try_get_matches_from(line).err().map(|error| error.exit_code())
+        };
+        assert_eq!(parse(&["kerntrail", "timeline"]), Some(2));
+        assert_eq!(parse(&["kerntrail", "timeline", "--pod", "a", "--process", "1"]), Some(2));
+        assert_eq!(parse(&["kerntrail", "timeline", "--pod", "a"]), None);
+        assert_eq!(parse(&["kerntrail", "tree"]), None);
     }
 
     #[test]
