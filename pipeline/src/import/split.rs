@@ -82,9 +82,9 @@ impl Splitter {
 
     /// The next piece of `buffer` from `position` on; `end`: no more input follows it.
     pub(crate) fn next(&mut self, buffer: &[u8], position: usize, end: bool) -> Step {
-        let mut at = match self.skip(buffer, position) {
+        let mut at = match self.skip_rest(buffer, position) {
             Ok(at) => at,
-            Err(rest) => return Step::More(rest),
+            Err(rest) => return Step::More(if end { buffer.len() } else { rest }),
         };
         loop {
             let Some(&byte) = buffer.get(at) else { return Step::More(at) };
@@ -112,29 +112,18 @@ impl Splitter {
     }
 
     /// Where the rest of a piece that was too long ends; `Err`: not before this position, and more input is needed.
-    fn skip(&mut self, buffer: &[u8], position: usize) -> Result<usize, usize> {
-        let mut at = position;
-        let Some(skip) = self.skip else { return Ok(at) };
-        while let Some(length) = memchr(b'\n', &buffer[at..]) {
-            at += length;
-            if let Skip::Object { indent } = skip {
-                let text = at + 1 + indentation(&buffer[at + 1..]);
-                let Some(first) = buffer.get(text) else { return Err(at) };
-                if text - at - 1 > indent || !matches!(first, b'{' | b'}' | b']') {
-                    self.new_line();
-                    at = text;
-                    continue;
-                }
-                if *first != b'{' {
-                    self.new_line();
-                    self.at_line_start = false;
-                    at = text + 1;
-                }
-            }
+    fn skip_rest(&mut self, buffer: &[u8], position: usize) -> Result<usize, usize> {
+        let rest_end = match self.skip {
+            None => return Ok(position),
+            Some(Skip::Line) => memchr(b'\n', &buffer[position..]).map(|length| position + length).ok_or(buffer.len()),
+            Some(Skip::Object { indent }) => object_end(buffer, position, indent),
+        };
+        let (Ok(passed) | Err(passed)) = rest_end;
+        self.pass(&buffer[position..passed]);
+        if rest_end.is_ok() {
             self.skip = None;
-            return Ok(at);
         }
-        Err(buffer.len())
+        rest_end
     }
 
     /// Everything up to the end of the line; in an array also only up to the next object.
@@ -197,31 +186,29 @@ impl Splitter {
             self.skip = (line_end == buffer.len()).then_some(Skip::Line);
             return self.give(buffer, at..line_end, Some(why));
         }
-        let mut line = line_end;
-        while line < buffer.len() {
-            let text = line + 1 + indentation(&buffer[line + 1..]);
-            if text - line - 1 <= self.indent {
-                match buffer.get(text) {
-                    Some(b'{') => return self.give(buffer, at..text, Some(why)),
-                    Some(b'}' | b']') => return self.give(buffer, at..text + 1, Some(why)),
-                    _ => {}
-                }
+        match object_end(buffer, at, self.indent) {
+            Ok(after) => self.give(buffer, at..after, Some(why)),
+            Err(_) if end => self.give(buffer, at..buffer.len(), Some(why)),
+            Err(_) if buffer.len() - at < self.max => Step::More(at),
+            // No line could start another object: all of it belongs to this one, and what follows up to such a line.
+            Err(rest) => {
+                let is_one_line = line_end == buffer.len();
+                self.skip = Some(if is_one_line { Skip::Line } else { Skip::Object { indent: self.indent } });
+                self.give(buffer, at..rest, Some(why))
             }
-            line = memchr(b'\n', &buffer[text..]).map_or(buffer.len(), |length| text + length);
         }
-        if !end && buffer.len() - at < self.max {
-            return Step::More(at);
-        }
-        // No line could start another object: all of it belongs to this one, and what follows up to such a line.
-        let is_one_line = line_end == buffer.len();
-        self.skip = Some(if is_one_line { Skip::Line } else { Skip::Object { indent: self.indent } });
-        self.give(buffer, at..buffer.len(), Some(why))
     }
 
     fn give(&mut self, buffer: &[u8], range: Range<usize>, broken: Option<&'static str>) -> Step {
         let text = &buffer[range.clone()];
         let trimmed = text.trim_ascii_end().len();
         let line = self.line;
+        self.pass(text);
+        Step::Piece(Piece { range: range.start..range.start + trimmed, line, broken }, range.end)
+    }
+
+    /// Moves on behind `text`.
+    fn pass(&mut self, text: &[u8]) {
         self.at_line_start = false;
         let lines = memchr::memchr_iter(b'\n', text).count() as u64;
         if lines > 0 {
@@ -230,8 +217,25 @@ impl Splitter {
             self.indent = indentation(&text[last..]);
             self.at_line_start = last + self.indent == text.len();
         }
-        Step::Piece(Piece { range: range.start..range.start + trimmed, line, broken }, range.end)
     }
+}
+
+/// Where a broken object ends that goes on at `from`: before the brace, or behind the closing bracket, that starts a
+/// line with `indent` or less. `Err`: in no line so far; more input is needed from this position on.
+fn object_end(buffer: &[u8], from: usize, indent: usize) -> Result<usize, usize> {
+    let mut at = from;
+    while let Some(length) = memchr(b'\n', &buffer[at..]) {
+        let line = at + length;
+        let text = line + 1 + indentation(&buffer[line + 1..]);
+        let is_outside = text - line - 1 <= indent;
+        match buffer.get(text) {
+            None => return Err(line),
+            Some(b'{') if is_outside => return Ok(text),
+            Some(b'}' | b']') if is_outside => return Ok(text + 1),
+            Some(_) => at = text,
+        }
+    }
+    Err(buffer.len())
 }
 
 /// Whether the bracket that `text` starts with opens an array of objects; `None`: not known yet.

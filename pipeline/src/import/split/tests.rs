@@ -175,6 +175,21 @@ fn what_is_longer_than_the_limit_is_one_piece() {
     }
 }
 
+#[test]
+fn the_object_behind_one_that_is_longer_than_the_limit_is_found_wherever_the_input_is_cut() {
+    for length in MAX - 20..MAX + 20 {
+        let open = "{\n  \"a\": \"not closed\n";
+        let broken = format!("{open}  {}\n", "x".repeat(length - open.len() - 3));
+        assert_eq!(broken.len(), length);
+        for chunk in [1, 2, 3, 7] {
+            let found = pieces(format!("{broken}{{\"c\":3}}\n").as_bytes(), chunk);
+            let good =
+                found.iter().filter(|(line, text, broken)| (*line, text.as_str(), *broken) == (4, "{\"c\":3}", None));
+            assert_eq!((good.count(), found.len()), (1, 2), "{length} by {chunk}: {found:?}");
+        }
+    }
+}
+
 /// A model: what is between good objects, a line each, must come back whole, whatever is done to the lines between.
 #[test]
 fn good_lines_survive_any_damage_to_their_neighbors() {
