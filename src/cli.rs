@@ -33,6 +33,8 @@ pub enum Action {
     /// Show processes as a tree.
     Tree(Story),
     /// Tell what happened to a pod, container or process, or around a finding.
+    // A tree may be of everything, a timeline is somebody's.
+    #[command(mut_group("Subject", |subject| subject.required(true)))]
     Timeline(Story),
     /// Import exported events (Tetragon JSON), then return: the rows are committed.
     Replay(Replay),
@@ -201,9 +203,6 @@ pub fn parse() -> (Cli, Overrides) {
 
 /// Every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
 fn with_settings(command: Command) -> Command {
-    // A tree may be of everything, a timeline is somebody's.
-    let command =
-        command.mut_subcommand("timeline", |timeline| timeline.mut_group("Subject", |subject| subject.required(true)));
     SETTINGS.iter().fold(command, |command, setting| {
         let default = default_of(setting.path).map(|value| value.to_string()).unwrap_or_default();
         let help = format!("{} [default: {}]", setting.doc, default.trim_matches('"'));

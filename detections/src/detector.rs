@@ -151,24 +151,21 @@ impl Detector {
         before: &Cursors,
         state: &mut State,
     ) -> Result<Vec<Finding>, DetectError> {
-        let id = rule.id.as_str();
-        let was_behind = state.behind.remove(id);
-        let begin = was_behind.as_ref().unwrap_or(before).clone();
-        let found = match &was_behind {
-            None => self.evaluate(rule, fresh, state).await,
-            Some(cursors) => {
-                let missed = self.fresh(&rule.tables(), &mut cursors.clone()).await?;
-                self.evaluate(rule, &missed, state).await
-            }
+        let behind = state.behind.remove(rule.id.as_str());
+        let missed = match &behind {
+            Some(cursors) => Some(self.fresh(&rule.tables(), &mut cursors.clone()).await?),
+            None => None,
         };
-        found.or_else(|source| {
-            if was_behind.is_none() {
-                let error = DetectError::Evaluate { title: rule.title.clone(), source };
-                tracing::warn!(error = &error as &dyn std::error::Error, "a rule stays behind; trying again");
-            }
-            state.behind.insert(id.to_owned(), begin);
-            Ok(Vec::new())
-        })
+        let source = match self.evaluate(rule, missed.as_ref().unwrap_or(fresh), state).await {
+            Ok(found) => return Ok(found),
+            Err(source) => source,
+        };
+        if behind.is_none() {
+            let error = DetectError::Evaluate { title: rule.title.clone(), source };
+            tracing::warn!(error = &error as &dyn std::error::Error, "a rule stays behind; trying again");
+        }
+        state.behind.insert(rule.id.as_str().to_owned(), behind.unwrap_or_else(|| before.clone()));
+        Ok(Vec::new())
     }
 
     /// What `tables` took since the `cursors`, which move on.

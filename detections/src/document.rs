@@ -105,8 +105,9 @@ impl File<'_> {
         let steps = correlation.rules.iter().map(|name| match find(name) {
             Some(rule) => self.step(rule),
             None => {
-                let reason = format!("names the rule `{name}`, which this file does not have");
-                Err(self.wrong(&correlation.title, &format!("correlation \"{}\" {reason}", correlation.title)))
+                let title = &correlation.title;
+                let what = "which this file does not have";
+                Err(self.wrong(title, format!("correlation \"{title}\" names the rule `{name}`, {what}")))
             }
         });
         steps.collect()
@@ -115,14 +116,14 @@ impl File<'_> {
     fn step(&self, rule: &SigmaRule) -> Result<Step, RuleError> {
         unheard::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
         let lowered = lower_rule(rule, &LowerOptions::default())
-            .map_err(|error| self.wrong(&rule.title, &format!("rule \"{}\": {error}", rule.title)))?;
+            .map_err(|error| self.wrong(&rule.title, format!("rule \"{}\": {error}", rule.title)))?;
         let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
         Ok(Step { name, table, predicate })
     }
 
     fn rule(&self, about: About<'_>, kind: RuleKind) -> Result<Rule, RuleError> {
-        let no_id = || self.wrong(about.title, &format!("rule \"{}\" has no id", about.title));
+        let no_id = || self.wrong(about.title, format!("rule \"{}\" has no id", about.title));
         let id = about.id.as_ref().ok_or_else(no_id)?;
         let attack = |tag: &String| tag.strip_prefix("attack.").map(str::to_owned);
         let (techniques, tactics): (Vec<String>, Vec<String>) =
@@ -139,9 +140,9 @@ impl File<'_> {
         })
     }
 
-    fn wrong(&self, title: &str, reason: &str) -> RuleError {
+    fn wrong(&self, title: &str, reason: String) -> RuleError {
         let line = place::of_rule(self.text, title);
-        RuleError::Parse { path: self.path.to_owned(), line, reason: reason.to_owned() }
+        RuleError::Parse { path: self.path.to_owned(), line, reason }
     }
 
     fn cannot(&self, title: &str, source: CompileError) -> RuleError {
