@@ -17,7 +17,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -32,6 +32,7 @@ use crate::error::{LakeError, Source};
 use crate::file::{self, DataFile, PARTITION};
 use crate::metrics::COMPACTED_FILES_TOTAL;
 use crate::provider::FilesProvider;
+use crate::session::session_config;
 use crate::sort::{ORDER, SORT};
 use crate::stats;
 use crate::table::LakeTable;
@@ -232,7 +233,7 @@ impl Merge {
 
     /// The rows of all inputs in order, without the partition column.
     fn sorted_rows(&self) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let config = SessionConfig::new().with_batch_size(BATCH_ROWS).with_target_partitions(1);
+        let config = session_config().with_batch_size(BATCH_ROWS).with_target_partitions(1);
         let session = SessionContext::new_with_config(config);
         let state = session.state();
         let columns = self.provider.schema();

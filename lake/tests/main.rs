@@ -8,6 +8,7 @@ mod append;
 mod compaction;
 mod faults;
 mod faulty_store;
+mod lock;
 mod reading;
 mod support;
 mod upkeep;

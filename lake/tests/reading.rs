@@ -2,7 +2,7 @@
 
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use kerntrail_lake::LakeTable;
+use kerntrail_lake::{LakeTable, session_config};
 use kerntrail_schemas::Table;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ async fn ten_files(temp: &TempLake) -> LakeTable {
 
 /// How many files the plan of `sql` opens.
 async fn files_in_plan(table: &LakeTable, sql: &str) -> usize {
-    let session = SessionContext::new();
+    let session = SessionContext::new_with_config(session_config());
     session.register_table("t", table.provider()).unwrap();
     let explained = session.sql(&format!("explain {sql}")).await.unwrap().collect().await.unwrap();
     pretty_format_batches(&explained).unwrap().to_string().replace(char::is_whitespace, "").matches("part-").count()

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::json::LineDelimitedWriter;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
-use kerntrail_lake::{Lake, LakeTable, Progress};
+use kerntrail_lake::{Lake, LakeTable, Progress, session_config};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, ContainerId, ProcessUid, StreamId};
 use kerntrail_schemas::tables::{Actor, Envelope, LossColumns, ProcessColumns};
@@ -107,7 +107,7 @@ pub fn taken(offsets: Range<i64>) -> Progress {
 }
 
 pub async fn query(provider: Arc<dyn TableProvider>, sql: &str) -> Vec<RecordBatch> {
-    let session = SessionContext::new();
+    let session = SessionContext::new_with_config(session_config());
     session.register_table("t", provider).unwrap();
     session.sql(sql).await.unwrap().collect().await.unwrap()
 }

@@ -1,0 +1,54 @@
+//! Locks among the processes that use one lake.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::LakeError;
+use crate::lake::Lake;
+
+/// Wait between two attempts to take a lock.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// A lock, until it is dropped or its process ends.
+#[derive(Debug)]
+pub struct LakeLock {
+    _file: File,
+}
+
+impl Lake {
+    /// Takes the lock `name` of this tenant's tables; `None` while another process, or another handle, has it.
+    ///
+    /// It is a `flock` of the file `.NAME.lock` beside the tables.
+    ///
+    /// Errors: `Store`, also where the lake is no folder.
+    pub fn try_lock(&self, name: &str) -> Result<Option<LakeLock>, LakeError> {
+        let path = self.lock_file(name)?;
+        let failed = |error: std::io::Error| LakeError::store(format!("lock {}", path.display()), error);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(LakeLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Waits for the lock `name`. Cancel-safe. Errors: as [`Lake::try_lock`].
+    pub async fn lock(&self, name: &str) -> Result<LakeLock, LakeError> {
+        loop {
+            match self.try_lock(name)? {
+                Some(lock) => return Ok(lock),
+                None => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> Result<PathBuf, LakeError> {
+        let location = self.location()?;
+        let no_folder = |()| LakeError::store(format!("lock {location}"), "it is no folder");
+        Ok(location.to_file_path().map_err(no_folder)?.join(format!(".{name}.lock")))
+    }
+}
