@@ -1,6 +1,6 @@
 //! Runs SQL: one DataFusion session per query, with its own memory, on the workers' threads.
 //!
-//! The way of a query: admitted (bounded number) -> parsed and refused if it writes -> planned against the newest
+//! The way of a query: admitted (bounded number, a short wait) -> parsed and refused if it writes -> planned against the newest
 //! snapshots -> made stoppable -> executed on threads of its own, at most two batches ahead of the reader ->
 //! [`QueryStream`]. Dropping that stops all of it.
 
@@ -17,9 +17,9 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
-use kerntrail_lake::Lake;
+use kerntrail_lake::{Lake, session_config};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::suggest::did_you_mean;
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ impl Engine {
     ///
     /// Errors: the memory pool cannot be made.
     pub fn session(&self) -> Result<SessionContext, QueryError> {
-        let config = SessionConfig::new()
+        let config = session_config()
             .with_default_catalog_and_schema(self.tenant(), HISTORY)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
@@ -134,8 +134,8 @@ impl Engine {
     }
 
     async fn start(&self, sql: &str, bounds: &Bounds, timeout: Duration) -> Result<QueryStream, QueryError> {
-        let place = self.admit()?;
         let deadline = Instant::now() + timeout;
+        let place = self.admit(timeout).await?;
         let statement = guard::parse(sql)?;
         let (session, stop) = (self.session()?, place.stop());
         let planned = within(&place, deadline, timeout, async move {
@@ -149,13 +149,14 @@ impl Engine {
         QueryStream::start(place, rows, terms)
     }
 
-    /// Takes a place among the running queries.
-    fn admit(&self) -> Result<Place, QueryError> {
-        self.places.take().map_err(QueryError::internal)?.ok_or_else(|| {
+    /// Takes a place among the running queries of one that may take `timeout`.
+    async fn admit(&self, timeout: Duration) -> Result<Place, QueryError> {
+        let place = self.places.take(self.limits.patience.min(timeout)).await;
+        place.map_err(QueryError::internal)?.ok_or_else(|| {
             let running = self.limits.max_running;
             QueryError::new(
                 ErrorKind::Busy,
-                format!("{running} queries are running, as many as may; ask again in a moment"),
+                format!("{running} queries are running, as many as may, and none ended in time; ask again in a moment"),
             )
         })
     }
@@ -168,8 +169,10 @@ impl Engine {
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
         let answer = async {
-            let (place, timeout) = (self.admit()?, self.limits.timeout);
-            within(&place, Instant::now() + timeout, timeout, work(self.session()?)).await
+            let timeout = self.limits.timeout;
+            let deadline = Instant::now() + timeout;
+            let place = self.admit(timeout).await?;
+            within(&place, deadline, timeout, work(self.session()?)).await
         };
         answer.await.inspect_err(|error| failed(error.kind()))
     }

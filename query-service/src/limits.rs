@@ -13,8 +13,10 @@ pub struct Limits {
     pub timeout: Duration,
     /// Rows of one answer; more end it with an error.
     pub max_rows: usize,
-    /// Queries at a time; one more is refused.
+    /// Queries at a time; one more waits.
     pub max_running: NonZeroUsize,
+    /// Longest wait for a place among them, within the timeout; then the query is refused.
+    pub patience: Duration,
     /// Where queries spill, a folder of their own; `None` is the system's temporary folder. Created when absent.
     pub spill_dir: Option<PathBuf>,
     /// Disk space of all spills together, in bytes.
@@ -29,13 +31,14 @@ const MEMORY_BYTES: NonZeroUsize = NonZeroUsize::MIN.saturating_add((512 << 20) 
 const MAX_RUNNING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 impl Default for Limits {
-    /// 512 MiB, 60 s, 1,000,000 rows, 8 at a time, 8 GiB of spill, a thread per processor.
+    /// 512 MiB, 60 s, 1,000,000 rows, 8 at a time, 10 s for a place, 8 GiB of spill, a thread per processor.
     fn default() -> Self {
         Self {
             memory_bytes: MEMORY_BYTES,
             timeout: Duration::from_secs(60),
             max_rows: 1_000_000,
             max_running: MAX_RUNNING,
+            patience: Duration::from_secs(10),
             spill_dir: None,
             spill_bytes: 8 << 30,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),

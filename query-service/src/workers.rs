@@ -7,46 +7,57 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::metrics::Measured;
 use crate::stop::Stop;
 
-/// The places of all queries that may run at a time.
+/// Queries that may wait for a place; one more is refused at once.
+const MAX_WAITING: usize = 64;
+
+/// The places of all queries that may run at a time. Who waits for one gets it in the order of asking.
 pub(crate) struct Places {
     threads: NonZeroUsize,
-    max: NonZeroUsize,
-    made: Mutex<Made>,
-}
-
-#[derive(Default)]
-struct Made {
-    free: Vec<Workers>,
-    count: usize,
+    turns: Arc<Semaphore>,
+    queue: Semaphore,
+    /// Made, and not taken at this moment.
+    free: Mutex<Vec<Workers>>,
 }
 
 impl Places {
     /// `max` places of `threads` threads each.
     pub(crate) fn new(max: NonZeroUsize, threads: NonZeroUsize) -> Arc<Self> {
-        Arc::new(Self { threads, max, made: Mutex::default() })
+        let turns = Arc::new(Semaphore::new(max.get()));
+        Arc::new(Self { threads, turns, queue: Semaphore::new(MAX_WAITING), free: Mutex::default() })
     }
 
-    /// A free place; `None` when all are taken. Errors: no thread can be started.
-    pub(crate) fn take(self: &Arc<Self>) -> io::Result<Option<Place>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let workers = match made.free.pop() {
-            Some(free) => free,
-            None if made.count < self.max.get() => {
-                let workers = Workers::start(self.threads)?;
-                made.count += 1;
-                workers
-            }
-            None => return Ok(None),
-        };
-        let measured = Measured::begin();
-        Ok(Some(Place { workers: Some(workers), places: Arc::clone(self), stop: Stop::default(), _measured: measured }))
+    /// A place as soon as one is free; `None` when none is within `patience`, or too many wait already.
+    ///
+    /// Errors: no thread can be started.
+    pub(crate) async fn take(self: &Arc<Self>, patience: Duration) -> io::Result<Option<Place>> {
+        let Some(turn) = self.turn(patience).await else { return Ok(None) };
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let workers = free.map_or_else(|| Workers::start(self.threads), Ok)?;
+        Ok(Some(Place {
+            workers: Some(workers),
+            places: Arc::clone(self),
+            stop: Stop::default(),
+            _measured: Measured::begin(),
+            _turn: turn,
+        }))
+    }
+
+    async fn turn(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        let turns = Arc::clone(&self.turns);
+        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+            return Some(turn);
+        }
+        let _queued = self.queue.try_acquire().ok()?;
+        tokio::time::timeout(patience, turns.acquire_owned()).await.ok()?.ok()
     }
 }
 
@@ -56,6 +67,8 @@ pub(crate) struct Place {
     places: Arc<Places>,
     stop: Stop,
     _measured: Measured,
+    /// Given back once the workers are.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Place {
@@ -77,8 +90,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.stop.stop();
-        let mut made = self.places.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.free.extend(self.workers.take());
+        self.places.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.workers.take());
     }
 }
 

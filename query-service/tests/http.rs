@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
 use kerntrail_query_service::Limits;
-use kerntrail_query_service::http::{MAX_BODY, check_loopback, only_from_here, router};
+use kerntrail_query_service::http::{HEAD_TIMEOUT, MAX_BODY, check_loopback, only_from_here, router, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::rows::{Stored, many};
 use crate::script::escape;
@@ -38,7 +39,8 @@ impl Server {
         let engine = Arc::new(stored.engine_within(limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move { axum::serve(listener, only_from_here(router(engine))).await.unwrap() });
+        let routes = only_from_here(router(engine));
+        let task = tokio::spawn(serve(listener, routes, HEAD_TIMEOUT, CancellationToken::new()));
         Self { address, client: Client::builder().no_proxy().build().unwrap(), task, _stored: stored }
     }
 
@@ -166,15 +168,25 @@ async fn an_error_after_rows_is_visible() {
     assert_eq!(parsed(text.lines().last().unwrap())["error"]["kind"], "limit");
     for format in ["csv", "arrow", "markdown", "table"] {
         let request = server.client.post(server.url("/api/v1/query")).header("content-type", "application/json");
-        let response = request.body(ask(format).to_string()).send().await.unwrap();
+        let mut response = request.body(ask(format).to_string()).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert!(response.bytes().await.is_err(), "{format}: a cut answer looks whole");
+        let mut came = Vec::new();
+        let end = loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => came.extend_from_slice(&piece),
+                end => break end,
+            }
+        };
+        assert!(end.is_err(), "{format}: a cut answer looks whole");
+        let last = String::from_utf8_lossy(&came).lines().last().unwrap_or_default().to_owned();
+        let told = last.starts_with("error: the answer has more than 2 rows");
+        assert_eq!(told, format != "arrow", "{format}: {last}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_query_too_many_is_told_to_come_back() {
-    let limits = Limits { max_running: NonZeroUsize::MIN, ..Limits::default() };
+    let limits = Limits { max_running: NonZeroUsize::MIN, patience: Duration::ZERO, ..Limits::default() };
     let server = Server::start(many(100_000).await, limits).await;
     // The first answer is held at its first rows: the rest waits for a reader.
     let request = server.client.post(server.url("/api/v1/query")).header("accept", "application/x-ndjson");
@@ -216,6 +228,25 @@ async fn web_pages_of_others_are_refused() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {extra} {answer}");
         let refused = answer.contains("\"error\"");
         assert_eq!(refused, status == 403, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_ask_is_disconnected_and_a_stop_waits_for_who_did() {
+    let routes = axum::Router::new().route("/", axum::routing::get(async || "here"));
+    for head in ["", "GET / HTTP/1.1\r\nHost: 127", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, routes.clone(), Duration::from_millis(200), stop.clone()));
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut answer)).await;
+        ended.expect("a silent connection stays").unwrap();
+        assert_eq!(answer.ends_with(b"here"), head.ends_with("\r\n\r\n"), "{head:?}");
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), task).await.expect("it does not stop").unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -192,7 +193,8 @@ fn files(folder: &std::path::Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::new(2).unwrap(), ..Limits::default() });
+    let max_running = NonZeroUsize::new(2).unwrap();
+    let engine = stored.engine_within(Limits { max_running, patience: Duration::ZERO, ..Limits::default() });
     let first = engine.query(ENDLESS[0]).await.unwrap();
     let second = engine.query(ENDLESS[0]).await.unwrap();
     let Err(error) = engine.query("select 1").await else { panic!("a third query ran") };
@@ -200,6 +202,31 @@ async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
     drop(second);
     assert!(answer(&engine, "select 1 as one").await.contains("(1 row)"));
     drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_queries_than_may_run_wait_for_their_turn() {
+    let stored = many(1_000).await;
+    let patience = Duration::from_secs(60);
+    let limits = Limits { max_running: NonZeroUsize::MIN, timeout: patience, patience, ..Limits::default() };
+    let engine = stored.engine_within(limits);
+    let count = || answer(&engine, "select count(*) as n from process_events");
+    let answers = futures::future::join_all((0..40).map(|_| count())).await;
+    assert!(answers.iter().all(|answer| answer.contains("1000")), "{answers:?}");
+    // A bound of those that wait as well.
+    let held = engine.query(ENDLESS[0]).await.unwrap();
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut next = Box::pin(engine.query("select 1"));
+        match futures::poll!(&mut next) {
+            Poll::Pending => waiting.push(next),
+            Poll::Ready(answer) => break answer.err(),
+        }
+        assert!(waiting.len() < 1_000, "any number may wait");
+    };
+    assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::Busy));
+    drop(held);
+    assert!(waiting.swap_remove(0).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,4 +10,5 @@ mod queries;
 mod read_only;
 mod rows;
 mod script;
+mod skipped_files;
 mod story;

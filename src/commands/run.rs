@@ -46,7 +46,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let engine = Arc::new(parts::engine_over(&config, Arc::clone(&lake))?);
     let serving = parts.stop_of(Stage::Http);
     let served = http::serve(listener, engine, import::route(importer), recorder, is_ready, serving);
-    parts.start(Stage::Http, served);
+    parts.start(Stage::Http, async move {
+        served.await;
+        Ok(())
+    });
     let storing = parts.stop_of(Stage::Storing);
     parts.start(Stage::Storing, async move { pipeline.run(storing).await.context("the pipeline failed") });
     start_rules(&config, &log, &lake, &mut parts)?;

@@ -1,6 +1,5 @@
 //! The HTTP service: queries, imports, health and metrics on one loopback address.
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,20 +32,17 @@ pub async fn serve(
     metrics: PrometheusHandle,
     ready: watch::Receiver<bool>,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) {
     let routes = query::router(engine).merge(extra).merge(health(metrics, ready)).fallback(nowhere);
     let app = query::only_from_here(routes);
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = query::serve(listener, app, query::HEAD_TIMEOUT, stop.clone());
     let cut = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = served.into_future() => served.context("the HTTP service failed"),
-        () = cut => {
-            tracing::warn!("requests that do not end were cut off");
-            Ok(())
-        }
+        () = served => {}
+        () = cut => tracing::warn!("requests that do not end were cut off"),
     }
 }
 

@@ -58,11 +58,13 @@ fn respond(format: Format, body: Body) -> Response {
 }
 
 /// The rows of `answer` in `format`. It begins once the first rows are there, so an error before them has a status
-/// of its own; a later one is told inside the answer, or where the format has no place for it, breaks the connection.
+/// of its own; a later one is told inside the answer. Where the format has no place for it, it breaks the connection,
+/// behind a last line with the reason if the format is text.
 pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Response, QueryError> {
     let first = answer.next().await.transpose()?;
     let served = Served {
         answer,
+        format,
         encoder: encoder(format, Options { served: true, ..Options::default() }),
         next: Next::Begin(first),
     };
@@ -72,6 +74,7 @@ pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Resp
 /// An answer on its way out.
 struct Served {
     answer: QueryStream,
+    format: Format,
     encoder: Box<dyn Encoder>,
     next: Next,
 }
@@ -105,9 +108,12 @@ impl Served {
             Next::Rows => match self.answer.next().await {
                 Some(Ok(batch)) => self.encoder.rows(&batch, &mut out)?,
                 None => self.end(&mut out)?,
+                Some(Err(error)) if self.encoder.fail(&error, &mut out) => self.next = Next::Nothing,
                 Some(Err(error)) => {
-                    let told = self.encoder.fail(&error, &mut out);
-                    self.next = if told { Next::Nothing } else { Next::Broken(error) };
+                    if self.format != Format::Arrow {
+                        out.extend_from_slice(format!("error: {}\n", escape::visible(error.message())).as_bytes());
+                    }
+                    self.next = Next::Broken(error);
                 }
             },
             Next::Broken(error) => {

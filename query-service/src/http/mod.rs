@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod query;
+mod serve;
 mod story;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use axum::middleware;
 use axum::routing::{get, post};
 
 use crate::engine::Engine;
+
+pub use serve::{HEAD_TIMEOUT, serve};
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
