@@ -61,6 +61,9 @@ pub enum DetectError {
         #[source]
         source: DataFusionError,
     },
+    /// The findings that the lake has cannot be read.
+    #[error("cannot read the findings that were made before")]
+    Known(#[source] DataFusionError),
     /// Findings cannot be made into a message.
     #[error("cannot encode findings")]
     Encode(#[source] CodecError),
@@ -98,7 +101,8 @@ impl Detector {
 
     /// Runs until `cancel`; a failed pass is told and tried again.
     ///
-    /// Without a state file, rules start with the rows that the lake holds then.
+    /// Without a state file, rules start with all rows that the lake holds then; findings that it holds are not made
+    /// again.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
         self.rules.tables().into_iter().for_each(metrics::begin);
         let mut ticks = tokio::time::interval(self.config.interval);
@@ -124,23 +128,42 @@ impl Detector {
     /// A rule whose query fails holds up no other: it stays behind and looks again in the next pass.
     pub async fn pass(&self) -> Result<usize, DetectError> {
         let path = self.config.state_dir.join("detector.json");
-        let mut state = State::read(&path)?.unwrap_or_default();
+        let stored = State::read(&path)?;
+        let begins = stored.is_none();
+        let mut state = stored.unwrap_or_else(State::begin);
         self.send(&mut state, &path).await?;
         state.behind.retain(|id, _| self.rules.iter().any(|rule| rule.id.as_str() == id));
-        let before = state.cursors.clone();
+        let before = Before { cursors: state.cursors.clone(), behind: state.behind.clone() };
         let fresh = self.fresh(&self.rules.tables(), &mut state.cursors).await?;
         // A version without rows (a compaction) still moves the cursor.
-        if !fresh.moved && state.behind.is_empty() {
+        if fresh.moved.is_empty() && state.behind.is_empty() {
             return Ok(0);
         }
         let mut findings = Vec::new();
         for rule in self.rules.iter() {
-            findings.extend(self.look(rule, &fresh, &before, &mut state).await?);
+            findings.extend(self.look(rule, &fresh, &before.cursors, &mut state).await?);
         }
         metrics::behind(state.behind.len());
+        if begins {
+            self.leave_out_known(&mut findings).await?;
+        }
+        if findings.is_empty() && before.is_still(&state) {
+            return Ok(0);
+        }
         let count = findings.len();
         self.store_and_send(findings, state, &path).await?;
         Ok(count)
+    }
+
+    /// Leaves out of `findings` what the lake has: the detector that made them has lost its state.
+    async fn leave_out_known(&self, findings: &mut Vec<Finding>) -> Result<(), DetectError> {
+        let failed = |source| DetectError::Lake { table: Table::Findings, source };
+        let Some(table) = self.lake.existing(Table::Findings).await.map_err(failed)? else { return Ok(()) };
+        if !findings.is_empty() {
+            let known = finding::ids(&self.session, table.provider()).await.map_err(DetectError::Known)?;
+            findings.retain(|finding| !known.contains(finding.id.as_str()));
+        }
+        Ok(())
     }
 
     /// What `rule` finds in `fresh`, or, where it stayed behind, in what came since then; none when its query fails.
@@ -151,9 +174,9 @@ impl Detector {
         before: &Cursors,
         state: &mut State,
     ) -> Result<Vec<Finding>, DetectError> {
-        let behind = state.behind.remove(rule.id.as_str());
-        let missed = match &behind {
-            Some(cursors) => Some(self.fresh(&rule.tables(), &mut cursors.clone()).await?),
+        let mut behind = state.behind.remove(rule.id.as_str());
+        let missed = match &mut behind {
+            Some(cursors) => Some(self.missed(&rule.tables(), cursors).await?),
             None => None,
         };
         let source = match self.evaluate(rule, missed.as_ref().unwrap_or(fresh), state).await {
@@ -170,12 +193,25 @@ impl Detector {
 
     /// What `tables` took since the `cursors`, which move on.
     async fn fresh(&self, tables: &BTreeSet<Table>, cursors: &mut Cursors) -> Result<Fresh, DetectError> {
+        let before = cursors.clone();
+        let fresh = self.missed(tables, cursors).await?;
+        for table in fresh.all.keys() {
+            let cursor = before.get(table.name()).copied().unwrap_or(-1);
+            let version = fresh.moved.get(table).copied();
+            metrics::lag(*table, version.map_or(0, |version| version - cursor));
+            cursors.extend(version.map(|version| (table.name().to_owned(), version)));
+        }
+        fresh.added.iter().for_each(|(table, rows)| metrics::read(*table, rows.as_ref()));
+        Ok(fresh)
+    }
+
+    /// What `tables` took since the `cursors`, which stay, but for those that the lake no longer knows.
+    async fn missed(&self, tables: &BTreeSet<Table>, cursors: &mut Cursors) -> Result<Fresh, DetectError> {
         let mut fresh = Fresh::default();
         for &table in tables {
             let failed = |source| DetectError::Lake { table, source };
             let Some(handle) = self.lake.existing(table).await.map_err(failed)? else { continue };
             let cursor = cursors.get(table.name()).copied();
-            metrics::lag(table, handle.version() - cursor.unwrap_or(-1));
             fresh.all.insert(table, handle.provider());
             if cursor == Some(handle.version()) {
                 continue;
@@ -184,17 +220,14 @@ impl Detector {
                 Ok(added) => added,
                 Err(LakeError::CursorTooOld { oldest, .. }) => {
                     self.tell_gap(table, cursor, oldest);
+                    cursors.insert(table.name().to_owned(), oldest);
                     handle.added_since(Some(oldest)).await.map_err(failed)?
                 }
                 Err(LakeError::CursorAhead { .. }) => handle.added_since(None).await.map_err(failed)?,
                 Err(error) => return Err(failed(error)),
             };
-            cursors.insert(table.name().to_owned(), added.to_version);
-            fresh.moved = true;
-            if let Some(rows) = added.rows {
-                metrics::read(table, rows.as_ref());
-                fresh.added.insert(table, rows);
-            }
+            fresh.moved.insert(table, added.to_version);
+            fresh.added.extend(added.rows.map(|rows| (table, rows)));
         }
         Ok(fresh)
     }
@@ -273,6 +306,18 @@ fn tell(findings: &[Finding]) {
 struct Fresh {
     added: RowsOf,
     all: BTreeMap<Table, Arc<dyn TableProvider>>,
-    /// Whether a cursor moved.
-    moved: bool,
+    /// Where the cursors of the tables that took something now are.
+    moved: BTreeMap<Table, i64>,
+}
+
+/// What a pass may leave as it was.
+struct Before {
+    cursors: Cursors,
+    behind: BTreeMap<String, Cursors>,
+}
+
+impl Before {
+    fn is_still(&self, state: &State) -> bool {
+        self.cursors == state.cursors && self.behind == state.behind
+    }
 }

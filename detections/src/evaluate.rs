@@ -7,7 +7,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
-use datafusion::prelude::{Expr, SessionConfig, SessionContext, col};
+use datafusion::prelude::{Expr, SessionContext, col};
+use kerntrail_lake::session_config;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::{StreamId, event_id};
 
@@ -18,7 +19,7 @@ const GROUP: &str = "__group_";
 
 /// A session for reading rows of rules.
 pub(crate) fn session() -> SessionContext {
-    let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+    let mut config = session_config().with_target_partitions(1).with_information_schema(false);
     config.options_mut().execution.parquet.schema_force_view_types = false;
     SessionContext::new_with_config(config)
 }

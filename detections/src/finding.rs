@@ -1,8 +1,16 @@
 //! A finding: the row that a rule's match becomes.
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
 use kerntrail_schemas::TableBatch;
 use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
@@ -126,6 +134,20 @@ fn what(event: &Match) -> Option<String> {
     }
 }
 
+/// The ids of the findings that `table` holds.
+pub(crate) async fn ids(
+    session: &SessionContext,
+    table: Arc<dyn TableProvider>,
+) -> Result<HashSet<String>, DataFusionError> {
+    let mut rows = session.read_table(table)?.select_columns(&["finding_id"])?.execute_stream().await?;
+    let mut ids = HashSet::new();
+    while let Some(batch) = rows.next().await.transpose()? {
+        let column = cast(batch.column(0), &DataType::Utf8)?;
+        ids.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(ids)
+}
+
 /// The findings as rows of their table.
 pub(crate) fn rows(findings: &[Finding]) -> Result<TableBatch, ArrowError> {
     let mut builder = TableBuilder::<FindingColumns>::default();
@@ -152,6 +174,6 @@ fn with_pointers(events: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = events.schema();
     let place = schema.index_of("actor")?;
     let mut columns = events.columns().to_vec();
-    columns[place] = std::sync::Arc::new(arrow::array::Int32Array::from_iter_values(0..events.num_rows() as i32));
+    columns[place] = Arc::new(arrow::array::Int32Array::from_iter_values(0..events.num_rows() as i32));
     RecordBatch::try_new(schema, columns)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -92,7 +93,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// It holds something else.
-    #[error("the detector's state {} is damaged; move it away and rules start at the lake's present versions", path.display())]
+    #[error("the detector's state {} is damaged; move it away, and rules look at all rows of the lake again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -103,6 +104,13 @@ pub enum StateError {
 }
 
 impl State {
+    /// The state of a detector that has none. Batches are numbered from the microsecond on: where an earlier state was
+    /// lost, consumers would drop its numbers as known.
+    pub(crate) fn begin() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
+    }
+
     /// Reads `path`; none where there is no file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
         match std::fs::read(path) {

@@ -162,7 +162,12 @@ async fn a_rule_that_fails_holds_up_no_other_and_misses_nothing() {
     std::fs::rename(&file, &aside).unwrap();
     assert_eq!(detector.pass().await.unwrap(), 1);
     assert_eq!(bench.texts("rule_id"), ["rule-1"]);
-    // It still fails, also after a restart, while others go on.
+    // It still fails, which changes nothing,
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(bench.state_file()).unwrap());
+    let written = inode();
+    assert_eq!(detector.pass().await.unwrap(), 0);
+    assert_eq!(inode(), written, "the state was written for nothing");
+    // also after a restart, while others go on.
     exec(&bench, 102, "/bin/sh", "c1").await;
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
     std::fs::rename(&aside, &file).unwrap();
@@ -170,4 +175,21 @@ async fn a_rule_that_fails_holds_up_no_other_and_misses_nothing() {
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 2);
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
     assert_eq!(bench.texts("rule_id"), ["rule-1", "rule-1", "rule-3", "rule-3"]);
+}
+
+#[tokio::test]
+async fn a_lost_state_makes_no_finding_again_and_keeps_none_back() {
+    let bench = Bench::new();
+    for second in 100..103 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+        assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 1);
+    }
+    bench.store_findings().await;
+    std::fs::remove_file(bench.state_file()).unwrap();
+    exec(&bench, 103, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 1);
+    // Its batch has a number of its own: consumers take it.
+    let mut ids = bench.texts("finding_id");
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
 }

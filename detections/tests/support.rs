@@ -126,6 +126,16 @@ impl Bench {
         by_number.values().map(decode).collect()
     }
 
+    /// Commits the findings to the lake, as the pipeline does.
+    pub(crate) async fn store_findings(&self) {
+        self.lake.table(Table::Findings).await.unwrap().append(self.findings(), &[]).await.unwrap();
+    }
+
+    /// Where the detectors keep their state.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.dir.path().join("state/detector.json")
+    }
+
     /// The values of a text column of all findings.
     pub(crate) fn texts(&self, column: &str) -> Vec<String> {
         let batches = self.findings();
