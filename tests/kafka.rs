@@ -1,5 +1,7 @@
 //! Through a real Kafka broker that is stopped and started while events flow: rows in the lake equal events sent.
 
+use std::process::Stdio;
+
 use kerntrail_testbed::kafka::Kafka;
 use kerntrail_testbed::port::Port;
 use kerntrail_testbed::require;
@@ -32,11 +34,7 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
     for piece in 0..pieces {
         let (from, to) = (piece * RECORDS / pieces, (piece + 1) * RECORDS / pieces);
         let file = write(&program.data_dir(), &format!("{piece}.json"), lines(from, to).as_bytes());
-        let import = program
-            .command(&["replay", "-q", file.to_str().unwrap()])
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let import = program.command(&["replay", "-q", file.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
         // The broker is away while these rows are on their way.
         match piece {
             1 => kafka.stop().expect("Kafka stops"),
@@ -52,6 +50,44 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
     let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";
     assert_eq!(program.rows(sql), [format!("{RECORDS},{RECORDS},{RECORDS}")]);
     assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn imports_of_several_machines_into_one_lake_follow_each_other() {
+    if !require::java() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let kafka = Kafka::start(folder.path()).expect("Kafka");
+    let settings = [
+        "--log-kind=kafka".to_owned(),
+        format!("--log-kafka-bootstrap={}", kafka.bootstrap()),
+        format!("--lake-uri={}", folder.path().join("lake").display()),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let machines: Vec<Program> = std::iter::repeat_with(Program::new).take(3).collect();
+    let imports: Vec<_> = (0..)
+        .zip(&machines)
+        .map(|(place, machine)| {
+            // Half of each file is in the next one too.
+            let from = place * RECORDS / 4;
+            let file = write(folder.path(), &format!("{place}.json"), lines(from, from + RECORDS / 2).as_bytes());
+            let mut command = machine.command(&settings);
+            command.args(["replay", "-q"]).arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let mut waited = 0;
+    for import in imports {
+        let output = import.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        waited += u32::from(text(&output.stderr).contains("waits for another import to end"));
+    }
+    assert!(waited >= 1, "they ran at once");
+    let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";
+    let mut query = machines[0].command(&settings);
+    let answer = query.args(["query", "-o", "csv", sql]).output().unwrap();
+    assert!(text(&answer.stdout).ends_with(&format!("\n{RECORDS},{RECORDS},{RECORDS}\n")), "{}", text(&answer.stdout));
 }
 
 #[test]

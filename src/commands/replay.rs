@@ -13,7 +13,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::cli::Replay;
 use crate::config::Config;
-use crate::parts::import::{self, Importer, Input, Outcome};
+use crate::parts::import::{self, Importer, Input, Line, Outcome};
 use crate::parts::{self, event_log, event_log::Opened};
 
 /// Imports the files one after the other; failure when a record of any was not taken.
@@ -66,12 +66,12 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
     let bytes = if from_stdin { None } else { Some(std::fs::metadata(path).with_context(cannot)?.len()) };
     let input = Input { name: path.display().to_string(), bytes };
     let bar = bar(&input, quiet);
+    let mut tell = |line: Line| show(&bar, &input.name, &line);
     let outcome = match route {
         Route::Here(importer) => {
             let reader: Box<dyn Read + Send> =
                 if from_stdin { Box::new(std::io::stdin()) } else { Box::new(File::open(path).with_context(cannot)?) };
-            let mut progress = |now: kerntrail_pipeline::import::ImportProgress| show(&bar, now.bytes_read, now.rows);
-            importer.run(reader, &input, &mut progress).await
+            importer.run(reader, &input, &mut tell).await
         }
         Route::Server(address) => {
             let body = if from_stdin {
@@ -82,7 +82,7 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
                     1 << 18,
                 ))
             };
-            import::ask_server(address, &input, body, &mut |bytes, rows| show(&bar, bytes, rows)).await
+            import::ask_server(address, &input, body, &mut tell).await
         }
     };
     bar.finish_and_clear();
@@ -103,9 +103,15 @@ fn bar(input: &Input, quiet: bool) -> ProgressBar {
     bar.with_prefix(input.name.clone())
 }
 
-fn show(bar: &ProgressBar, bytes: u64, rows: u64) {
-    bar.set_position(bytes);
-    bar.set_message(format!("{rows} rows"));
+fn show(bar: &ProgressBar, name: &str, line: &Line) {
+    match line {
+        Line::Waiting => eprintln!("kerntrail: {name}: waits for another import to end"),
+        Line::Progress { bytes_read, rows, .. } => {
+            bar.set_position(*bytes_read);
+            bar.set_message(format!("{rows} rows"));
+        }
+        Line::Done(_) | Line::Failed { .. } => {}
+    }
 }
 
 fn report(path: &Path, outcome: &Outcome) {

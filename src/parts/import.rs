@@ -14,11 +14,11 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt;
-use kerntrail_lake::Lake;
+use kerntrail_lake::{Lake, LakeLock};
 use kerntrail_pipeline::Pipeline;
 use kerntrail_pipeline::import::{ImportOptions, ImportProgress, ImportReport, import};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::config::Config;
@@ -33,7 +33,10 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// Pieces of a body that wait for the parser.
 const PIECES: usize = 16;
 
-/// What importing needs; one import at a time, so that none sees the other's rows as new.
+/// Name of the lock that an import holds in the lake.
+const LOCK: &str = "import";
+
+/// What importing needs; one import into a lake at a time, so that none sees the other's rows as new.
 pub struct Importer {
     opened: Log,
     lake: Arc<Lake>,
@@ -52,7 +55,7 @@ pub struct Input {
     pub bytes: Option<u64>,
 }
 
-/// A line of the server's answer.
+/// What an import says; over HTTP, a line of the answer.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
@@ -105,17 +108,31 @@ impl Importer {
         &self,
         reader: R,
         input: &Input,
-        progress: &mut (dyn FnMut(ImportProgress) + Send),
+        tell: &mut (dyn FnMut(Line) + Send),
     ) -> anyhow::Result<Outcome> {
-        let _one = self.one.lock().await;
+        let _alone = self.alone(tell).await?;
         // What an import that was killed left in the log must be in the lake before it is asked what it holds.
         self.settle().await.context("cannot commit what the event log still holds")?;
         let mut options = ImportOptions::new(input.name.clone(), self.rejects_dir.clone());
         options.bytes_total = input.bytes;
         options.cluster = self.cluster.clone();
-        let report = import(reader, options, self.opened.log.as_ref(), &self.lake, progress).await;
+        let mut progress = |now: ImportProgress| {
+            tell(Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected });
+        };
+        let report = import(reader, options, self.opened.log.as_ref(), &self.lake, &mut progress).await;
         self.settle().await.context("cannot commit the imported rows")?;
         Ok(report?.into())
+    }
+
+    /// Waits for other imports into this lake to end, in this process and, through Kafka, in others.
+    async fn alone(&self, tell: &mut (dyn FnMut(Line) + Send)) -> anyhow::Result<(MutexGuard<'_, ()>, LakeLock)> {
+        if let Ok(here) = self.one.try_lock()
+            && let Some(lock) = self.lake.try_lock(LOCK)?
+        {
+            return Ok((here, lock));
+        }
+        tell(Line::Waiting);
+        Ok((self.one.lock().await, self.lake.lock(LOCK).await?))
     }
 
     /// What was appended is committed to the lake.
@@ -136,14 +153,10 @@ async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>,
     tokio::spawn(hand_over(body, pieces));
     let reader = Pieces { held, piece: Bytes::new() };
     tokio::spawn(async move {
-        if importer.one.try_lock().is_err() {
-            let _ = lines.send(written(&Line::Waiting)).await;
-        }
-        let mut progress = |now: ImportProgress| {
-            let line = Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected };
+        let mut tell = |line: Line| {
             let _ = lines.try_send(written(&line));
         };
-        let line = match importer.run(reader, &input, &mut progress).await {
+        let line = match importer.run(reader, &input, &mut tell).await {
             Ok(outcome) => Line::Done(outcome),
             Err(error) => Line::Failed { reason: format!("{error:#}") },
         };
@@ -205,7 +218,7 @@ pub async fn ask_server(
     address: &str,
     input: &Input,
     body: reqwest::Body,
-    progress: &mut (dyn FnMut(u64, u64) + Send),
+    tell: &mut (dyn FnMut(Line) + Send),
 ) -> anyhow::Result<Outcome> {
     let mut url = reqwest::Url::parse(&format!("http://{address}{PATH}"))?;
     url.query_pairs_mut().append_pair("name", &input.name);
@@ -226,10 +239,9 @@ pub async fn ask_server(
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();
             match serde_json::from_slice(&line).context("the running kerntrail answered something else")? {
-                Line::Waiting => eprintln!("kerntrail: {}: waits for another import to end", input.name),
-                Line::Progress { bytes_read, rows, .. } => progress(bytes_read, rows),
                 Line::Done(outcome) => return Ok(outcome),
                 Line::Failed { reason } => bail!("{reason}"),
+                so_far => tell(so_far),
             }
         }
     }
