@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use kerntrail_transport::KafkaOptions;
+
 use crate::config::{Config, SETTINGS};
 use crate::parts;
 
@@ -16,9 +18,15 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints every setting with its present value and meaning, as a configuration file.
+/// Prints every setting with its present value and meaning, as a configuration file; secrets are `***`.
 pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
-    let values = toml::Value::try_from(config)?;
+    let mut config = config.clone();
+    for (name, value) in &mut config.log.kafka.properties {
+        if KafkaOptions::is_secret(name) {
+            "***".clone_into(value);
+        }
+    }
+    let values = toml::Value::try_from(&config)?;
     let mut section = "";
     for setting in SETTINGS {
         let (parent, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));

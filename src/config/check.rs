@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use kerntrail_collector::MaskConfig;
 use kerntrail_collector::mask::Mask;
+use kerntrail_transport::KafkaOptions;
 
 use super::{Config, ConfigError};
 use crate::logging;
@@ -39,6 +40,17 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     for (path, check) in CHECKS {
         if let Some(problem) = check(config) {
             return Err(config.sources.blame(path, format!("{path}: {problem}")));
+        }
+    }
+    check_kafka_properties(config)
+}
+
+/// Each property by itself, so that the line is its own.
+fn check_kafka_properties(config: &Config) -> Result<(), ConfigError> {
+    for (name, value) in &config.log.kafka.properties {
+        if let Err(problem) = KafkaOptions::check_property(name, value) {
+            let path = "log.kafka.properties";
+            return Err(config.sources.blame_within(path, name, format!("{path}: {problem}")));
         }
     }
     Ok(())

@@ -41,6 +41,15 @@ impl Sources {
         }
     }
 
+    /// The error that tells `reason` where the entry `key` of the table `path` was written. An override of the table
+    /// replaces all its entries.
+    pub fn blame_within(&self, path: &str, key: &str, reason: impl Into<String>) -> ConfigError {
+        if self.overrides.contains_key(path) {
+            return self.blame(path, reason);
+        }
+        self.blame(&format!("{path}.{key}"), reason)
+    }
+
     fn note(&mut self, prefix: &str, text: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let path =

@@ -53,6 +53,18 @@ pub struct KafkaOptions {
     pub properties: BTreeMap<String, String>,
 }
 
+impl KafkaOptions {
+    /// Checks one of `properties` without reaching for a broker; the error says what is wrong, in librdkafka's words.
+    pub fn check_property(name: &str, value: &str) -> Result<(), String> {
+        client::check_property(name, value)
+    }
+
+    /// Whether the value of the property `name` is a secret.
+    pub fn is_secret(name: &str) -> bool {
+        ["password", "secret", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
+    }
+}
+
 impl fmt::Debug for KafkaOptions {
     /// Names of properties only: values can be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

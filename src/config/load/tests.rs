@@ -40,6 +40,9 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
         ("[logging]\nlevel = \"inof\"\n", 2, "logging.level: "),
         ("[query]\nmax_rows = 0\n", 2, "query.max_rows: it must be more than 0"),
         ("[log.kafka]\npartitions = 0\n", 2, "log.kafka.partitions: "),
+        ("[log.kafka.properties]\n\"linger.ms\" = \"5\"\n\"sasl.passwrod\" = \"s3cret\"\n", 3, "\"sasl.passwrod\""),
+        ("[log.kafka.properties]\n\"security.protocol\" = \"tls\"\n", 2, "\"security.protocol\""),
+        ("[log.kafka.properties]\n\"acks\" = \"1\"\n", 2, "acks cannot be changed"),
     ];
     for (text, line, reason) in cases {
         let told = wrong(text, &Overrides::default());

@@ -39,11 +39,22 @@ const FIXED: &[&str] = &[
     "request.required.acks",
 ];
 
-/// Refuses properties that would break what this module promises.
+/// Refuses properties that cannot be used.
 pub(super) fn check(options: &KafkaOptions) -> Result<(), LogError> {
-    match options.properties.keys().find(|name| FIXED.contains(&name.as_str())) {
-        Some(name) => Err(failed_for_good("use the Kafka properties", format!("{name} cannot be changed"))),
-        None => Ok(()),
+    let wrong = options.properties.iter().find_map(|(name, value)| check_property(name, value).err());
+    wrong.map_or(Ok(()), |wrong| Err(failed_for_good("use the Kafka properties", wrong)))
+}
+
+/// Refuses a property that librdkafka does not know or take, or that would break what this module promises.
+pub(super) fn check_property(name: &str, value: &str) -> Result<(), String> {
+    if FIXED.contains(&name) {
+        return Err(format!("{name} cannot be changed: what kerntrail promises rests on it"));
+    }
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        // librdkafka's words; the error's own would have the value, which may be a secret.
+        Err(KafkaError::ClientConfig(_, words, ..)) => Err(format!("{name}: {words}")),
+        Err(error) => Err(format!("{name}: {error}")),
     }
 }
 
