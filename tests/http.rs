@@ -168,12 +168,14 @@ fn the_configuration_shown_is_one_and_keeps_secrets() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
     let sinks = "[[sinks]]\nname = \"soc\"\nkind = \"splunk_hec\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"hush\"\n\
-                 tables = [\"findings\"]\n[[sinks]]\nname = \"files\"\nkind = \"ndjson\"\npath = \"/tmp/x\"\n";
+                 tables = [\"findings\"]\n[[sinks]]\nname = \"files\"\nkind = \"ndjson\"\npath = \"/tmp/x\"\n\
+                 [log.kafka.properties]\n\"sasl.password\" = \"hush\"\n\"client.id\" = \"k\"\n";
     let file = write(&program.data_dir(), "c.toml", sinks.as_bytes());
     let output = program.output(&["config", "show", "--config", file.to_str().unwrap()]);
     let shown = text(&output.stdout);
     assert!(output.status.success() && !shown.contains("hush"), "{shown}");
     assert!(shown.contains("token = \"***\"") && shown.contains("tables = [\"findings\"]"), "{shown}");
+    assert!(shown.contains("sasl.password") && shown.contains("client.id"), "{shown}");
     let file = write(&program.data_dir(), "again.toml", shown.as_bytes());
     let output = program.output(&["config", "check", "--config", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
