@@ -1,8 +1,8 @@
 //! Runs SQL: one DataFusion session per query, with its own memory, on the workers' threads.
 //!
-//! The way of a query: admitted (bounded number, a short wait) -> parsed and refused if it writes -> planned against the newest
-//! snapshots -> made stoppable -> executed on threads of its own, at most two batches ahead of the reader ->
-//! [`QueryStream`]. Dropping that stops all of it.
+//! The way of a query: admitted (bounded number, a short wait) -> parsed and refused if it writes -> planned against
+//! the newest snapshots -> made stoppable -> executed on threads of its own, at most two batches ahead of the reader
+//! -> [`QueryStream`]. Dropping that stops all of it.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
