@@ -64,7 +64,7 @@ pub struct Query {
 /// Form of the answer.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table (long values cut), json, ndjson, csv, markdown or arrow.
+    /// table (a query's long values are cut), json, ndjson, csv, markdown or arrow.
     #[arg(long, short = 'o', default_value = "table", value_name = "FORMAT")]
     pub output: Format,
 }
@@ -118,7 +118,7 @@ pub struct Replay {
 #[derive(Debug, Subcommand)]
 pub enum Rules {
     /// List the rules that would run.
-    List,
+    List(Output),
     /// Check rules of files or folders; without any, those that would run.
     Check {
         /// Files or folders of Sigma rules.
@@ -135,7 +135,7 @@ pub enum Rules {
 #[derive(Debug, Subcommand)]
 pub enum Sinks {
     /// List the configured sinks.
-    List,
+    List(Output),
     /// Records that a destination refused.
     #[command(subcommand)]
     Dlq(Dlq),
@@ -148,6 +148,8 @@ pub enum Dlq {
     List {
         /// Only of this sink.
         sink: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show one dead letter whole.
     Show {
@@ -174,7 +176,7 @@ pub enum Dlq {
 #[derive(Debug, Subcommand)]
 pub enum LakeAction {
     /// List tables with their version, files and rows.
-    Info,
+    Info(Output),
     /// List the data files of a table's current snapshot, one a line.
     Files {
         /// The table.

@@ -72,7 +72,7 @@ fn every_row_arrives_once_and_a_refused_one_becomes_a_dead_letter() {
     server.start_again().expect("OpenSearch");
     wait_for_ids(&server, &wanted());
     assert_eq!(wanted().len(), 599);
-    let listed = program.run(&["sinks", "dlq", "list", config[0], config[1]]);
+    let listed = program.run(&["sinks", "dlq", "list", "-o", "csv", config[0], config[1]]);
     assert_eq!(listed.lines().count(), 2, "{listed}");
     assert!(listed.contains("working_directory"), "the server's words are missing: {listed}");
     assert_eq!(running.terminate(), 0);

@@ -57,14 +57,14 @@ fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
     assert_eq!(indexed(&hec), wanted);
 
     let dlq = |args: &[&str]| program.run(&[&["sinks", "dlq"], args, &config[..2]].concat());
-    let listed = dlq(&["list"]);
+    let listed = dlq(&["list", "-o", "csv"]);
     assert_eq!(listed.lines().count(), 2, "{listed}");
     assert!(listed.contains(Code::IncorrectIndex.text()), "the server's words are missing: {listed}");
-    let id = listed.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let id = listed.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert!(dlq(&["show", &id]).contains("--number 77"));
     hec.refuse_nothing();
     assert!(dlq(&["replay", "splunk"]).contains("1 delivered"));
-    assert_eq!(dlq(&["list"]).lines().count(), 1);
+    assert_eq!(dlq(&["list", "-o", "csv"]).lines().count(), 1);
     assert_eq!(hec.events().len(), 500);
     assert_eq!(running.terminate(), 0);
 }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
-use kerntrail_query_service::output::{Format, Options, OutputError, write};
+use kerntrail_query_service::output::{Format, List, Options, OutputError, write};
 use kerntrail_query_service::{Engine, Limits};
 
 use crate::golden;
@@ -124,4 +124,22 @@ fn names_of_formats() {
     }
     let error = "jsno".parse::<Format>().unwrap_err().to_string();
     assert!(error.contains("did you mean `json`"), "{error}");
+}
+
+#[test]
+fn a_list_of_no_query_in_every_text_format() {
+    let list = || List::default().text("name", ["a\x1bb", "c,d"]).numbers("count", [1, -20]);
+    let cases = [
+        (Format::Table, " name   | count\n--------+-------\n a\\x1bb |     1\n c,d    |   -20\n(2 rows)\n"),
+        (Format::Json, "[\n{\"name\":\"a\\u001bb\",\"count\":1},\n{\"name\":\"c,d\",\"count\":-20}\n]\n"),
+        (Format::Csv, "name,count\na\\x1bb,1\n\"c,d\",-20\n"),
+        (Format::Markdown, "| name | count |\n| --- | ---: |\n| a\\\\x1bb | 1 |\n| c,d | -20 |\n"),
+    ];
+    for (format, expected) in cases {
+        let mut out = Vec::new();
+        list().write(format, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{format}");
+    }
+    let uneven = List::default().text("a", ["x"]).numbers("b", [1, 2]).write(Format::Csv, &mut Vec::new());
+    assert!(matches!(uneven, Err(OutputError::Encode(_))));
 }

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use kerntrail_query_service::output::{self, Format, Options};
+use kerntrail_query_service::Engine;
+use kerntrail_query_service::output::{self, Format, List, Options};
 use kerntrail_schemas::Table;
 
 use crate::cli::LakeAction;
@@ -12,24 +13,31 @@ use crate::parts;
 /// Runs the subcommand.
 pub async fn run(config: &Config, action: LakeAction) -> anyhow::Result<ExitCode> {
     match action {
-        LakeAction::Info => info(config).await,
+        LakeAction::Info(form) => info(config, form.output).await,
         LakeAction::Files { table } => files(config, table.parse()?).await,
     }
 }
 
-async fn info(config: &Config) -> anyhow::Result<ExitCode> {
-    let lake = parts::lake(config)?;
-    let engine = parts::engine(config)?;
-    println!("{:<16} {:>8} {:>8}  rows", "table", "version", "files");
+async fn info(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let (lake, engine) = (parts::lake(config)?, parts::engine(config)?);
+    let (mut names, mut numbers) = (Vec::new(), Vec::new());
     for table in Table::ALL {
         let Some(handle) = lake.existing(*table).await? else { continue };
-        print!("{:<16} {:>8} {:>8}  ", table.name(), handle.version(), handle.files().len());
-        let answer = engine.query(&format!("select count(*) as rows from {table}")).await?;
-        let mut rows = Vec::new();
-        output::write(answer, Format::Csv, Options::default(), &mut rows).await?;
-        println!("{}", String::from_utf8_lossy(&rows).lines().nth(1).unwrap_or("0"));
+        names.push(table.name());
+        numbers.push([handle.version(), i64::try_from(handle.files().len())?, rows(&engine, *table).await?]);
     }
+    let column = |index: usize| numbers.iter().map(move |row| row[index]);
+    let list = List::default().text("table", names);
+    let list = list.numbers("version", column(0)).numbers("files", column(1)).numbers("rows", column(2));
+    list.write(format, &mut std::io::stdout())?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn rows(engine: &Engine, table: Table) -> anyhow::Result<i64> {
+    let answer = engine.query(&format!("select count(*) as rows from {table}")).await?;
+    let mut rows = Vec::new();
+    output::write(answer, Format::Csv, Options::default(), &mut rows).await?;
+    Ok(String::from_utf8_lossy(&rows).lines().nth(1).unwrap_or("0").parse()?)
 }
 
 async fn files(config: &Config, table: Table) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use kerntrail_detections::{RuleKind, Rules, rules, testing};
+use kerntrail_detections::{Rule, RuleKind, Rules, rules, testing};
+use kerntrail_query_service::output::{Format, List};
 
 use crate::cli;
 use crate::config::Config;
@@ -13,22 +14,24 @@ use crate::parts;
 /// Runs the subcommand.
 pub async fn run(config: &Config, action: cli::Rules) -> anyhow::Result<ExitCode> {
     match action {
-        cli::Rules::List => list(&parts::rules(config)?),
-        cli::Rules::Check { paths } if paths.is_empty() => list(&parts::rules(config)?),
+        cli::Rules::List(form) => list(&parts::rules(config)?, form.output),
+        cli::Rules::Check { paths } if paths.is_empty() => list(&parts::rules(config)?, Format::Table),
         cli::Rules::Check { paths } => check(&paths),
         cli::Rules::Test { paths } => test(&paths).await,
     }
 }
 
-fn list(rules: &Rules) -> anyhow::Result<ExitCode> {
-    println!("{:<36}  {:<13} {:<8}  title", "id", "severity", "kind");
-    for rule in rules.iter() {
-        let kind = match &rule.kind {
-            RuleKind::Single(_) => "event",
-            RuleKind::Sequence(_) => "sequence",
-        };
-        println!("{:<36}  {:<13} {kind:<8}  {}", rule.id, rule.level.as_str(), rule.title);
-    }
+fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
+    let kind = |rule: &Rule| match &rule.kind {
+        RuleKind::Single(_) => "event",
+        RuleKind::Sequence(_) => "sequence",
+    };
+    let list = List::default()
+        .text("id", rules.iter().map(|rule| rule.id.to_string()))
+        .text("severity", rules.iter().map(|rule| rule.level.as_str()))
+        .text("kind", rules.iter().map(kind))
+        .text("title", rules.iter().map(|rule| rule.title.clone()));
+    list.write(format, &mut std::io::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use kerntrail_query_service::output::{Format, List};
 use kerntrail_sinks::SinkConfig;
 use kerntrail_sinks::dlq::{self, Which, replay::replay};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,8 @@ use crate::parts;
 pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
     let letters = parts::dead_letters_dir(config);
     match action {
-        Sinks::List => list(config, &letters),
-        Sinks::Dlq(Dlq::List { sink }) => list_letters(&letters, sink.as_deref()),
+        Sinks::List(form) => list(config, &letters, form.output),
+        Sinks::Dlq(Dlq::List { sink, output }) => list_letters(config, &letters, sink.as_deref(), output.output),
         Sinks::Dlq(Dlq::Show { id }) => show(&letters, &id),
         Sinks::Dlq(Dlq::Replay { sink, ids }) => {
             known(&letters, &sink, &ids)?;
@@ -31,22 +32,33 @@ pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn list(config: &Config, letters: &Path) -> anyhow::Result<ExitCode> {
-    println!("{:<20} {:<14} dead letters", "name", "kind");
+fn list(config: &Config, letters: &Path, format: Format) -> anyhow::Result<ExitCode> {
+    let (mut names, mut kinds, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for sink in &config.sinks {
-        let count = dlq::list(letters, Some(&sink.name))?.letters.len();
-        println!("{:<20} {:<14} {count}", sink.name, sink.kind.word());
+        names.push(sink.name.as_str());
+        kinds.push(sink.kind.word());
+        counts.push(i64::try_from(dlq::list(letters, Some(&sink.name))?.letters.len())?);
     }
+    let list = List::default().text("name", names).text("kind", kinds).numbers("dead_letters", counts);
+    list.write(format, &mut std::io::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn list_letters(folder: &Path, sink: Option<&str>) -> anyhow::Result<ExitCode> {
+fn list_letters(config: &Config, folder: &Path, sink: Option<&str>, format: Format) -> anyhow::Result<ExitCode> {
     let listing = dlq::list(folder, sink)?;
-    println!("{:<18} {:<16} {:<26} {:<16} reason", "id", "sink", "written", "table");
-    for letter in &listing.letters {
-        let reason = letter.words.replace(char::is_control, " ");
-        println!("{:<18} {:<16} {:<26} {:<16} {reason}", letter.id(), letter.sink, letter.written, letter.table);
+    if let Some(name) = sink
+        && listing.letters.is_empty()
+    {
+        named(config, name)?;
     }
+    let letters = || listing.letters.iter();
+    let list = List::default()
+        .text("id", letters().map(|letter| letter.id()))
+        .text("sink", letters().map(|letter| letter.sink.clone()))
+        .text("written", letters().map(|letter| letter.written.clone()))
+        .text("table", letters().map(|letter| letter.table.clone()))
+        .text("reason", letters().map(|letter| letter.words.clone()));
+    list.write(format, &mut std::io::stdout())?;
     for error in &listing.unreadable {
         eprintln!("kerntrail: {error}");
     }

@@ -8,6 +8,7 @@ mod cell;
 mod csv;
 pub mod escape;
 mod json;
+mod list;
 mod markdown;
 mod table;
 
@@ -23,6 +24,8 @@ use kerntrail_schemas::suggest::did_you_mean;
 
 use crate::error::QueryError;
 use crate::stream::QueryStream;
+
+pub use list::List;
 
 /// A form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
