@@ -184,6 +184,7 @@ fn the_configuration_shown_is_one_and_keeps_secrets() {
 
 #[test]
 fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     // It drops root's privileges, so it has to start with them.
     if !require::root() {
@@ -217,4 +218,14 @@ fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
     program.run(&["replay", file.to_str().unwrap()]);
     assert_eq!(program.count("select count(*) from process_events"), 10);
     assert_eq!(running.terminate(), 0);
+
+    // Who may not read the history is told how to get at it.
+    std::os::unix::fs::chown(program.data_dir(), Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(program.data_dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = std::process::Command::new(&copy);
+    command.args(["query", "select count(*) from process_events", "--data-dir"]).arg(program.data_dir());
+    let output = command.uid(65534).gid(65534).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(told.starts_with("kerntrail: you may not read the lake") && told.contains("sudo"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
 }

@@ -19,7 +19,7 @@ pub async fn run(config: &Config, action: LakeAction) -> anyhow::Result<ExitCode
 }
 
 async fn info(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
-    let (lake, engine) = (parts::lake(config)?, parts::engine(config)?);
+    let (engine, lake) = (parts::engine(config)?, parts::lake(config)?);
     let (mut names, mut numbers) = (Vec::new(), Vec::new());
     for table in Table::ALL {
         let Some(handle) = lake.existing(*table).await? else { continue };

@@ -7,6 +7,7 @@ pub mod import;
 pub mod metrics;
 pub mod sinks;
 
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,12 +37,27 @@ pub fn lake(config: &Config) -> anyhow::Result<Lake> {
 
 /// SQL over the lake.
 ///
-/// Errors: there is no data folder, so a mistyped one does not look like an empty history.
+/// Errors: there is no data folder, so a mistyped one does not look like an empty history; or nobody may read it.
 pub fn engine(config: &Config) -> anyhow::Result<Engine> {
+    let lake = lake(config)?;
+    check_readable(config, &lake)?;
     if config.lake.uri.is_empty() && !config.data_dir.is_dir() {
         anyhow::bail!("there is no history: {} is no folder (--data-dir)", config.data_dir.display());
     }
-    engine_over(config, Arc::new(lake(config)?))
+    engine_over(config, Arc::new(lake))
+}
+
+fn check_readable(config: &Config, lake: &Lake) -> anyhow::Result<()> {
+    let Ok(folder) = lake.location()?.to_file_path() else { return Ok(()) };
+    match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => anyhow::bail!(
+            "you may not read the lake {}; run this as its owner (sudo), or ask the running server: \
+             curl --data 'select 1' http://{}/api/v1/query",
+            folder.display(),
+            config.http.listen
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// SQL over `lake`.
