@@ -4,8 +4,8 @@
 //! it says.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use futures::StreamExt;
@@ -21,6 +21,9 @@ use crate::dlq::{Content, Letter, Letters};
 use crate::metrics;
 use crate::retry::{Backoff, Outcome, Reason};
 use crate::runner::SinkState;
+
+/// Dead letters are told in the log once in this time; each is counted.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// What follows from the outcomes of one request.
 #[derive(Debug, Default)]
@@ -119,6 +122,15 @@ pub struct Delivery {
     destination: Box<dyn Destination>,
     letters: Arc<Letters>,
     state: watch::Sender<SinkState>,
+    told: Mutex<Told>,
+}
+
+/// What the log says of dead letters.
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    /// Dead letters since then.
+    dead: u64,
 }
 
 impl Delivery {
@@ -129,7 +141,7 @@ impl Delivery {
         letters: Arc<Letters>,
         state: watch::Sender<SinkState>,
     ) -> Self {
-        Self { settings, destination, letters, state }
+        Self { settings, destination, letters, state, told: Mutex::default() }
     }
 
     /// The destination.
@@ -263,14 +275,26 @@ impl Delivery {
         }
         let labels = [("sink", self.settings.name.clone()), ("reason", letter.reason.word().to_owned())];
         ::metrics::counter!(metrics::EVENTS_DEAD, &labels).increment(1);
+        self.tell(letter);
+        true
+    }
+
+    /// Logs a dead letter, unless one was logged a moment ago: the next one tells how many there were.
+    fn tell(&self, letter: &Letter) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.dead += 1;
+        if told.at.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+            return;
+        }
         tracing::warn!(
             sink = self.settings.name,
+            events = told.dead,
             event_id = letter.event_id,
             reason = letter.reason.word(),
             words = letter.words,
-            "an event became a dead letter"
+            "events became dead letters"
         );
-        true
+        *told = Told { at: Some(Instant::now()), dead: 0 };
     }
 
     fn count_delivered(&self, delivered: &[Record]) {
