@@ -1,7 +1,7 @@
 //! The tables of one tenant.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kerntrail_schemas::Table;
@@ -80,6 +80,21 @@ fn location(uri_or_path: &str) -> Result<Url, LakeError> {
     {
         return Ok(url);
     }
-    let path = std::path::absolute(Path::new(uri_or_path)).map_err(|error| failed(&error.to_string()))?;
+    let path = without_dots(Path::new(uri_or_path)).map_err(|error| failed(&error.to_string()))?;
     Url::from_directory_path(path).map_err(|()| failed("it is no path"))
+}
+
+/// `path` from the root, without `..`: a store's paths have none. A symbolic link before it is followed.
+fn without_dots(path: &Path) -> std::io::Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        match part {
+            Component::ParentDir => {
+                plain = plain.canonicalize().unwrap_or(plain);
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    Ok(plain)
 }

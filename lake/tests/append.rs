@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use kerntrail_lake::{LakeError, Progress};
+use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::Table;
 
 use crate::support::{DAY, HOUR, NOON, TempLake, all_rows, lines, loss_without_time, processes, seqs, taken};
@@ -164,4 +164,16 @@ async fn rows_of_other_columns_are_refused() {
     let error = table.append(vec![loss_without_time()], &[taken(0..1)]).await.unwrap_err();
     assert!(matches!(error, LakeError::Refused { .. }), "{error}");
     assert_eq!((table.version(), temp.parquet_files(Table::ProcessEvents).len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_path_with_dots_is_the_folder_that_it_means() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("far/deep")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("far/deep"), folder.path().join("link")).unwrap();
+    for (path, place) in [("new/../a", "a"), ("far/./deep/../../b", "b"), ("link/../c", "far/c")] {
+        let lake = Lake::open(folder.path().join(path).to_str().unwrap(), "acme").unwrap();
+        lake.table(Table::ProcessEvents).await.unwrap().append(vec![processes(0, 1, NOON)], &[]).await.unwrap();
+        assert!(folder.path().join(place).join("acme/process_events/_delta_log").is_dir(), "{path}");
+    }
 }
