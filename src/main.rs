@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
 use config::{Config, ConfigError, Origin, Overrides};
+use kerntrail_detections::RuleError;
 use kerntrail_query_service::{ErrorKind, QueryError};
 
 /// Gives memory back after a large answer, where the C library's allocator keeps it in the arenas of many threads.
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("kerntrail: {}", told(&error));
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ConfigError>() || error.is::<RuleError>() { 2 } else { 1 })
         }
     }
 }
@@ -56,12 +57,12 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     }
     let file = config_file(cli.config);
     let config = config::load(file.as_deref(), overrides)?;
-    if let Action::Config(ConfigAction::Show) = cli.action {
-        return commands::config::show(&config);
-    }
     let serves = matches!(cli.action, Action::Run);
     if !serves {
         end_quietly_with_the_reader();
+    }
+    if let Action::Config(ConfigAction::Show) = cli.action {
+        return commands::config::show(&config);
     }
     logging::start(&config.logging, serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

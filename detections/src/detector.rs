@@ -104,7 +104,7 @@ impl Detector {
     /// Without a state file, rules start with all rows that the lake holds then; findings that it holds are not made
     /// again.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
-        self.rules.tables().into_iter().for_each(metrics::begin);
+        metrics::begin(&self.rules);
         let mut ticks = tokio::time::interval(self.config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -118,6 +118,7 @@ impl Detector {
                 done = self.pass() => done,
             };
             if let Err(error) = done {
+                metrics::pass_failed();
                 tracing::warn!(error = &error as &dyn std::error::Error, "rules could not run; trying again");
             }
         }

@@ -167,6 +167,9 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
     if !matches!(correlation.correlation_type, CorrelationType::Temporal | CorrelationType::TemporalOrdered) {
         return Some(format!("the correlation type `{}`", correlation.correlation_type.as_str()));
     }
+    if correlation.timespan.seconds == 0 {
+        return Some("a timespan of 0".into());
+    }
     if correlation.window != WindowMode::Sliding {
         return Some(format!("the window `{}`", correlation.window.as_str()));
     }
@@ -179,8 +182,7 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
             let whole = |(operator, count): &(ConditionOperator, u64)| {
                 *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
             };
-            (!none && !predicates.iter().all(whole))
-                .then(|| "a temporal correlation of fewer rules than it names".into())
+            (!none && !predicates.iter().all(whole)).then(|| "a condition on the number of rules other than all".into())
         }
     }
 }

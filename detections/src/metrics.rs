@@ -3,6 +3,8 @@
 use datafusion::catalog::TableProvider;
 use kerntrail_schemas::Table;
 
+use crate::rules::Rules;
+
 kerntrail_schemas::metric_names! {
     /// Rows that rules have read, by table.
     counter EVENTS_IN = "kerntrail_detections_events_in_total";
@@ -10,6 +12,8 @@ kerntrail_schemas::metric_names! {
     counter EVENTS_OUT = "kerntrail_detections_events_out_total";
     /// Passes that could not read rows which a rule had not seen, by table.
     counter EVENTS_LOST = "kerntrail_detections_gaps_total";
+    /// Passes that failed, so that no rule ran; they are tried again.
+    counter PASSES_FAILED = "kerntrail_detections_failed_passes_total";
     /// Versions of the table that rules have not read yet, by table.
     gauge LAG = "kerntrail_detections_lag_versions";
     /// Rules whose query failed and is tried again.
@@ -26,9 +30,22 @@ pub(crate) fn lag(table: Table, versions: i64) {
     ::metrics::gauge!(LAG, "table" => table.name()).set(versions as f64);
 }
 
-/// Nothing of `table` was missed so far.
-pub(crate) fn begin(table: Table) {
-    ::metrics::counter!(EVENTS_LOST, "table" => table.name()).increment(0);
+/// Nothing of the tables was missed, and nothing of `rules` failed or found, so far.
+pub(crate) fn begin(rules: &Rules) {
+    for table in rules.tables() {
+        ::metrics::counter!(EVENTS_IN, "table" => table.name()).increment(0);
+        ::metrics::counter!(EVENTS_LOST, "table" => table.name()).increment(0);
+    }
+    for rule in rules.iter() {
+        ::metrics::counter!(EVENTS_OUT, "rule" => rule.title.clone()).increment(0);
+    }
+    ::metrics::counter!(PASSES_FAILED).increment(0);
+    behind(0);
+}
+
+/// A pass failed.
+pub(crate) fn pass_failed() {
+    ::metrics::counter!(PASSES_FAILED).increment(1);
 }
 
 /// Rules read the `rows` of `table`.

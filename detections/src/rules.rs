@@ -110,7 +110,7 @@ pub enum RuleError {
         source: CompileError,
     },
     /// Two rules have the same id.
-    #[error("{}: rule \"{title}\" has the id {id} of another rule", path.display())]
+    #[error("{}: rule \"{title}\" has the id {id} of a rule in {}", path.display(), other.display())]
     Twice {
         /// The file.
         path: PathBuf,
@@ -118,6 +118,8 @@ pub enum RuleError {
         title: String,
         /// The id.
         id: RuleId,
+        /// The file of the first.
+        other: PathBuf,
     },
 }
 
@@ -142,14 +144,15 @@ impl Rules {
 
     /// Adds the rules of every file that [`files`] finds at `dir`.
     pub fn load(&mut self, dir: &Path) -> Result<(), RuleError> {
-        files(dir)?.iter().try_for_each(|(path, text)| self.add_file(path, text))
+        files(dir)?.iter().try_for_each(|path| self.add_file(path, &read(path)?))
     }
 
     /// Adds the rules of the file `path` with the content `text`.
     pub fn add_file(&mut self, path: &Path, text: &str) -> Result<(), RuleError> {
         for rule in document::rules(path, text)? {
-            if self.rules.iter().any(|have| have.id == rule.id) {
-                return Err(RuleError::Twice { path: path.to_owned(), title: rule.title, id: rule.id });
+            if let Some(have) = self.rules.iter().find(|have| have.id == rule.id) {
+                let (path, other) = (path.to_owned(), have.file.clone());
+                return Err(RuleError::Twice { path, title: rule.title, id: rule.id, other });
             }
             self.rules.push(rule);
         }
@@ -193,20 +196,25 @@ impl Rule {
     }
 }
 
-/// The file `path` with its text; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
-pub fn files(path: &Path) -> Result<Vec<(PathBuf, String)>, RuleError> {
-    let read = |source| RuleError::Read { path: path.to_owned(), source };
+/// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, RuleError> {
     if !path.is_dir() {
-        return Ok(vec![(path.to_owned(), std::fs::read_to_string(path).map_err(read)?)]);
+        return Ok(vec![path.to_owned()]);
     }
-    let entries = std::fs::read_dir(path).map_err(read)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(read)?;
+    let failed = |source| RuleError::Read { path: path.to_owned(), source };
+    let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     entries.sort();
     let mut found = Vec::new();
     for entry in entries.iter().filter(|entry| entry.is_dir() || is_yaml(entry)) {
         found.extend(files(entry)?);
     }
     Ok(found)
+}
+
+/// The text of a rule file.
+pub fn read(path: &Path) -> Result<String, RuleError> {
+    std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })
 }
 
 fn is_yaml(path: &Path) -> bool {

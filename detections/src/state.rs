@@ -84,7 +84,7 @@ pub enum StateError {
     /// It cannot be read or written.
     #[error("cannot {operation} the detector's state {}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `move aside`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// It holds something else.
-    #[error("the detector's state {} is damaged; move it away, and rules look at all rows of the lake again", path.display())]
+    #[error("the detector's state {} is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -111,12 +111,13 @@ impl State {
         Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Reads `path`; none where there is no file.
+    /// Reads `path`; none where there is no file. What is damaged is moved aside, told, and none as well.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
         match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| StateError::Damaged { path: path.to_owned(), source }),
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(state) => Ok(Some(state)),
+                Err(source) => set_aside(path, source).map(|()| None),
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(StateError::File { operation: "read", path: path.to_owned(), source }),
         }
@@ -150,6 +151,21 @@ impl State {
     }
 }
 
+fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), StateError> {
+    let aside = path.with_extension("damaged");
+    std::fs::rename(path, &aside).map_err(|source| StateError::File {
+        operation: "move aside",
+        path: path.to_owned(),
+        source,
+    })?;
+    tracing::error!(
+        error = &StateError::Damaged { path: path.to_owned(), source } as &dyn std::error::Error,
+        kept = %aside.display(),
+        "rules look at all rows of the lake again"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_survives_and_damage_is_told() {
+    fn the_state_survives_and_damage_is_kept_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/state.json");
         assert!(State::read(&path).unwrap().is_none());
@@ -180,6 +196,7 @@ mod tests {
         state.write(&path).unwrap();
         assert_eq!(State::read(&path).unwrap().unwrap().cursors, state.cursors);
         std::fs::write(&path, "{").unwrap();
-        assert!(matches!(State::read(&path), Err(StateError::Damaged { .. })));
+        assert!(State::read(&path).unwrap().is_none(), "rules begin anew");
+        assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), b"{");
     }
 }

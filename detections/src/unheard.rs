@@ -55,6 +55,16 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         let reason = "`timeframe` cannot be expressed; a correlation has a `timespan`";
         return Err((place::of_first_key(text, "timeframe"), reason.to_owned()));
     }
+    if let Some(correlation) = document.get("correlation")
+        && correlation.get("condition").and_then(|condition| condition.get("gte")).and_then(Value::as_u64) == Some(1)
+        && correlation.get("rules").and_then(Value::as_sequence).is_some_and(|rules| rules.len() > 1)
+        && correlation.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("temporal"))
+    {
+        // The parser takes it for no condition, which is all of the rules.
+        let reason = "a condition on the number of rules other than all cannot be expressed";
+        let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
+        return Err((place::of_key(text, title, "condition"), reason.to_owned()));
+    }
     for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
         if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
             let reason = format!("unknown key `{key}`; did you mean `{right}`?");
@@ -64,7 +74,7 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
     Ok(())
 }
 
-/// `exists` asks for true or false; the parser takes anything else for true.
+/// A list has values. `exists` asks for true or false; the parser takes anything else for true.
 pub(crate) fn check_values(rule: &SigmaRule) -> Result<(), CompileError> {
     rule.detection.named.values().try_for_each(check_detection)
 }
@@ -80,6 +90,9 @@ fn check_detection(detection: &Detection) -> Result<(), CompileError> {
 }
 
 fn check_item(item: &DetectionItem) -> Result<(), CompileError> {
+    if let Some(field) = item.field.name.clone().filter(|_| item.values.is_empty()) {
+        return Err(CompileError::Value { field, reason: "an empty list matches nothing".into() });
+    }
     if !item.field.has_modifier(Modifier::Exists) {
         return Ok(());
     }

@@ -93,6 +93,13 @@ fn what_cannot_be_expressed_is_named() {
         (rule("{activity: exce}"), "process_events has no activity `exce`, only exec, fork, exit, existing"),
         (rule("{pid: 1}\n  timeframe: 5m"), "`timeframe` cannot be expressed"),
         (rule("\n    pid: 1\n    cmd_line|base64: x"), "dir/case.yml:7: rule \"t\""),
+        (rule("{pid: []}"), "field `pid`: an empty list matches nothing"),
+        (
+            rule("{pid: 1}").replace("condition: s", "condition: 1 of foo_*"),
+            "condition on `foo_*`, which no selection is called, cannot",
+        ),
+        (correlation("  type: temporal\n  rules: [a, a]\n  condition: {gte: 1}\n"), "dir/case.yml:16: a condition on"),
+        (correlation("  type: temporal\n  rules: [a]\n").replace("1m", "0s"), "a timespan of 0 cannot be expressed"),
         (rule("{pid|exists: maybe}"), "field `pid`: `exists` takes one value, true or false"),
         (rule("\n    pid: 1\n    cwd|exists: [true, false]"), "dir/case.yml:7: rule \"t\""),
         ("title: [\n".to_owned(), "case.yml:2: no YAML"),
@@ -134,5 +141,5 @@ fn an_id_is_used_once() {
     let mut rules = Rules::default();
     rules.add_file(Path::new("a.yml"), text).unwrap();
     let error = rules.add_file(Path::new("b.yml"), text).unwrap_err().to_string();
-    assert!(error.contains("b.yml") && error.contains("has the id rule-1 of another rule"), "{error}");
+    assert!(error.contains("b.yml") && error.contains("has the id rule-1 of a rule in a.yml"), "{error}");
 }

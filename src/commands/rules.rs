@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use kerntrail_detections::{Rule, RuleKind, Rules, rules, testing};
+use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
 use kerntrail_query_service::output::{Format, List};
 
 use crate::cli;
@@ -39,7 +39,7 @@ fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
 fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
     for (path, text) in files(paths)? {
-        match check_file(&mut rules, &path, &text) {
+        match text.map_err(anyhow::Error::from).and_then(|text| check_file(&mut rules, &path, &text)) {
             Ok(count) => tests += count,
             Err(error) => {
                 wrong += 1;
@@ -62,7 +62,7 @@ fn check_file(rules: &mut Rules, path: &Path, text: &str) -> anyhow::Result<usiz
 async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed) = (0, 0);
     for (path, text) in files(paths)? {
-        for outcome in testing::run(&path, &text).await? {
+        for outcome in testing::run(&path, &text?).await? {
             if outcome.passed() {
                 passed += 1;
                 continue;
@@ -81,10 +81,10 @@ async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The rule files that `paths` name; the shipped ones where there are none.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
+/// The rule files that `paths` name, each with its text; the shipped ones where there are none.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Result<String, RuleError>)>> {
     if paths.is_empty() {
-        return Ok(Rules::shipped_files().map(|(path, text)| (path.to_owned(), text.to_owned())).collect());
+        return Ok(Rules::shipped_files().map(|(path, text)| (path.to_owned(), Ok(text.to_owned()))).collect());
     }
     let mut found = Vec::new();
     for path in paths {
@@ -92,7 +92,10 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, String)>> {
         if files.is_empty() {
             bail!("{} holds no rule: no file that ends in .yml or .yaml", path.display());
         }
-        found.extend(files);
+        found.extend(files.into_iter().map(|file| {
+            let text = rules::read(&file);
+            (file, text)
+        }));
     }
     Ok(found)
 }

@@ -179,6 +179,13 @@ impl Scope<'_> {
         let mut names: Vec<&String> =
             self.detections.keys().filter(|name| pattern.matches_detection_name(name)).collect();
         names.sort();
+        if names.is_empty() {
+            let pattern = match pattern {
+                SelectorPattern::Pattern(pattern) => pattern.as_str(),
+                SelectorPattern::Them => "them",
+            };
+            return Err(CompileError::unsupported(format!("condition on `{pattern}`, which no selection is called,")));
+        }
         let parts = names
             .iter()
             .filter_map(|name| self.detections.get(*name))
