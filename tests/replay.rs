@@ -1,5 +1,6 @@
 //! `kerntrail replay`: every shape of input, garbage, truncation, a second import; with and without a server.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use crate::program::{Program, text, wait_for, write};
@@ -17,7 +18,6 @@ fn array(count: u64) -> String {
 }
 
 fn piped(command: &str, args: &[&str], input: &str) -> Vec<u8> {
-    use std::io::Write;
     let mut child = std::process::Command::new(command)
         .args(args)
         .stdin(Stdio::piped())
@@ -212,4 +212,32 @@ fn two_replays_at_once_do_not_mix() {
     });
     assert_eq!(program.rows("select count(*), count(distinct event_id) from process_events"), ["20000,20000"]);
     std::fs::remove_file(&big).unwrap();
+}
+
+#[test]
+fn a_stop_in_the_middle_of_an_import_stores_what_was_taken() {
+    let program = Program::new();
+    let running = program.start(&["--collector-enabled=false"]);
+    let mut import = program.command(&["replay", "-q", "-"]);
+    let mut import = import.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = import.stdin.take().unwrap();
+    // Its input never ends, so it is under way for sure.
+    input.write_all(lines(0, 40_000).as_bytes()).unwrap();
+    wait_for("the lake has rows", || {
+        let count = program.count("select count(*) from process_events");
+        if count > 0 { Ok(()) } else { Err(running.log()) }
+    });
+    assert_eq!(running.terminate(), 0);
+    drop(input);
+    let output = import.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert!(!output.status.success() && told.contains("import the file again"), "{told}");
+
+    let stored = program.count("select count(*) from process_events");
+    let nothing = write(&program.data_dir(), "nothing.json", b"");
+    program.run(&["replay", "-q", nothing.to_str().unwrap()]);
+    assert_eq!(program.count("select count(*) from process_events"), stored, "the event log held more");
+    let all = write(&program.data_dir(), "all.json", lines(0, 40_000).as_bytes());
+    program.run(&["replay", "-q", all.to_str().unwrap()]);
+    assert_eq!(program.count("select count(*) from process_events"), 40_000);
 }

@@ -5,9 +5,11 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kerntrail_lake::Lake;
+use kerntrail_pipeline::{Pipeline, PipelineError};
 use kerntrail_schemas::Table;
 use kerntrail_transport::EventLog;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogKind};
 use crate::parts::event_log::Opened;
 use crate::parts::import::Importer;
 use crate::parts::{self, collector, event_log, http, import, metrics, sinks};
+
+/// Longest time for storing what the event log holds when the program stops.
+const DRAIN: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT, or until a part fails.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -45,13 +50,20 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let importer = Arc::new(Importer::new(&config, opened, Arc::clone(&lake), Arc::clone(&pipeline)));
     let engine = Arc::new(parts::engine_over(&config, Arc::clone(&lake))?);
     let serving = parts.stop_of(Stage::Http);
-    let served = http::serve(listener, engine, import::route(importer), recorder, is_ready, serving);
+    let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
+    let served = http::serve(listener, engine, importing, recorder, is_ready, serving);
     parts.start(Stage::Http, async move {
         served.await;
         Ok(())
     });
-    let storing = parts.stop_of(Stage::Storing);
-    parts.start(Stage::Storing, async move { pipeline.run(storing).await.context("the pipeline failed") });
+    let imported = parts.stop_of(Stage::Collecting);
+    parts.start(Stage::Collecting, async move {
+        imported.cancelled().await;
+        importer.idle().await;
+        Ok(())
+    });
+    let (storing, drains) = (parts.stop_of(Stage::Storing), config.log.kind == LogKind::Embedded);
+    parts.start(Stage::Storing, async move { store(&pipeline, storing, drains).await.context("the pipeline failed") });
     start_rules(&config, &log, &lake, &mut parts)?;
     for sink in sinks::make(&config, &log)? {
         let forwarding = parts.stop_of(Stage::Storing);
@@ -71,6 +83,26 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Some(error) => Err(error),
         None => drained.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Runs `pipeline` until `stop`. With `drains`, it then commits what the event log holds: of a log that is this
+/// machine's own, for [`DRAIN`] at most.
+async fn store(pipeline: &Pipeline, stop: CancellationToken, drains: bool) -> Result<(), PipelineError> {
+    let end = CancellationToken::new();
+    let drained = async {
+        stop.cancelled().await;
+        if drains && !matches!(tokio::time::timeout(DRAIN, pipeline.drain()).await, Ok(Ok(()))) {
+            tracing::warn!("the event log holds rows that are not in the lake yet; the next start stores them");
+        }
+        end.cancel();
+    };
+    let running = pipeline.run(end.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        () = drained => {}
+    }
+    running.await
 }
 
 fn start_rules(config: &Config, log: &Arc<dyn EventLog>, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -20,6 +20,7 @@ use kerntrail_pipeline::import::{ImportOptions, ImportProgress, ImportReport, im
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::parts::{self, event_log::Log};
@@ -135,6 +136,11 @@ impl Importer {
         Ok((self.one.lock().await, self.lake.lock(LOCK).await?))
     }
 
+    /// Returns once no import runs here.
+    pub async fn idle(&self) {
+        let _one = self.one.lock().await;
+    }
+
     /// What was appended is committed to the lake.
     async fn settle(&self) -> anyhow::Result<()> {
         self.opened.settle().await?;
@@ -142,12 +148,16 @@ impl Importer {
     }
 }
 
-/// The server's route.
-pub fn route(importer: Arc<Importer>) -> Router {
-    Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::disable()).with_state(importer)
+/// The server's route. An import under way at `stop` is given up.
+pub fn route(importer: Arc<Importer>, stop: CancellationToken) -> Router {
+    Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::disable()).with_state((importer, stop))
 }
 
-async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>, body: Body) -> Response {
+async fn take(
+    State((importer, stop)): State<(Arc<Importer>, CancellationToken)>,
+    Query(input): Query<Input>,
+    body: Body,
+) -> Response {
     let (lines, answer) = mpsc::channel::<String>(LINES);
     let (pieces, held) = std::sync::mpsc::sync_channel(PIECES);
     tokio::spawn(hand_over(body, pieces));
@@ -156,7 +166,11 @@ async fn take(State(importer): State<Arc<Importer>>, Query(input): Query<Input>,
         let mut tell = |line: Line| {
             let _ = lines.try_send(written(&line));
         };
-        let line = match importer.run(reader, &input, &mut tell).await {
+        let done = tokio::select! {
+            done = importer.run(reader, &input, &mut tell) => done,
+            () = stop.cancelled() => Err(anyhow!(INTERRUPTED)),
+        };
+        let line = match done {
             Ok(outcome) => Line::Done(outcome),
             Err(error) => Line::Failed { reason: format!("{error:#}") },
         };
