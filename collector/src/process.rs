@@ -33,7 +33,8 @@ impl Shown {
     pub fn of(program: &Program, flags: u32, mask: &Mask) -> Self {
         let unread = flags & (ARGS_UNREAD | KERNEL_THREAD) != 0;
         Self {
-            path: filled(&program.path),
+            // A directory is no program: the file is the root of a mount that is attached nowhere, as runc's copy is.
+            path: filled(&program.path).filter(|path| path != "/"),
             args: (!unread).then(|| mask.args(&program.args)),
             args_truncated: program.args_truncated,
             cwd: filled(&program.cwd),

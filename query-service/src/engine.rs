@@ -156,7 +156,7 @@ impl Engine {
             let running = self.limits.max_running;
             QueryError::new(
                 ErrorKind::Busy,
-                format!("{running} queries are running, as many as may, and none ended in time; ask again in a moment"),
+                format!("{running} queries are running, as many as may, and others wait; ask again in a moment"),
             )
         })
     }

@@ -15,6 +15,10 @@ pub fn tables_page() -> String {
     );
     section(&mut page, "The envelope: where, when, and which", &Envelope::columns());
     section(&mut page, "The actor: the process that did it", &Actor::columns());
+    page.push_str(
+        "\nQueries have computed columns too: `event_id` (`stream`-`cpu`-`seq`) in every table; where there is an actor, \
+         `exec_id` (`process_uid`.`exec_seq`) and `ancestors` (programs from the parent up to the root, list of text).\n",
+    );
     for table in Table::ALL {
         let starts = if table.has_actor() { "envelope, actor, and:" } else { "envelope, and:" };
         section(&mut page, &format!("`{table}`"), &[]);

@@ -29,7 +29,7 @@ columns! {
         cpu: i32 = "processor that numbered it; 0 when imported",
         seq: i64 = "number within `stream` and `cpu`; a hash of the record's content when imported",
         activity: String = "what happened, one of the table's activities",
-        action: &'static str = "what was done about it: `observed`",
+        action: &'static str = "what was done about it: `observed`; of imported events also `killed`",
         policy: String = "policy that asked for the event",
         count: i64 = "events that this row stands for; 1 unless aggregated in the kernel",
     }

@@ -1,8 +1,11 @@
 //! `kerntrail config`: is it right, and what does it say?
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use kerntrail_transport::KafkaOptions;
 
 use crate::config::{Config, SETTINGS};
@@ -27,35 +30,38 @@ pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     let values = toml::Value::try_from(&config)?;
+    let mut shown = String::new();
     let mut section = "";
     for setting in SETTINGS {
         let (parent, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
         if parent != section {
             section = parent;
-            println!("\n[{section}]");
+            writeln!(shown, "\n[{section}]")?;
         }
         let value = setting.path.split('.').try_fold(&values, |value, key| value.get(key));
-        println!("# {}\n{key} = {}", setting.doc, value.map(toml::Value::to_string).unwrap_or_default());
+        writeln!(shown, "# {}\n{key} = {}", setting.doc, value.map(toml::Value::to_string).unwrap_or_default())?;
     }
-    values.get("sinks").and_then(toml::Value::as_array).into_iter().flatten().for_each(show_sink);
+    for sink in values.get("sinks").and_then(toml::Value::as_array).into_iter().flatten() {
+        show_sink(sink, &mut shown)?;
+    }
+    std::io::stdout().write_all(shown.as_bytes()).context("cannot write the configuration")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the keys that a sink has; secrets that stand in the file are `***`.
-fn show_sink(sink: &toml::Value) {
-    println!("\n[[sinks]]");
+/// Writes the keys that a sink has; secrets that stand in the file are `***`.
+fn show_sink(sink: &toml::Value, shown: &mut String) -> std::fmt::Result {
+    writeln!(shown, "\n[[sinks]]")?;
     for field in kerntrail_sinks::config::FIELDS {
         if let Some(value) = sink.get(field.name) {
-            println!("# {}\n{} = {value}", field.meaning, field.name);
+            writeln!(shown, "# {}\n{} = {value}", field.meaning, field.name)?;
         }
     }
+    Ok(())
 }
 
 /// The page that describes every setting, in Markdown.
 #[cfg(test)]
 fn page() -> String {
-    use std::fmt::Write as _;
-
     use crate::config::default_of;
 
     let mut page = String::from(
