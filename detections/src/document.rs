@@ -49,7 +49,10 @@ fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
     let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
     if let Some(error) = collection.errors.first() {
         let wrong = |document: &str| parse_sigma_yaml(document).is_ok_and(|alone| alone.errors.contains(error));
-        let line = place::documents(text).into_iter().find(|(_, document)| wrong(document)).map_or(1, |(line, _)| line);
+        let line = place::documents(text)
+            .into_iter()
+            .find(|(_, document)| wrong(document))
+            .map_or(1, |(line, document)| line + place::of_reason(document, error) - 1);
         return Err((line, error.clone()));
     }
     if let Some(filter) = collection.filters.first() {
@@ -115,8 +118,11 @@ impl File<'_> {
 
     fn step(&self, rule: &SigmaRule) -> Result<Step, RuleError> {
         unheard::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
-        let lowered = lower_rule(rule, &LowerOptions::default())
-            .map_err(|error| self.wrong(&rule.title, format!("rule \"{}\": {error}", rule.title)))?;
+        let lowered = lower_rule(rule, &LowerOptions::default()).map_err(|error| RuleError::Parse {
+            path: self.path.to_owned(),
+            line: place::of_key(self.text, &rule.title, "condition"),
+            reason: format!("rule \"{}\": {error}", rule.title),
+        })?;
         let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
         Ok(Step { name, table, predicate })

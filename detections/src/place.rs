@@ -31,6 +31,15 @@ pub(crate) fn of_first_key(text: &str, key: &str) -> usize {
     lines(text).find(|(_, line)| is_key(line, key)).map_or(1, |(number, _)| number)
 }
 
+/// Line of `document` that the parser's `reason` is about: that of the condition, or of the first word it quotes.
+pub(crate) fn of_reason(document: &str, reason: &str) -> usize {
+    if reason.starts_with("Condition") {
+        return of_first_key(document, "condition");
+    }
+    let Some(word) = reason.split('\'').nth(1).filter(|word| !word.is_empty()) else { return 1 };
+    lines(document).find(|(_, line)| line.contains(word)).map_or(1, |(number, _)| number)
+}
+
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_start()))
 }
@@ -55,6 +64,9 @@ mod tests {
         assert!(documents(TEXT)[1].1.starts_with("title: b\n"));
         assert_eq!((of_rule(TEXT, "a"), of_rule(TEXT, "b"), of_rule(TEXT, "c")), (2, 5, 1));
         assert_eq!((of_key(TEXT, "a", "level"), of_key(TEXT, "b", "level"), of_key(TEXT, "b", "id")), (3, 7, 5));
+        let reasons = ["Condition parse error", "Unknown modifier 'contains'", "'' and 'c'", "no mapping"];
+        let text = "title: c\nlevel|contains: y\ncondition: x or\n";
+        assert_eq!(reasons.map(|reason| of_reason(text, reason)), [3, 2, 1, 1]);
         assert_eq!((of_first_key(TEXT, "x"), of_first_key(TEXT, "level"), of_first_key(TEXT, "y")), (6, 3, 1));
     }
 }

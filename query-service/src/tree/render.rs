@@ -104,9 +104,10 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// `containerd-shim < systemd`: what is above a root and not shown.
+/// `containerd-shim < systemd`: what is above a root and not shown; `?` where the program is not known.
 fn above(process: &Process) -> String {
-    process.ancestor_paths.join(" < ")
+    let names = process.ancestor_paths.iter().map(|path| if path.is_empty() { "?" } else { path });
+    names.collect::<Vec<_>>().join(" < ")
 }
 
 /// The branches in front of a process, and those in front of its further lines.
