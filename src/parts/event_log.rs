@@ -60,7 +60,11 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
     };
     let log = match opened {
         Ok(log) => log,
-        Err(error) if is_in_use(&error) => return server(config).map(Opened::InServer).ok_or(error),
+        Err(error) if is_in_use(&error) => {
+            let busy =
+                || error.context("another kerntrail command works in this data folder; try again when it has ended");
+            return server(config).map(Opened::InServer).ok_or_else(busy);
+        }
         Err(error) => return Err(error),
     };
     sinks::register(config, &log.log).await?;
