@@ -85,9 +85,8 @@ fn imports_of_several_machines_into_one_lake_follow_each_other() {
     }
     assert!(waited >= 1, "they ran at once");
     let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";
-    let mut query = machines[0].command(&settings);
-    let answer = query.args(["query", "-o", "csv", sql]).output().unwrap();
-    assert!(text(&answer.stdout).ends_with(&format!("\n{RECORDS},{RECORDS},{RECORDS}\n")), "{}", text(&answer.stdout));
+    let answer = machines[0].run(&[&settings[..], &["query", "-o", "csv", sql]].concat());
+    assert!(answer.ends_with(&format!("\n{RECORDS},{RECORDS},{RECORDS}\n")), "{answer}");
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Detector {
         self.send(&mut state, &path).await?;
         state.behind.retain(|id, _| self.rules.iter().any(|rule| rule.id.as_str() == id));
         let before = Before { cursors: state.cursors.clone(), behind: state.behind.clone() };
-        let fresh = self.fresh(&self.rules.tables(), &mut state.cursors).await?;
+        let fresh = self.fresh(&self.rules.tables(), &before.cursors, &mut state.cursors).await?;
         // A version without rows (a compaction) still moves the cursor.
         if fresh.moved.is_empty() && state.behind.is_empty() {
             return Ok(0);
@@ -192,9 +192,13 @@ impl Detector {
         Ok(Vec::new())
     }
 
-    /// What `tables` took since the `cursors`, which move on.
-    async fn fresh(&self, tables: &BTreeSet<Table>, cursors: &mut Cursors) -> Result<Fresh, DetectError> {
-        let before = cursors.clone();
+    /// What `tables` took since the `cursors`, which move on from where they were `before`.
+    async fn fresh(
+        &self,
+        tables: &BTreeSet<Table>,
+        before: &Cursors,
+        cursors: &mut Cursors,
+    ) -> Result<Fresh, DetectError> {
         let fresh = self.missed(tables, cursors).await?;
         for table in fresh.all.keys() {
             let cursor = before.get(table.name()).copied().unwrap_or(-1);

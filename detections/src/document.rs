@@ -118,10 +118,9 @@ impl File<'_> {
 
     fn step(&self, rule: &SigmaRule) -> Result<Step, RuleError> {
         unheard::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
-        let lowered = lower_rule(rule, &LowerOptions::default()).map_err(|error| RuleError::Parse {
-            path: self.path.to_owned(),
-            line: place::of_key(self.text, &rule.title, "condition"),
-            reason: format!("rule \"{}\": {error}", rule.title),
+        let lowered = lower_rule(rule, &LowerOptions::default()).map_err(|error| {
+            let line = place::of_key(self.text, &rule.title, "condition");
+            self.wrong_at(line, format!("rule \"{}\": {error}", rule.title))
         })?;
         let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
@@ -147,7 +146,10 @@ impl File<'_> {
     }
 
     fn wrong(&self, title: &str, reason: String) -> RuleError {
-        let line = place::of_rule(self.text, title);
+        self.wrong_at(place::of_rule(self.text, title), reason)
+    }
+
+    fn wrong_at(&self, line: usize, reason: String) -> RuleError {
         RuleError::Parse { path: self.path.to_owned(), line, reason }
     }
 
@@ -188,7 +190,7 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
             let whole = |(operator, count): &(ConditionOperator, u64)| {
                 *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
             };
-            (!none && !predicates.iter().all(whole)).then(|| "a condition on the number of rules other than all".into())
+            (!none && !predicates.iter().all(whole)).then(|| unheard::NOT_ALL_RULES.into())
         }
     }
 }

@@ -35,6 +35,9 @@ const KEYS: &[&str] = &[
     "kerntrail",
 ];
 
+/// What a sequence cannot ask of its rules.
+pub(crate) const NOT_ALL_RULES: &str = "a condition on the number of rules other than all";
+
 /// Line and reason of what is no YAML, of a `timeframe`, and of a key that is a typing error away from [`KEYS`].
 ///
 /// Other keys are the author's own, as the specification allows.
@@ -61,9 +64,9 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         && correlation.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("temporal"))
     {
         // The parser takes it for no condition, which is all of the rules.
-        let reason = "a condition on the number of rules other than all cannot be expressed";
+        let reason = CompileError::unsupported(NOT_ALL_RULES).to_string();
         let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
-        return Err((place::of_key(text, title, "condition"), reason.to_owned()));
+        return Err((place::of_key(text, title, "condition"), reason));
     }
     for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
         if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {

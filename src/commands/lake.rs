@@ -1,6 +1,7 @@
 //! `kerntrail lake`: what lies in it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use kerntrail_query_service::Engine;
 use kerntrail_query_service::output::{self, Format, List, Options};
@@ -19,7 +20,8 @@ pub async fn run(config: &Config, action: LakeAction) -> anyhow::Result<ExitCode
 }
 
 async fn info(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
-    let (engine, lake) = (parts::engine(config)?, parts::lake(config)?);
+    let lake = parts::lake_to_read(config)?;
+    let engine = parts::engine_over(config, Arc::clone(&lake))?;
     let (mut names, mut numbers) = (Vec::new(), Vec::new());
     for table in Table::ALL {
         let Some(handle) = lake.existing(*table).await? else { continue };

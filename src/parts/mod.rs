@@ -35,16 +35,21 @@ pub fn lake(config: &Config) -> anyhow::Result<Lake> {
     Lake::open(&uri, &config.tenant).with_context(|| format!("cannot open the lake {uri}"))
 }
 
-/// SQL over the lake.
-///
-/// Errors: there is no data folder, so a mistyped one does not look like an empty history; or nobody may read it.
+/// SQL over the lake. Errors: as [`lake_to_read`].
 pub fn engine(config: &Config) -> anyhow::Result<Engine> {
+    engine_over(config, lake_to_read(config)?)
+}
+
+/// The lake, of which there is something to read.
+///
+/// Errors: there is no data folder, so a mistyped one does not look like an empty history; or this user may not read it.
+pub fn lake_to_read(config: &Config) -> anyhow::Result<Arc<Lake>> {
     let lake = lake(config)?;
     check_readable(config, &lake)?;
     if config.lake.uri.is_empty() && !config.data_dir.is_dir() {
         anyhow::bail!("there is no history: {} is no folder (--data-dir)", config.data_dir.display());
     }
-    engine_over(config, Arc::new(lake))
+    Ok(Arc::new(lake))
 }
 
 fn check_readable(config: &Config, lake: &Lake) -> anyhow::Result<()> {
