@@ -1,8 +1,9 @@
 # kerntrail: `make run` builds and starts everything on this machine, `make test` runs every test.
 CARGO ?= cargo
+LINT_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kerntrail-lint
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: run build release deps test test-deps lint docs bench clean
+.PHONY: run build release deps test test-deps lint lint-deps docs bench clean
 .DEFAULT_GOAL := build
 
 deps: ## the system packages that the build needs
@@ -25,9 +26,15 @@ test-deps: deps
 test: test-deps ## every test
 	$(CARGO) test --profile quick --locked --workspace --no-fail-fast $(TEST)
 
-lint: deps ## formatting and lints
+# Installs nothing when these versions are there already.
+lint-deps: deps
+	@$(CARGO) install --quiet --locked --root $(LINT_TOOLS) cargo-machete@0.9.2 cargo-deny@0.20.2
+
+lint: lint-deps ## formatting, lints, unused dependencies, licences and duplicate versions
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --profile quick --locked --workspace --all-targets -- -D warnings
+	$(LINT_TOOLS)/bin/cargo-machete
+	$(LINT_TOOLS)/bin/cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
 
 docs: ## writes docs/tables.md and docs/configuration.md again
 	KERNTRAIL_WRITE_DOCS=1 $(CARGO) test --profile quick --locked -p kerntrail-schemas -p kerntrail is_current
