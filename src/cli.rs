@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use kerntrail_common::suggest::typo_of;
 use kerntrail_query_service::output::Format;
 use kerntrail_query_service::timeline::StoryFormat;
 
@@ -261,8 +262,7 @@ pub fn misspelt_variables(names: impl Iterator<Item = String>) -> Vec<(String, S
     let strange = names
         .filter(|name| name.starts_with("KERNTRAIL_") && !name.starts_with("KERNTRAIL_SINK_") && !known.contains(name));
     let misspelt = strange.filter_map(|name| {
-        let distance = |right: &&String| strsim::damerau_levenshtein(&name, right);
-        let right = known.iter().min_by_key(distance).filter(|right| distance(right) <= 2)?.clone();
+        let right = typo_of(&name, known.iter().map(String::as_str), 2)?.to_owned();
         Some((name, right))
     });
     misspelt.collect()

@@ -1,6 +1,6 @@
 //! Names of the collector's metrics.
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Kernel events taken, by `kind`.
     counter EVENTS_IN = "kerntrail_collector_events_in_total";
     /// Rows that the event log has, by `table`.

@@ -5,7 +5,7 @@ use kerntrail_schemas::Table;
 
 use crate::rules::Rules;
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Rows that rules have read, by table.
     counter EVENTS_IN = "kerntrail_detections_events_in_total";
     /// Findings written to the event log, by rule.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kerntrail_common::suggest::typo_of;
 use rsigma_parser::{Detection, DetectionItem, Modifier, SigmaRule, SigmaValue};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
@@ -69,7 +70,7 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         return Err((place::of_key(text, title, "condition"), reason));
     }
     for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
-        if let Some(right) = KEYS.iter().find(|right| strsim::osa_distance(key, right) <= 1) {
+        if let Some(right) = typo_of(key, KEYS.iter().copied(), 1) {
             let reason = format!("unknown key `{key}`; did you mean `{right}`?");
             return Err((place::of_first_key(text, key), reason));
         }

@@ -1,6 +1,6 @@
 //! Names of the metrics.
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Commits, by table and operation.
     counter COMMITS_TOTAL = "kerntrail_lake_commits_total";
     /// Rows committed by appends, by table.

@@ -2,7 +2,7 @@
 
 use kerntrail_schemas::Table;
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Rows read from the event log.
     counter EVENTS_IN_TOTAL = "kerntrail_pipeline_events_in_total";
     /// Rows committed to the lake.

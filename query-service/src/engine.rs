@@ -19,9 +19,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_lake::{Lake, session_config};
 use kerntrail_schemas::Table;
-use kerntrail_schemas::suggest::did_you_mean;
 use tokio::time::Instant;
 
 use crate::error::{ErrorKind, QueryError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use kerntrail_schemas::suggest::did_you_mean;
+use kerntrail_common::suggest::did_you_mean;
 
 use crate::functions::WOULD_MAKE;
 

@@ -6,7 +6,7 @@ use metrics::{counter, gauge, histogram};
 
 use crate::error::ErrorKind;
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Queries begun.
     counter QUERIES = "kerntrail_query_queries_total";
     /// Queries that ended with an error; label `kind`.

@@ -1,6 +1,6 @@
 //! The event model: tables as Arrow schemas, identities, and the mappings of a row to OCSF and ECS.
 //!
-//! Invariant: this crate does no IO and knows no other crate of the workspace.
+//! Invariant: this crate does no IO and knows no other crate of the workspace but `common`.
 //! Invariant: a table's columns are written down once, in [`tables`]; row types, Arrow schemas, builders
 //! and `docs/tables.md` all come from there.
 
@@ -11,8 +11,6 @@ mod columns;
 pub mod docs;
 pub mod identity;
 pub mod mapping;
-pub mod metrics;
-pub mod suggest;
 pub mod tables;
 
 pub use batch::{TableBatch, TableBuilder};

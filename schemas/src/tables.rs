@@ -8,11 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use kerntrail_common::suggest::did_you_mean;
 
 use crate::cell::{Day, Labels, Micros};
 use crate::columns::{Column, Columns, columns};
 use crate::identity::{BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
-use crate::suggest::did_you_mean;
 
 columns! {
     /// Where and when an event happened, and the numbers that identify it.

@@ -17,8 +17,8 @@ use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
-use kerntrail_schemas::suggest::did_you_mean;
 
 /// The computed columns behind those of the table.
 const EVENT_ID: &str = "event_id";

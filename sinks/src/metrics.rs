@@ -1,6 +1,6 @@
 //! Names of the metrics; all have the label `sink`.
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Rows taken from the event log, by `table`.
     counter EVENTS_IN = "kerntrail_sinks_events_in_total";
     /// Rows delivered, by `table`.

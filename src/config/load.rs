@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use kerntrail_schemas::suggest::did_you_mean;
+use kerntrail_common::suggest::did_you_mean;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 

@@ -6,7 +6,6 @@ mod check;
 mod keys;
 mod load;
 mod sources;
-mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,10 +14,10 @@ use kerntrail_sinks::SinkConfig;
 use serde::{Deserialize, Serialize};
 
 pub use check::listen_address;
+pub use kerntrail_common::{period::Period, size::Size};
 pub use keys::{SETTINGS, default_of};
 pub use load::{ConfigError, Origin, Overrides, load};
 pub use sources::Sources;
-pub use values::{Period, Size};
 
 /// All of it. Each field's meaning is its line in [`SETTINGS`].
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -3,7 +3,7 @@
 //! The lag of a group is for its members to tell, from [`EventLog::end`](crate::EventLog::end) and
 //! [`EventLog::committed`](crate::EventLog::committed).
 
-kerntrail_schemas::metric_names! {
+kerntrail_common::metric_names! {
     /// Messages appended; labels `log` (`embedded`, `kafka`), `table`.
     counter MESSAGES_APPENDED_TOTAL = "kerntrail_transport_messages_appended_total";
     /// Bytes of their payloads; labels `log`, `table`.

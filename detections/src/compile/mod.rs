@@ -11,8 +11,8 @@ mod matcher;
 use std::collections::HashMap;
 
 use datafusion::prelude::{Expr, col, lit};
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
-use kerntrail_schemas::suggest::did_you_mean;
 use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
 use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kerntrail_common::period;
 use serde::Deserialize;
 
 use super::MAX_BODY;
@@ -42,7 +43,7 @@ impl Timeout {
     fn duration(&self) -> Option<Duration> {
         match self {
             Self::Seconds(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
-            Self::Text(text) => humantime::parse_duration(text).ok(),
+            Self::Text(text) => period::parse(text).ok(),
         }
     }
 }

@@ -20,7 +20,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::StreamExt;
-use kerntrail_schemas::suggest::did_you_mean;
+use kerntrail_common::suggest::did_you_mean;
 
 use crate::error::QueryError;
 use crate::stream::QueryStream;

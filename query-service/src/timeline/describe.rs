@@ -1,5 +1,7 @@
 //! What an event was, in a few words. The words hold text of watched processes as it is: who prints them escapes.
 
+use kerntrail_common::size;
+
 use super::events::{Detail, Event, FileDetail, KernelDetail, NetworkDetail, ProcessDetail};
 use super::window::span;
 
@@ -65,7 +67,7 @@ fn file_title(event: &Event, file: &FileDetail) -> String {
     let path = file.path.as_deref().unwrap_or("an unknown file");
     match (&file.old_path, file.bytes) {
         (Some(old), _) => format!("{} {old} -> {path}", event.activity),
-        (None, Some(count)) => format!("{} {path} ({})", event.activity, bytes(count)),
+        (None, Some(count)) => format!("{} {path} ({})", event.activity, size::rounded(count)),
         (None, None) => format!("{} {path}", event.activity),
     }
 }
@@ -122,25 +124,13 @@ pub(crate) fn traffic(network: &NetworkDetail) -> String {
     let mut text = String::new();
     for (count, what) in [(network.bytes_out, "sent"), (network.bytes_in, "received")] {
         if let Some(count) = count {
-            text.push_str(&format!(", {} {what}", bytes(count)));
+            text.push_str(&format!(", {} {what}", size::rounded(count)));
         }
     }
     if let (Some(started), Some(ended)) = (network.started, network.ended) {
         text.push_str(&format!(", {}", span(ended - started)));
     }
     text
-}
-
-/// `17 B`, `1.2 kB`, `3.4 MB`.
-fn bytes(count: i64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if value < 1000.0 {
-            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1} TB")
 }
 
 /// Nothing for success; else how it failed.
@@ -218,11 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_and_ends() {
-        assert_eq!(
-            [0, 999, 1_000, 1_250_000, 5_000_000_000_000].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "1.2 MB", "5.0 TB"]
-        );
+    fn sockets_and_signals() {
         assert_eq!(socket(&("2001:db8::1".into(), 443)), "[2001:db8::1]:443");
         assert_eq!(signal_name(9), "SIGKILL");
         assert_eq!(signal_name(40), "signal 40");

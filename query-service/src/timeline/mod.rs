@@ -21,8 +21,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
-use kerntrail_schemas::suggest::did_you_mean;
 
 pub(crate) use self::describe::exit;
 pub use self::entity::Entity;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::functions::string::expr_fn::starts_with;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::parse_event_id;
-use kerntrail_schemas::suggest::did_you_mean;
 
 use super::entity::Entity;
 use super::read::{distinct, rows};

@@ -1,47 +1,13 @@
-//! Values with a unit: `1s`, `64MiB`.
+//! Numbers of bytes as people write and read them.
+//!
+//! `bytesize` also reads fractions (`1.5GiB`) and writes rounded ones, so that a setting would not read back as it was.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time, written `500ms`, `1s`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period(pub Duration);
-
-impl Period {
-    /// `count` seconds.
-    pub const fn seconds(count: u64) -> Self {
-        Self(Duration::from_secs(count))
-    }
-}
-
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let period = humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format!("{text:?} is no length of time such as \"1s\": {error}")))?;
-        if period.is_zero() {
-            return Err(D::Error::custom("a length of time must be more than 0"));
-        }
-        Ok(Self(period))
-    }
-}
-
-/// A number of bytes, written `65536`, `64KiB`, `1GiB`.
+/// A number of bytes in a setting, written `65536`, `64KiB`, `1GiB`; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -82,9 +48,29 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// `bytes` rounded to one decimal of a decimal unit: `17 B`, `1.2 kB`, `3.4 MB`.
+pub fn rounded(bytes: i64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounded_sizes() {
+        assert_eq!(
+            [0, 999, 1_000, 1_250_000, 5_000_000_000_000].map(rounded),
+            ["0 B", "999 B", "1.0 kB", "1.2 MB", "5.0 TB"]
+        );
+    }
 
     #[test]
     fn sizes() {

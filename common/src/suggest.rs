@@ -1,9 +1,9 @@
-//! The names that someone may have meant.
+//! "Did you mean": the known names that are nearest to a misspelt one.
 
-/// Names offered at most.
+/// Names suggested at most.
 const OFFERED: usize = 3;
 
-/// `; did you mean `a` or `b`?` with those of the `known` names that are nearest to `wrong`; empty when none is near.
+/// `; did you mean `a` or `b`?` with the `known` names nearest to `wrong`, to append to an error; empty when none is near.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = nearest(wrong, known).iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
@@ -13,8 +13,16 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The nearest names, the shortest first: those that have `wrong` whole between separators, else those of the fewest
-/// letters' difference, which may be a third of its letters; of these, where they differ in case only, the nearest.
+/// The `known` name that `name` is a typing error away from: the nearest within `edits` inserted, deleted, replaced or
+/// swapped letters; `None` when there is none, or when `name` is known.
+pub fn typo_of<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, edits: usize) -> Option<&'a str> {
+    let near = known.into_iter().map(|right| (strsim::damerau_levenshtein(name, right), right));
+    let nearest = near.min_by_key(|(distance, _)| *distance);
+    nearest.filter(|(distance, _)| (1..=edits).contains(distance)).map(|(_, right)| right)
+}
+
+/// The nearest names, shortest first: those that contain `wrong` as a whole word, else those with the smallest edit
+/// distance (at most a third of its letters) when case is ignored. Case decides between names of equal distance.
 fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let allowed = (wrong.chars().count() / 3).max(1);
     let near = known.into_iter().map(|name| (distance(wrong, name), name.len(), name));
@@ -25,7 +33,7 @@ fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
     near.into_iter().filter(|(distance, ..)| Some(*distance) == least).map(|(.., name)| name).take(OFFERED).collect()
 }
 
-/// The difference whatever the case, then that with it.
+/// Edit distance without regard to case, then with it.
 fn distance(wrong: &str, name: &str) -> (usize, usize) {
     let (lower_wrong, lower_name) = (wrong.to_lowercase(), name.to_lowercase());
     match contains_whole(&lower_name, &lower_wrong) {
@@ -34,8 +42,7 @@ fn distance(wrong: &str, name: &str) -> (usize, usize) {
     }
 }
 
-/// Whether `part`, three bytes or more, stands between separators in `name`: `container` in `container_id`,
-/// `flush_interval` in `lake.flush_interval`.
+/// Whether `part`, three bytes or more, is a whole word of `name`: `file` in `file_name`, `max_size` in `log.max_size`.
 fn contains_whole(name: &str, part: &str) -> bool {
     let is_end = |character: Option<char>| character.is_none_or(|character| !character.is_alphanumeric());
     part.len() >= 3
@@ -49,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_offered() {
+    fn nearest_names() {
         let known = [
             "cmd_line",
             "container_id",
@@ -79,7 +86,23 @@ mod tests {
     }
 
     #[test]
-    fn how_it_is_said() {
+    fn typing_errors() {
+        let known = ["level", "title", "tags"];
+        for (name, edits, right) in [
+            ("levle", 1, Some("level")),
+            ("tilte", 2, Some("title")),
+            ("ttl", 1, None),
+            ("ttl", 2, Some("title")),
+            ("Title", 1, Some("title")),
+            ("tags", 2, None),
+            ("port", 2, None),
+        ] {
+            assert_eq!(typo_of(name, known, edits), right, "{name} {edits}");
+        }
+    }
+
+    #[test]
+    fn wording() {
         for (known, said) in [
             (vec![], ""),
             (vec!["pod_a"], "; did you mean `pod_a`?"),

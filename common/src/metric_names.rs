@@ -1,14 +1,15 @@
-//! Names of metrics, written down once with what they mean.
+//! Names of metrics, each written once together with its help.
 
-/// A crate's metrics: a constant for each name, and `describe()`, which gives each its line of help.
+/// The metrics of a crate: a constant for each name, and `describe()`, which registers the help of each.
 ///
-/// A line is `counter NAME = "kerntrail_…_total";`, or `gauge` or `histogram`; its documentation is the help.
+/// A line is `counter NAME = "app_…_total";`, or `gauge` or `histogram`; its documentation is the help. The crate
+/// that uses the macro needs the `metrics` crate.
 #[macro_export]
 macro_rules! metric_names {
     ($($(#[doc = $help:literal])+ $kind:ident $name:ident = $value:literal;)*) => {
         $($(#[doc = $help])+ pub const $name: &str = $value;)*
 
-        /// Tells the metrics recorder of this process what each of these metrics means.
+        /// Registers the help of these metrics with the recorder of this process.
         pub fn describe() {
             $($crate::describe_metric!($kind, $name, concat!($($help),+).trim());)*
         }

@@ -1,0 +1,9 @@
+//! The foundation: what any crate may need, one module per concept.
+//!
+//! Invariant: no word of the domain, and no other crate of the workspace. `tests/architecture.rs` checks both.
+//! Invariant: nothing here waits or starts a task; whoever calls decides where blocking is allowed.
+
+pub mod metric_names;
+pub mod period;
+pub mod size;
+pub mod suggest;
