@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::error::chain;
 use kerntrail_ebpf::records::EXISTING_CPU;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{EventLog, LogError};
@@ -188,10 +189,7 @@ impl<S: Source> Collector<S> {
             Err(Ended::Failed(error)) => {
                 // What was seen is still worth delivering; the first error is the one to tell.
                 if let Err(second) = work.sender.finish().await {
-                    tracing::error!(
-                        error = &second as &dyn std::error::Error,
-                        "the last rows are not in the event log"
-                    );
+                    tracing::error!(error = chain(&second), "the last rows are not in the event log");
                 }
                 Err(error)
             }
@@ -273,7 +271,7 @@ impl<S: Source> Work<S> {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the gap since the last run is unknown")
+                tracing::warn!(error = chain(&error), "the gap since the last run is unknown")
             }
         }
     }

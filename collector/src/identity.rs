@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kerntrail_common::error::chain;
 use kerntrail_schemas::identity::ContainerId;
 
 use crate::bundle::{self, Bundle};
@@ -156,7 +157,7 @@ impl Identities {
 fn look_up(node: &Node, id: &ContainerId) -> Option<Bundle> {
     bundle::read(&node.root, id.as_str()).unwrap_or_else(|error| {
         metrics::counter!(names::BUNDLE_ERRORS).increment(1);
-        tracing::debug!(error = &error as &dyn std::error::Error, "a bundle cannot be read");
+        tracing::debug!(error = chain(&error), "a bundle cannot be read");
         None
     })
 }

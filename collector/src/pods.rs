@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::cell::Labels;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
@@ -307,12 +308,6 @@ async fn client(kube: &Kube) -> Result<Client, AnyError> {
         }
     };
     Ok(Client::try_from(config)?)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

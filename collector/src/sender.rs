@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogError, Message, Topic};
 use tokio::sync::mpsc;
@@ -119,8 +120,7 @@ impl Appender {
                 Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
                     metrics::counter!(names::APPEND_RETRIES).increment(1);
                     if !std::mem::replace(&mut failed, true) {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, %topic, "the event log does not take rows; trying again");
+                        tracing::warn!(error = chain(&error), %topic, "the event log does not take rows; trying again");
                     }
                 }
                 Err(error) => return Err(error),
@@ -144,7 +144,7 @@ impl Appender {
             Err(error) => {
                 // A stale file only makes the next gap look longer than it was.
                 if !std::mem::replace(&mut self.state_failed, true) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the collector's state is not written");
+                    tracing::warn!(error = chain(&error), "the collector's state is not written");
                 }
             }
         }

@@ -289,9 +289,7 @@ pub fn uid(task: &Task) -> String {
 }
 
 pub fn fails(result: Result<(), CollectorError>) -> String {
-    let error = result.expect_err("it should have failed");
-    let error: &dyn std::error::Error = &error;
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    kerntrail_common::error::chain(&result.expect_err("it should have failed"))
 }
 
 /// The pods of a collector.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
+use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
@@ -119,7 +120,7 @@ impl Detector {
             };
             if let Err(error) = done {
                 metrics::pass_failed();
-                tracing::warn!(error = &error as &dyn std::error::Error, "rules could not run; trying again");
+                tracing::warn!(error = chain(&error), "rules could not run; trying again");
             }
         }
     }
@@ -186,7 +187,7 @@ impl Detector {
         };
         if behind.is_none() {
             let error = DetectError::Evaluate { title: rule.title.clone(), source };
-            tracing::warn!(error = &error as &dyn std::error::Error, "a rule stays behind; trying again");
+            tracing::warn!(error = chain(&error), "a rule stays behind; trying again");
         }
         state.behind.insert(rule.id.as_str().to_owned(), behind.unwrap_or_else(|| before.clone()));
         Ok(Vec::new())

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::SCHEMA_VERSION;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{Headers, Message};
@@ -159,7 +160,7 @@ fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), StateError> {
         source,
     })?;
     tracing::error!(
-        error = &StateError::Damaged { path: path.to_owned(), source } as &dyn std::error::Error,
+        error = chain(&StateError::Damaged { path: path.to_owned(), source }),
         kept = %aside.display(),
         "rules look at all rows of the lake again"
     );

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::{Btf, Endianness};
+use kerntrail_common::error::chain;
 use kerntrail_ebpf::records::{self, Exit, Fork, Header, Network, Privilege, Program, Ref, flags, kind};
 use kerntrail_ebpf::{Batch, LoadError, LoadOptions, Programs, Reader, preflight};
 use tokio::runtime::Runtime;
@@ -49,7 +50,7 @@ impl Live {
 
     fn of(programs: Result<Programs, LoadError>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut programs = programs.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut programs = programs.unwrap_or_else(|error| panic!("{}", shortened(&error)));
         let reader = {
             let _inside = runtime.enter();
             programs.reader().unwrap()
@@ -125,13 +126,8 @@ fn spawn_in_child(work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) 
 }
 
 /// An error with its causes; the verifier's log shortened to its end.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text += &format!(": {error}");
-        next = error.source();
-    }
+fn shortened(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = chain(error);
     let start = text.len().saturating_sub(3000);
     text[text.ceil_char_boundary(start)..].to_owned()
 }

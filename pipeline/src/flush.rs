@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::Table;
 use kerntrail_transport::Partition;
@@ -114,7 +115,7 @@ impl Flight {
             if attempts >= LAST_ATTEMPTS {
                 return Err(error);
             }
-            warn!(table = %self.table, error = crate::take::chain(&error), "cannot commit; trying again");
+            warn!(table = %self.table, error = chain(&error), "cannot commit; trying again");
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = ending.cancelled(), if !ending.is_cancelled() => {}

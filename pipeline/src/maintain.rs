@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use kerntrail_common::error::chain;
 use kerntrail_lake::{CompactOptions, LakeError};
 use kerntrail_schemas::Table;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,6 @@ use tracing::warn;
 
 use crate::metrics::LAG_MESSAGES;
 use crate::pipeline::Pipeline;
-use crate::take::chain;
 
 /// Time between two looks at the lag.
 const LAG_EVERY: Duration = Duration::from_secs(5);

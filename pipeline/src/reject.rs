@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::StreamId;
@@ -104,7 +105,7 @@ impl Rejects {
                 // Another pipeline counts the same partition: look again at what it has counted.
                 Err(LakeError::Conflict { .. }) => {}
                 Err(cause @ LakeError::Store { .. }) if attempt < ATTEMPTS => {
-                    error!(%cause, attempt, "cannot count damaged messages; trying again");
+                    error!(error = chain(&cause), attempt, "cannot count damaged messages; trying again");
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(10));
                 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use kerntrail_common::error::chain;
 use kerntrail_lake::{LakeError, Progress};
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, Delivered, Group, LogError, Partition, Polled, Position};
@@ -22,7 +23,7 @@ use crate::metrics::{
 use crate::pipeline::Pipeline;
 use crate::progress::{Intake, Verdict};
 use crate::reject::{Reject, Rejects};
-use crate::take::{self, chain};
+use crate::take;
 
 /// The consumer group of all pipelines.
 const GROUP: &str = "pipeline";

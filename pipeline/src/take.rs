@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Delivered, codec};
 
@@ -19,17 +20,6 @@ pub(crate) fn rows(delivered: &Delivered) -> Result<RecordBatch, String> {
         return Err(format!("the header says {} rows, and there are {}", headers.rows, batch.rows()));
     }
     batch.flatten().map_err(|error| chain(&error))
-}
-
-/// The text of an error with those of its sources.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// `rows` of `table` with `ingest_time` set to `now`, microseconds since the Unix epoch.

@@ -1,7 +1,6 @@
 //! Why a query did not answer: whose fault it is, what the client is told, what the log is told.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use kerntrail_common::error::chain;
 use kerntrail_common::suggest::did_you_mean;
 
 use crate::functions::WOULD_MAKE;
@@ -98,17 +98,6 @@ impl QueryError {
     pub fn message(&self) -> &str {
         &self.message
     }
-}
-
-/// `error` and its causes in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let _ = write!(text, ": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 impl From<DataFusionError> for QueryError {

@@ -281,11 +281,6 @@ async fn the_client_is_not_told_where_the_lake_is() {
     let Err(error) = engine.query("select * from process_events").await else { panic!("it answered") };
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(!error.message().contains("secret"), "{error}");
-    let mut causes = String::new();
-    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(&error);
-    while let Some(cause) = next {
-        causes.push_str(&cause.to_string());
-        next = cause.source();
-    }
+    let causes = kerntrail_common::error::chain(&error);
     assert!(causes.contains("secret-bucket"), "the log must know: {causes}");
 }

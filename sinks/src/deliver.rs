@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use futures::StreamExt;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -265,7 +266,7 @@ impl Delivery {
                     "{} dead letters are all that may be kept: see `kerntrail sinks dlq`, then replay or purge them",
                     self.settings.dead_letters
                 ),
-                Err(error) => crate::http::chain(&error),
+                Err(error) => chain(&error),
             };
             self.report(SinkState::Paused { alert });
             if stop.asked.is_cancelled() {

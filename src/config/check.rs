@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use kerntrail_collector::MaskConfig;
 use kerntrail_collector::mask::Mask;
+use kerntrail_common::error::chain;
 use kerntrail_transport::KafkaOptions;
 
 use super::{Config, ConfigError};
@@ -92,8 +93,7 @@ fn mask(patterns: &[String]) -> Option<String> {
         return Some("an empty expression would mask everything".to_owned());
     }
     let config = MaskConfig { patterns: patterns.to_vec(), ..MaskConfig::default() };
-    let error = anyhow::Error::from(Mask::new(&config).err()?);
-    Some(format!("{error:#}"))
+    Some(chain(&Mask::new(&config).err()?))
 }
 
 fn replicas(count: i32) -> Option<String> {

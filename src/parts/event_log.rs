@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
@@ -113,7 +114,7 @@ pub async fn forget_removed_sinks(config: &Config, log: &Log) {
         match log.forget(group).await {
             Ok(()) => tracing::warn!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
             Err(error) => {
-                tracing::warn!(group = group.0, error = &error as &dyn std::error::Error, "cannot forget a sink")
+                tracing::warn!(group = group.0, error = chain(&error), "cannot forget a sink")
             }
         }
     }

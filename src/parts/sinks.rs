@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kerntrail_common::error::chain;
 use kerntrail_sinks::Sink;
 use kerntrail_sinks::config::check_all;
 use kerntrail_sinks::runner::SinkError;
@@ -19,7 +20,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn blame(config: &Config, error: kerntrail_sinks::config::ConfigError) -> ConfigError {
     let path = format!("sinks.{}.{}", error.sink(), error.field());
-    config.sources.blame(&path, format!("{:#}", anyhow::Error::from(error)))
+    config.sources.blame(&path, chain(&error))
 }
 
 /// A runner for each configured sink.

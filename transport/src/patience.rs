@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kerntrail_common::error::chain;
+
 use crate::log::{EventLog, LogError, Message, Topic};
 
 const FIRST_DELAY: Duration = Duration::from_millis(20);
@@ -19,7 +21,7 @@ pub async fn append_patiently(log: &dyn EventLog, topic: &Topic, messages: Vec<M
         match log.append(topic, messages.clone()).await {
             Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
                 if delay == FIRST_DELAY {
-                    tracing::warn!(%topic, %error, "cannot append; trying again");
+                    tracing::warn!(%topic, error = chain(&error), "cannot append; trying again");
                 }
             }
             outcome => return outcome,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kerntrail_common::error::chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -142,8 +143,7 @@ impl Forwarder {
         loop {
             if let Err(error) = self.send_some().await {
                 // The messages stay in the spool, which fills up and says so: nothing is skipped.
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, cause, "cannot send what is spooled; trying again");
+                tracing::error!(error = chain(&error), "cannot send what is spooled; trying again");
                 tokio::time::sleep(DELAY_AFTER_FAILURE).await;
             }
         }

@@ -7,6 +7,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use kerntrail_common::error::chain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,7 @@ pub async fn serve(listener: TcpListener, routes: Router, head_timeout: Duration
                 tokio::spawn(connection(socket, routes.clone(), head_timeout, connections.watcher()));
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
+                tracing::warn!(error = chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -46,6 +47,6 @@ async fn connection(socket: TcpStream, routes: Router, head_timeout: Duration, w
         .header_read_timeout(head_timeout)
         .serve_connection(TokioIo::new(socket), service);
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+        tracing::debug!(error = chain(&error), "a connection ended early");
     }
 }

@@ -1,3 +1,4 @@
+use kerntrail_common::error::chain;
 use serde_json::{Value, json};
 
 use super::*;
@@ -8,17 +9,6 @@ fn splunk(changes: Value) -> Value {
         config[key] = value.clone();
     }
     config
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The error of `config`, with its causes; "" where it is right.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -14,7 +15,6 @@ use super::{Content, DlqError, Letter, Which, files};
 use crate::config::{Settings, SinkConfig};
 use crate::deliver::{Wait, pack, settle};
 use crate::destination::{Destination, Record, connect};
-use crate::http::chain;
 use crate::retry::{Backoff, Reason};
 use crate::select::{Identified, select};
 

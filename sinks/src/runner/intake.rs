@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::Utc;
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Delivered, Headers, Partition, Position};
 
 use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::dlq::{Content, Letter};
-use crate::http::chain;
 use crate::metrics;
 use crate::retry::Reason;
 use crate::select::{Identified, Selection, select};

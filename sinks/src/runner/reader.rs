@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
+use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, Delivered, EventLog, Group, LogError, Partition, Polled, Position, Topic};
 use rand::SeedableRng;
@@ -17,7 +18,6 @@ use super::intake::{Done, Intake};
 use super::taken::{Place, Taken};
 use crate::config::Settings;
 use crate::destination::Destination;
-use crate::http::chain;
 use crate::metrics;
 use crate::retry::Backoff;
 
