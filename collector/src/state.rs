@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kerntrail_common::durable;
 use kerntrail_schemas::cell::Micros;
 use serde::{Deserialize, Serialize};
 
@@ -90,9 +91,7 @@ pub(crate) fn write(dir: &Path, run: &LastRun) -> Result<(), StateError> {
     let replace = || {
         fs::create_dir_all(dir)?;
         // No fsync: after a crash of the machine the boot id differs and the time is all that counts.
-        let new = dir.join(format!("{FILE}.new"));
-        fs::write(&new, serde_json::to_vec(&stored)?)?;
-        fs::rename(&new, &path)
+        durable::replace_without_sync(&path, &serde_json::to_vec(&stored)?)
     };
     replace().map_err(|source| StateError::Write { path: path.clone(), source })
 }

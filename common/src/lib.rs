@@ -3,7 +3,9 @@
 //! Invariant: no word of the domain, and no other crate of the workspace. `tests/architecture.rs` checks both.
 //! Invariant: nothing here waits or starts a task; whoever calls decides where blocking is allowed.
 
+pub mod durable;
 pub mod error;
+pub mod lock;
 pub mod metric_names;
 pub mod period;
 pub mod size;

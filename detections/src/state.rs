@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use kerntrail_common::durable;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::SCHEMA_VERSION;
 use kerntrail_schemas::identity::StreamId;
@@ -131,10 +132,7 @@ impl State {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        let new = path.with_extension("new");
-        std::fs::write(&new, bytes).map_err(failed)?;
-        std::fs::File::open(&new).and_then(|file| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&new, path).map_err(failed)
+        durable::replace(path, &bytes).map_err(failed)
     }
 
     /// Remembers a sequence; false when one of the same rule and group overlaps it in time, so that it is no new finding.

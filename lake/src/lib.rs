@@ -17,7 +17,6 @@
 mod added;
 mod commit;
 mod compact;
-mod durable;
 mod error;
 mod file;
 mod lake;

@@ -1,8 +1,9 @@
 //! Locks among the processes that use one lake.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use kerntrail_common::lock::FileLock;
 
 use crate::error::LakeError;
 use crate::lake::Lake;
@@ -13,7 +14,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// A lock, until it is dropped or its process ends.
 #[derive(Debug)]
 pub struct LakeLock {
-    _file: File,
+    _file: FileLock,
 }
 
 impl Lake {
@@ -24,16 +25,8 @@ impl Lake {
     /// Errors: `Store`, also where the lake is no folder.
     pub fn try_lock(&self, name: &str) -> Result<Option<LakeLock>, LakeError> {
         let path = self.lock_file(name)?;
-        let failed = |error: std::io::Error| LakeError::store(format!("lock {}", path.display()), error);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(LakeLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
-        }
+        let failed = |error| LakeError::store(format!("lock {}", path.display()), error);
+        Ok(FileLock::try_take(&path).map_err(failed)?.map(|lock| LakeLock { _file: lock }))
     }
 
     /// Waits for the lock `name`. Cancel-safe. Errors: as [`Lake::try_lock`].

@@ -10,6 +10,7 @@ use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::kernel::{Action, Remove};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, get_actions, logstore_for};
 use futures::TryStreamExt;
+use kerntrail_common::durable;
 use kerntrail_schemas::Table;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -20,7 +21,6 @@ use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
-use crate::durable;
 use crate::error::{LakeError, Source};
 use crate::state::TableState;
 

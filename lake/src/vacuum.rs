@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use deltalake_core::checkpoints::cleanup_expired_logs_for;
 use deltalake_core::kernel::Remove;
+use kerntrail_common::durable;
 use object_store::ObjectStoreExt;
 use tracing::{info, warn};
 
@@ -119,7 +120,7 @@ impl LakeTable {
             .map_err(|source| self.log().failed("clean up the log of", source))
     }
 
-    /// `object_store` writes a local file as `<name>#<number>` first and does not list those.
+    /// Removes staged files, which a process that was killed leaves behind; `object_store` does not list them.
     async fn remove_leftovers(&self, keep: Duration) -> Result<usize, LakeError> {
         if self.log().location().scheme() != "file" {
             return Ok(0);
@@ -139,7 +140,7 @@ fn remove_staged(folder: &LocalPath, cutoff: SystemTime) -> std::io::Result<usiz
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
             removed += remove_staged(&entry.path(), cutoff)?;
-        } else if is_staged(&entry.file_name().to_string_lossy()) && metadata.modified()? < cutoff {
+        } else if durable::is_staged(&entry.file_name().to_string_lossy()) && metadata.modified()? < cutoff {
             match std::fs::remove_file(entry.path()) {
                 Ok(()) => removed += 1,
                 Err(error) => warn!(path = %entry.path().display(), %error, "cannot remove a half-written file"),
@@ -147,8 +148,4 @@ fn remove_staged(folder: &LocalPath, cutoff: SystemTime) -> std::io::Result<usiz
         }
     }
     Ok(removed)
-}
-
-fn is_staged(name: &str) -> bool {
-    name.rsplit_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }

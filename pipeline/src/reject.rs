@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::durable;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::cell::Micros;
@@ -175,8 +176,8 @@ impl Rejects {
         }
         let payload = self.folder.join(format!("{name}.bin"));
         let bytes = reject.message.as_ref().map_or(&[][..], |message| &message.payload);
-        std::fs::write(&payload, bytes).map_err(failed(&payload))?;
-        std::fs::write(&description, describe(reject).to_string()).map_err(failed(&description))?;
+        durable::replace(&payload, bytes).map_err(failed(&payload))?;
+        durable::replace(&description, describe(reject).to_string().as_bytes()).map_err(failed(&description))?;
         self.kept = Some(kept + 1);
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use kerntrail_common::durable;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::embedded::OpenError;
@@ -145,7 +146,8 @@ pub fn tell_others(config: &Config, address: SocketAddr) -> anyhow::Result<Told>
     if file.is_dir() {
         bail!("{} is a folder", file.display());
     }
-    std::fs::write(&file, format!("{address}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    durable::replace_without_sync(&file, format!("{address}\n").as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(Told(file))
 }
 

@@ -12,7 +12,6 @@
 
 mod consumer;
 mod groups;
-mod lock;
 mod record;
 mod state;
 mod store;
@@ -22,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use kerntrail_common::lock::{FileLock, LockError};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -29,7 +29,6 @@ use crate::blocking::failed_for_good as failed;
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
 use crate::metrics::{EXPIRED_TOTAL, FULL_TOTAL, HELD_BYTES, appended};
 use consumer::EmbeddedConsumer;
-use lock::FolderLock;
 use state::State;
 use store::Store;
 
@@ -101,7 +100,7 @@ struct Shared {
     /// Told when there are new messages or somebody's partitions change.
     changed: Notify,
     /// Dropped last: the store must be closed before another process opens it.
-    _lock: FolderLock,
+    _lock: FileLock,
 }
 
 impl EmbeddedLog {
@@ -180,7 +179,10 @@ impl EventLog for EmbeddedLog {
 
 impl Shared {
     fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
-        let lock = FolderLock::take(dir)?;
+        let lock = FileLock::take(&dir.join("lock")).map_err(|error| match error {
+            LockError::Held { process } => OpenError::InUse { dir: dir.to_owned(), process },
+            LockError::Io(source) => OpenError::Folder { dir: dir.to_owned(), source },
+        })?;
         let failed = |source| OpenError::Store { dir: dir.to_owned(), source };
         let store = Store::open(&dir.join("store")).map_err(failed)?;
         let state = State::load(&store).map_err(failed)?;

@@ -1,9 +1,11 @@
 //! Letters as files.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use kerntrail_common::durable;
+use kerntrail_common::lock::FileLock;
 
 use super::{DlqError, Letter};
 
@@ -62,15 +64,8 @@ pub(super) fn read(path: &Path) -> Result<Option<Letter>, DlqError> {
 
 /// Writes `letter` to `path`: it is there whole, also after a power failure, or not at all.
 pub(super) fn write(path: &Path, letter: &Letter) -> Result<(), DlqError> {
-    let written = serde_json::to_vec_pretty(letter).map_err(io::Error::from).and_then(|text| {
-        let beside = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    });
-    written.map_err(failed("write", path))
+    let text = serde_json::to_vec_pretty(letter).map_err(io::Error::from);
+    text.and_then(|text| durable::replace_private(path, &text)).map_err(failed("write", path))
 }
 
 /// Removes the letter in `path`; `false` where somebody else did.
@@ -83,13 +78,8 @@ pub(super) fn remove(path: &Path) -> Result<bool, DlqError> {
 }
 
 /// Holds the right to replay the letters in `folder` until dropped; `None` where somebody else holds it.
-pub(super) fn lock(folder: &Path) -> Result<Option<File>, DlqError> {
+pub(super) fn lock(folder: &Path) -> Result<Option<FileLock>, DlqError> {
     make(folder)?;
     let path = folder.join("replay.lock");
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
-    }
+    FileLock::try_take(&path).map_err(failed("lock", &path))
 }

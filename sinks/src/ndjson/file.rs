@@ -4,12 +4,14 @@
 //! open; the event log still has it.
 //! Invariant: one process writes; `<path>.lock` is held for as long as the file is open.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use kerntrail_common::durable;
+use kerntrail_common::lock::FileLock;
 
 /// The current file and those before it.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub struct Rotated {
     bytes: u64,
     most_bytes: u64,
     most_files: u32,
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// What became of lines.
@@ -41,17 +43,11 @@ impl Rotated {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
         }
-        let lock = OpenOptions::new().create(true).append(true).open(with_suffix(path, "lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process writes it"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        let in_use = || io::Error::new(io::ErrorKind::AddrInUse, "another process writes it");
+        let lock = FileLock::try_take(&with_suffix(path, "lock"))?.ok_or_else(in_use)?;
         let mut file = open(path)?;
         let bytes = cut_torn_line(&mut file)?;
-        sync_folder(path)?;
+        durable::sync_folder_of(path)?;
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes, most_files, _lock: lock })
     }
 
@@ -119,7 +115,7 @@ impl Rotated {
         }
         self.file = open(&self.path)?;
         self.bytes = 0;
-        sync_folder(&self.path)?;
+        durable::sync_folder_of(&self.path)?;
         Ok(deleted)
     }
 }
@@ -150,12 +146,6 @@ fn cut_torn_line(file: &mut File) -> io::Result<u64> {
         file.set_len(end)?;
     }
     Ok(end)
-}
-
-/// So that a new file is still there after a power failure.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

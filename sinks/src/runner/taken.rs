@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kerntrail_common::durable;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::dedup::BatchFilter;
@@ -108,9 +109,7 @@ impl Taken {
         for (table, next) in &self.next {
             stored.entry(table.name()).or_default().next.clone_from(next);
         }
-        let beside = self.path.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec(&stored)?)?;
-        std::fs::rename(&beside, &self.path)
+        durable::replace_without_sync(&self.path, &serde_json::to_vec(&stored)?)
     }
 }
 

@@ -12,13 +12,13 @@ mod cgroups;
 mod proxy;
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kerntrail_common::lock::FileLock;
 use serde_json::Value;
 
 use self::cgroups::Cgroups;
@@ -44,7 +44,7 @@ pub struct Node {
     proxy: Proxy,
     process: Option<Process>,
     cgroups: Cgroups,
-    _only_one: File,
+    _only_one: FileLock,
     dir: PathBuf,
     kt: PathBuf,
     pid: u32,
@@ -199,13 +199,11 @@ impl Node {
 }
 
 /// Waits until no other node runs on this machine (of this user's tests) and keeps others away.
-fn take_turn() -> Result<File> {
+fn take_turn() -> Result<FileLock> {
     let path = cache::root()?.join("node.lock");
-    let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     wait::until("another test's Kubernetes node to end", Duration::from_secs(600), || {
-        lock.try_lock().context("it still runs")
-    })?;
-    Ok(lock)
+        FileLock::take(&path).with_context(|| format!("lock {}", path.display()))
+    })
 }
 
 /// The pid of the one child of `parent`.

@@ -4,10 +4,10 @@
 //! a loop could otherwise be given that very port as its own and connect to itself. A locked file per port keeps
 //! other test processes of the same user away; the lock ends with the process.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
+use kerntrail_common::lock::FileLock;
 
 use crate::cache;
 
@@ -18,21 +18,22 @@ const COUNT: u16 = 10_000;
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Port {
     /// Reserves a port on which nothing listens now.
     pub fn reserve() -> Result<Self> {
         let folder = cache::root()?.join("ports");
-        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         // Different processes begin at different places, so that they seldom try the same port.
         let start = std::process::id() as u16 % COUNT;
         for step in 0..COUNT {
             let number = FIRST + (start + step) % COUNT;
             let path = folder.join(number.to_string());
-            let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-            if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+            let lock = FileLock::try_take(&path).with_context(|| format!("lock {}", path.display()))?;
+            if let Some(lock) = lock
+                && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
+            {
                 return Ok(Self { number, _lock: lock });
             }
         }

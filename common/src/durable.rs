@@ -1,0 +1,158 @@
+//! Files that are there whole or not at all, also after a power failure.
+//!
+//! New content is first written to a staged file beside its final name, `<name>#<number>`, which [`is_staged`]
+//! recognizes; `object_store` names its own in the same way and does not list either. The staged file is removed when
+//! writing fails; only a process that is killed leaves one behind.
+//!
+//! `tempfile` creates, removes and renames; `atomicwrites` would leave a staging folder per write instead of one file,
+//! which readers that list a folder recursively would descend into.
+
+#![expect(clippy::disallowed_methods, reason = "this is their home")]
+
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Permissions of a file that anyone may read, before the umask.
+const PUBLIC: u32 = 0o666;
+/// Permissions of a file for its owner only.
+const PRIVATE: u32 = 0o600;
+
+/// Replaces the file at `path` with `bytes`, or creates it. When it returns, content and name are on disk.
+///
+/// On error the previous content is untouched.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, PUBLIC)
+}
+
+/// As [`replace`]; only its owner may read the file.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, PRIVATE)
+}
+
+/// As [`replace`], but does not wait for the disk: a reader sees the old or the new content, also when this process is
+/// killed. After a power failure the file may be the old one, or empty.
+pub fn replace_without_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let staged = stage(path, bytes, PUBLIC)?;
+    staged.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Creates the file at `path` with `bytes`; `false` when there is one already. When it returns `true`, content and name
+/// are on disk.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let staged = stage(path, bytes, PUBLIC)?;
+    staged.as_file().sync_all()?;
+    match staged.persist_noclobber(path) {
+        Ok(_) => sync_folder_of(path).map(|()| true),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Waits until the content of the file at `path` and its name are on disk.
+pub fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    sync_folder_of(path)
+}
+
+/// Waits until the names in the folder of `path` are on disk: which files there are, and how they are called.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// Whether `name` is that of a staged file: it ends with `#` and a number.
+pub fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let staged = stage(path, bytes, mode)?;
+    staged.as_file().sync_all()?;
+    staged.persist(path).map_err(|error| error.error)?;
+    sync_folder_of(path)
+}
+
+/// A staged file with `bytes`; dropping it removes it.
+fn stage(path: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
+    let mut name = OsString::from(path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?);
+    name.push(format!("#{}", fastrand::u64(..)));
+    let mut builder = Builder::new();
+    builder.prefix(&name).rand_bytes(0).permissions(Permissions::from_mode(mode));
+    let mut staged = builder.tempfile_in(folder_of(path))?;
+    staged.write_all(bytes)?;
+    Ok(staged)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_created_once_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.json");
+        assert!(create(&path, b"first").unwrap());
+        assert!(!create(&path, b"second").unwrap());
+        sync(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(create(&folder.path().join("absent/8.json"), b"").is_err());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_has_the_permissions_asked_for() {
+        type Replace = fn(&Path, &[u8]) -> io::Result<()>;
+        let cases: [(&str, Replace); 3] =
+            [("synced", replace), ("not synced", replace_without_sync), ("private", replace_private)];
+        for (name, replace) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, plain) = (folder.path().join("state"), folder.path().join("plain"));
+            for content in ["first", "second"] {
+                replace(&path, content.as_bytes()).unwrap();
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "{name}");
+            }
+            assert_eq!(names(folder.path()), ["state"], "{name}");
+            // What the standard library makes of the umask.
+            std::fs::write(&plain, "").unwrap();
+            let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let expected = if name == "private" { PRIVATE } else { mode(&plain) };
+            assert_eq!(mode(&path), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_previous_content_and_no_staged_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("inside"), "kept").unwrap();
+        assert!(replace(&path, b"new").is_err(), "a folder is not replaced");
+        assert_eq!(names(folder.path()), ["taken"]);
+        assert_eq!(std::fs::read(path.join("inside")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn staged_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let staged = stage(&folder.path().join("9.json"), b"half", PUBLIC).unwrap();
+        let name = names(folder.path()).remove(0);
+        assert!(name.starts_with("9.json#") && is_staged(&name), "{name}");
+        drop(staged);
+        for (name, expected) in [("a#1", true), ("a", false), ("a#", false), ("a#1x", false), ("#12", true)] {
+            assert_eq!(is_staged(name), expected, "{name}");
+        }
+    }
+}
