@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::identity::ContainerId;
 
@@ -20,8 +22,8 @@ use crate::pods::{Pod, Pods};
 
 /// Containers held, besides those that processes refer to.
 const MOST_CONTAINERS: usize = 2_048;
-/// Between two looks for a missing bundle, ns: doubles from the first to the second.
-const LOOK_AGAIN_NS: (u64, u64) = (50_000_000, 10_000_000_000);
+/// Shortest and longest wait between two lookups of a missing bundle.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
 /// A container that processes refer to.
 #[derive(Debug)]
@@ -65,8 +67,9 @@ pub struct Identities {
 struct Known {
     container: Arc<Container>,
     identity: Arc<Identity>,
-    /// When to look for the bundle again, and how long to wait after that.
-    look_again: (u64, u64),
+    /// When to look for a missing bundle again, CLOCK_BOOTTIME ns.
+    look_again_ns: u64,
+    lookups: Backoff,
     used_ns: u64,
 }
 
@@ -92,7 +95,8 @@ impl Identities {
         let known = Known {
             container: Arc::clone(&container),
             identity: Arc::default(),
-            look_again: (0, LOOK_AGAIN_NS.0),
+            look_again_ns: 0,
+            lookups: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1),
             used_ns: now_ns,
         };
         self.known.insert(id, known);
@@ -105,9 +109,9 @@ impl Identities {
         self.follow_pods();
         let Some(known) = self.known.get_mut(&container.id) else { return Arc::default() };
         known.used_ns = now_ns;
-        if known.identity.bundle.is_none() && now_ns >= known.look_again.0 {
+        if known.identity.bundle.is_none() && now_ns >= known.look_again_ns {
             let found = look_up(&self.node, &container.id);
-            known.look_again = (now_ns + known.look_again.1, (known.look_again.1 * 2).min(LOOK_AGAIN_NS.1));
+            known.look_again_ns = now_ns + known.lookups.after_failure_alone().as_nanos() as u64;
             if found.is_some() || known.identity.pod.is_none() {
                 let bundle = found.map(Arc::new);
                 let pod = pod_of(&self.pods, container, bundle.as_deref());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::cell::Labels;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -26,7 +27,7 @@ use crate::metrics as names;
 pub const MOST_PODS: usize = 4_096;
 /// Deleted pods held for events that come late.
 const MOST_DELETED: usize = 256;
-/// Between two tries to reach the API server.
+/// Bounds of the first and of any wait between two attempts to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// A pod.
@@ -255,7 +256,7 @@ impl Store {
 
 /// Keeps `pods` current until `cancel`, through all outages of the API server.
 pub async fn watch(pods: Arc<Pods>, kube: Kube, node: String, cancel: CancellationToken) {
-    let mut delay = RETRY.0;
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let mut last_error = String::new();
     while !cancel.is_cancelled() {
         let watched = tokio::select! {
@@ -267,12 +268,12 @@ pub async fn watch(pods: Arc<Pods>, kube: Kube, node: String, cancel: Cancellati
         let error = watched.err().map(|error| chain(&*error)).unwrap_or_default();
         if error != last_error {
             tracing::warn!(error, "cannot watch this node's pods; trying again");
-            delay = RETRY.0;
+            backoff.reset();
             last_error = error;
         }
         tokio::select! {
             () = cancel.cancelled() => break,
-            () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY.1),
+            () = tokio::time::sleep(backoff.after_failure()) => {}
         }
     }
     pods.set_up(false);

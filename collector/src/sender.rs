@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogError, Message, Topic};
@@ -18,7 +19,7 @@ use crate::clock::now_boot_ns;
 use crate::metrics as names;
 use crate::state::{self, LastRun};
 
-/// Between two tries of an append.
+/// Bounds of the first and of any wait between two attempts to append.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Messages appended at once.
 const AT_ONCE: usize = 32;
@@ -112,23 +113,21 @@ impl Appender {
     async fn append(&self, table: Table, messages: Vec<Message>) -> Result<(), LogError> {
         let topic = Topic { tenant: self.tenant.clone(), table };
         let rows: u64 = messages.iter().map(|message| u64::from(message.headers.rows)).sum();
-        let mut delay = RETRY.0;
-        let mut failed = false;
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
             match self.log.append(&topic, messages.clone()).await {
                 Ok(()) => break,
                 Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
                     metrics::counter!(names::APPEND_RETRIES).increment(1);
-                    if !std::mem::replace(&mut failed, true) {
+                    if backoff.failures() == 0 {
                         tracing::warn!(error = chain(&error), %topic, "the event log does not take rows; trying again");
                     }
                 }
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY.1);
+            tokio::time::sleep(backoff.after_failure()).await;
         }
-        if failed {
+        if backoff.failures() > 0 {
             tracing::info!(%topic, "the event log takes rows again");
         }
         metrics::counter!(names::EVENTS_OUT, "table" => table.name()).increment(rows);

@@ -3,6 +3,7 @@
 //! Invariant: no word of the domain, and no other crate of the workspace. `tests/architecture.rs` checks both.
 //! Invariant: nothing here waits or starts a task; whoever calls decides where blocking is allowed.
 
+pub mod backoff;
 pub mod durable;
 pub mod error;
 pub mod lock;

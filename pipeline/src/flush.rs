@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::Table;
@@ -16,11 +17,10 @@ use crate::metrics::COMMIT_SECONDS;
 use crate::reject::now_micros;
 use crate::take::stamp;
 
-/// First wait before a commit is tried again when the store fails; doubles up to [`LONGEST_DELAY`].
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// Tries after which a commit is given up once the pipeline was told to end.
-const LAST_ATTEMPTS: usize = 5;
+/// Bounds of the first and of any wait before a commit is tried again when the store fails.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Attempts after which a commit is given up once the pipeline was told to end: a second and a half on average.
+const LAST_ATTEMPTS: usize = 6;
 
 /// Rows taken and not yet being committed.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ impl Flight {
         let refused =
             |cause: arrow::error::ArrowError| LakeError::Refused { table: self.table, reason: cause.to_string() };
         let rows = stamped.collect::<Result<Vec<_>, _>>().map_err(refused)?;
-        let (mut delay, mut attempts) = (FIRST_DELAY, 0);
+        let (mut backoff, mut attempts) = (Backoff::new(RETRY.0, RETRY.1), 0);
         loop {
             let started = Instant::now();
             let error = match append(lake, self.table, rows.clone(), &self.progress).await {
@@ -117,10 +117,9 @@ impl Flight {
             }
             warn!(table = %self.table, error = chain(&error), "cannot commit; trying again");
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
+                () = tokio::time::sleep(backoff.after_failure()) => {}
                 () = ending.cancelled(), if !ending.is_cancelled() => {}
             }
-            delay = (delay * 2).min(LONGEST_DELAY);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogError, Position, Topic};
@@ -17,9 +18,9 @@ use crate::{maintain, run};
 /// How often [`Pipeline::drain`] looks at the lake when nothing was committed here: another pipeline may have.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How often a log that is away is asked, and the pause in between: half a minute.
-const ASKED: u32 = 60;
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long [`Pipeline::drain`] goes on asking a log that fails, and the bounds of the first and of any wait in between.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// What the pipeline is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +96,15 @@ impl Pipeline {
 
     /// The end of a topic, asked again while the log is away for a while, as a restarting broker is.
     async fn end(&self, topic: &Topic) -> Result<Vec<Position>, PipelineError> {
-        for _ in 1..ASKED {
+        let (deadline, mut backoff) = (Instant::now() + PATIENCE, Backoff::new(RETRY.0, RETRY.1));
+        loop {
             match self.log.end(topic).await {
-                Err(LogError::Failed { retriable: true, .. }) => tokio::time::sleep(ASK_AGAIN).await,
+                Err(LogError::Failed { retriable: true, .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(backoff.after_failure()).await;
+                }
                 answer => return answer.map_err(PipelineError::Log),
             }
         }
-        self.log.end(topic).await.map_err(PipelineError::Log)
     }
 
     async fn not_committed(&self, awaited: Vec<Position>) -> Result<Vec<Position>, PipelineError> {

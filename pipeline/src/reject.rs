@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
@@ -25,8 +26,10 @@ use crate::take::stamp;
 
 /// Files kept; beyond, only the row of `event_loss` tells.
 const MOST_KEPT: usize = 10_000;
-/// How often a commit is tried again when the store fails.
-const ATTEMPTS: usize = 20;
+/// Bounds of the first and of any wait before a commit is tried again when the store fails.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// Attempts to commit when the store fails: two minutes on average.
+const ATTEMPTS: usize = 33;
 
 /// A message that cannot be read.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ impl Rejects {
             warn!(partition = %reject.partition, offset = reject.offset, reason = reject.reason, "damaged message set aside");
             self.keep_file(reject)?;
         }
-        let mut delay = Duration::from_millis(100);
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         for attempt in 1.. {
             match self.count(rejects).await {
                 Ok(()) => break,
@@ -107,8 +110,7 @@ impl Rejects {
                 Err(LakeError::Conflict { .. }) => {}
                 Err(cause @ LakeError::Store { .. }) if attempt < ATTEMPTS => {
                     error!(error = chain(&cause), attempt, "cannot count damaged messages; trying again");
-                    tokio::time::sleep(delay).await;
-                    delay = (delay * 2).min(Duration::from_secs(10));
+                    tokio::time::sleep(backoff.after_failure()).await;
                 }
                 Err(source) => return Err(PipelineError::Lake { table: Table::EventLoss.name(), source }),
             }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{LakeError, Progress};
 use kerntrail_schemas::Table;
@@ -31,21 +32,21 @@ const GROUP: &str = "pipeline";
 const MOST_POLLED: usize = 128;
 /// Longest wait of one poll: also how late a cancel or a finished commit can be noticed.
 const LONGEST_POLL: Duration = Duration::from_millis(100);
-/// Waits after a failure of the log, each twice the one before.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// How often the end of a log is asked again that seems to lie before what was taken: a new leader may lag.
+/// Bounds of the first and of any wait after a failure of the log or the lake.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How often, and after which wait, the end of a log is asked for again that seems to lie before what was taken: a new leader may lag.
 const END_ATTEMPTS: usize = 10;
+const END_AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Result<(), PipelineError> {
     pipeline.topics().iter().for_each(|topic| crate::metrics::begin(topic.table));
-    let mut delay = FIRST_DELAY;
+    let mut backoff = retry();
     let consumer = loop {
         match pipeline.log.subscribe(&Group(GROUP.to_owned()), &pipeline.topics()).await {
             Ok(consumer) => break consumer,
             // Nothing was read, so nothing is held.
             Err(_) if cancel.is_cancelled() => return Ok(()),
-            Err(error) => wait_out(error, &mut delay, cancel).await?,
+            Err(error) => wait_out(error, &mut backoff, cancel).await?,
         }
     };
     let mut run = Run {
@@ -63,24 +64,27 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
 }
 
 /// Waits before the log is asked again, or tells that this is in vain.
-async fn wait_out(error: LogError, delay: &mut Duration, cancel: &CancellationToken) -> Result<(), PipelineError> {
+async fn wait_out(error: LogError, backoff: &mut Backoff, cancel: &CancellationToken) -> Result<(), PipelineError> {
     match error {
         LogError::Failed { retriable: true, .. } if !cancel.is_cancelled() => {
             warn!(error = chain(&error), "the event log fails; trying again");
-            rest(delay, cancel).await;
+            rest(backoff, cancel).await;
             Ok(())
         }
         error => Err(PipelineError::Log(error)),
     }
 }
 
-/// Waits `delay` or until the pipeline is told to end, and doubles it.
-async fn rest(delay: &mut Duration, cancel: &CancellationToken) {
+fn retry() -> Backoff {
+    Backoff::new(RETRY.0, RETRY.1)
+}
+
+/// Waits after one more failure, or until the pipeline is told to end.
+async fn rest(backoff: &mut Backoff, cancel: &CancellationToken) {
     tokio::select! {
-        () = tokio::time::sleep(*delay) => {}
+        () = tokio::time::sleep(backoff.after_failure()) => {}
         () = cancel.cancelled() => {}
     }
-    *delay = (*delay * 2).min(LONGEST_DELAY);
 }
 
 /// What the lake has of `partition`. A store or a log that fails for a while is waited for.
@@ -89,14 +93,14 @@ async fn recorded(
     partition: &Partition,
     cancel: &CancellationToken,
 ) -> Result<Progress, PipelineError> {
-    let mut delay = FIRST_DELAY;
+    let mut backoff = retry();
     let mut replaced = 0;
     loop {
         let recorded = match ask_lake(pipeline, partition).await {
             Ok(recorded) => recorded,
             Err(error @ LakeError::Store { .. }) if !cancel.is_cancelled() => {
                 warn!(%partition, error = chain(&error), "the lake fails; trying again");
-                rest(&mut delay, cancel).await;
+                rest(&mut backoff, cancel).await;
                 continue;
             }
             Err(source) => return Err(PipelineError::Lake { table: partition.topic.table.name(), source }),
@@ -104,7 +108,7 @@ async fn recorded(
         let end = match pipeline.log.end(&partition.topic).await {
             Ok(ends) => ends.iter().find(|end| end.partition == *partition).map_or(0, |end| end.next),
             Err(error) => {
-                wait_out(error, &mut delay, cancel).await?;
+                wait_out(error, &mut backoff, cancel).await?;
                 continue;
             }
         };
@@ -116,7 +120,7 @@ async fn recorded(
             let (partition, taken) = (partition.clone(), recorded.next_offset);
             return Err(PipelineError::LogReplaced { partition, end, taken });
         }
-        tokio::time::sleep(FIRST_DELAY).await;
+        tokio::time::sleep(END_AGAIN).await;
     }
 }
 
@@ -150,7 +154,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn until_cancelled(&mut self) -> Result<(), PipelineError> {
-        let mut delay = FIRST_DELAY;
+        let mut backoff = retry();
         while !self.cancel.is_cancelled() {
             while let Some(landed) = self.flights.try_join_next() {
                 self.land(landed).await?;
@@ -176,11 +180,11 @@ impl Run<'_> {
                 }
                 Err(_) if self.cancel.is_cancelled() => break,
                 Err(error) => {
-                    wait_out(error, &mut delay, self.cancel).await?;
+                    wait_out(error, &mut backoff, self.cancel).await?;
                     continue;
                 }
             }
-            delay = FIRST_DELAY;
+            backoff.reset();
         }
         Ok(())
     }
@@ -284,9 +288,9 @@ impl Run<'_> {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
             let recorded = recorded(self.pipeline, &partition, self.cancel).await?;
             let position = self.intake.assign(partition, recorded);
-            let mut delay = FIRST_DELAY;
+            let mut backoff = retry();
             while let Err(error) = self.consumer.seek(&position).await {
-                wait_out(error, &mut delay, self.cancel).await?;
+                wait_out(error, &mut backoff, self.cancel).await?;
             }
             taken.extend((position.next > 0).then_some(position));
         }

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use futures::StreamExt;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::dlq::{Content, Letter, Letters};
 use crate::metrics;
-use crate::retry::{Backoff, Outcome, Reason};
+use crate::outcome::{Outcome, Reason};
 use crate::runner::SinkState;
 
 /// Dead letters are told in the log once in this time; each is counted.
@@ -164,7 +163,6 @@ impl Delivery {
     async fn see_through(&self, request: Vec<Record>, stop: &Stop) -> Vec<Record> {
         let mut waiting = VecDeque::from([request]);
         let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
-        let mut rng = StdRng::from_os_rng();
         while let Some(request) = waiting.pop_front() {
             let sent = tokio::select! {
                 biased;
@@ -181,7 +179,7 @@ impl Delivery {
             for request in settled.next.into_iter().rev() {
                 waiting.push_front(request);
             }
-            match self.pause(&settled.wait, &mut backoff, &mut rng) {
+            match self.pause(&settled.wait, &mut backoff) {
                 Some(time) => {
                     let patience = self.patience(&settled.wait, stop);
                     self.sleep(time, patience).await;
@@ -203,17 +201,17 @@ impl Delivery {
     }
 
     /// How long to wait, and says why.
-    fn pause(&self, wait: &Wait, backoff: &mut Backoff, rng: &mut StdRng) -> Option<Duration> {
+    fn pause(&self, wait: &Wait, backoff: &mut Backoff) -> Option<Duration> {
         match wait {
             Wait::No => None,
             Wait::Backoff { after, words } => {
                 ::metrics::counter!(metrics::RETRIES, "sink" => self.settings.name.clone()).increment(1);
                 self.report(SinkState::Retrying { words: words.clone() });
-                Some(*after + backoff.next(rng))
+                Some(backoff.after_refusal(*after))
             }
             Wait::Pause { alert } => {
                 self.report(SinkState::Paused { alert: alert.clone() });
-                Some(backoff.most())
+                Some(backoff.longest())
             }
         }
     }

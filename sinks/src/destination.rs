@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 use crate::config::{Settings, Target};
 use crate::elasticsearch::Elasticsearch;
 use crate::ndjson::Ndjson;
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 use crate::splunk_hec::SplunkHec;
 
 /// A row on its way.

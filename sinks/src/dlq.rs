@@ -19,7 +19,7 @@ pub use replay::{ReplayReport, replay};
 
 use crate::config::ConfigError;
 use crate::metrics;
-use crate::retry::Reason;
+use crate::outcome::Reason;
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 //! Invariant: a message's offset is committed only when each of its selected rows is delivered or is a dead letter
 //! on disk. Delivery is therefore at least once; [`splunk_hec`] and [`elasticsearch`] say where a row may arrive twice.
 //! Invariant: a destination that is down, and dead letters that are full, hold up their own sink and nothing else.
-//! Invariant: what a server's answer means is a pure function to [`retry::Outcome`]s; only [`deliver`] acts on it.
+//! Invariant: what a server's answer means is a pure function to [`outcome::Outcome`]s; only [`deliver`] acts on it.
 //! Invariant: only `splunk_hec` and `elasticsearch` know HTTP, only `ndjson` and `dlq` know files.
 
 pub mod config;
@@ -21,7 +21,7 @@ pub mod filter;
 mod http;
 pub mod metrics;
 pub mod ndjson;
-pub mod retry;
+pub mod outcome;
 pub mod runner;
 pub mod secret;
 pub mod select;

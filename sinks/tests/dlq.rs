@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kerntrail_sinks::SinkState;
 use kerntrail_sinks::dlq::{self, Content, Which};
-use kerntrail_sinks::retry::Reason;
+use kerntrail_sinks::outcome::Reason;
 use kerntrail_testbed::Hec;
 use kerntrail_testbed::hec::Code;
 use kerntrail_transport::EventLog as _;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 
 use crate::log::{EventLog, LogError, Message, Topic};
@@ -15,18 +16,17 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 ///
 /// Errors: only what trying again does not help.
 pub async fn append_patiently(log: &dyn EventLog, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
-    let mut delay = FIRST_DELAY;
+    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     loop {
         // Copies headers only: payloads are shared.
         match log.append(topic, messages.clone()).await {
             Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
-                if delay == FIRST_DELAY {
+                if backoff.failures() == 0 {
                     tracing::warn!(%topic, error = chain(&error), "cannot append; trying again");
                 }
             }
             outcome => return outcome,
         }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(LONGEST_DELAY);
+        tokio::time::sleep(backoff.after_failure()).await;
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +27,8 @@ use crate::patience::append_patiently;
 const MOST_SENT: usize = 512;
 /// How long one poll of the spool waits; it is woken sooner.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
-const DELAY_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Bounds of the first and of any wait after a failure to send.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// Where the spool lies and how much it holds.
 #[derive(Clone, Debug)]
@@ -140,11 +142,15 @@ struct Forwarder {
 
 impl Forwarder {
     async fn run(mut self) {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
-            if let Err(error) = self.send_some().await {
-                // The messages stay in the spool, which fills up and says so: nothing is skipped.
-                tracing::error!(error = chain(&error), "cannot send what is spooled; trying again");
-                tokio::time::sleep(DELAY_AFTER_FAILURE).await;
+            match self.send_some().await {
+                Ok(()) => backoff.reset(),
+                Err(error) => {
+                    // The messages stay in the spool, which fills up and says so: nothing is skipped.
+                    tracing::error!(error = chain(&error), "cannot send what is spooled; trying again");
+                    tokio::time::sleep(backoff.after_failure()).await;
+                }
             }
         }
     }

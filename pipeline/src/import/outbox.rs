@@ -10,6 +10,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_schemas::tables::{Envelope, FileColumns, KernelColumns, NetworkColumns, ProcessColumns};
@@ -26,10 +27,9 @@ const MOST_ROWS: usize = 64 * 1024;
 /// Bytes of messages that are appended together, with one sync to disk.
 const MOST_READY: usize = 256 * 1024;
 /// Attempts to append, where the log says that trying again may help.
-const ATTEMPTS: u32 = 6;
-/// First wait for a full or failing log; it doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const ATTEMPTS: u32 = 7;
+/// Bounds of the first and of any wait for a full or failing log.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Collects rows of one of the tables.
 #[expect(clippy::large_enum_variant, reason = "one for each table and node, and none is small")]
@@ -226,7 +226,7 @@ impl<'a> Outbox<'a> {
         self.ready_bytes = 0;
         for (table, messages) in mem::take(&mut self.ready) {
             let topic = self.topic(table);
-            let (mut wait, mut attempts) = (FIRST_WAIT, 0);
+            let (mut backoff, mut attempts) = (Backoff::new(RETRY.0, RETRY.1), 0);
             loop {
                 match self.log.append(&topic, messages.clone()).await {
                     Ok(()) => break,
@@ -235,8 +235,7 @@ impl<'a> Outbox<'a> {
                     Err(LogError::Failed { retriable: true, .. }) if attempts < ATTEMPTS => attempts += 1,
                     Err(source) => return Err(ImportError::Append { table, source }),
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+                tokio::time::sleep(backoff.after_failure()).await;
             }
         }
         Ok(())

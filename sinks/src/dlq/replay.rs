@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
 use super::{Content, DlqError, Letter, Which, files};
 use crate::config::{Settings, SinkConfig};
 use crate::deliver::{Wait, pack, settle};
 use crate::destination::{Destination, Record, connect};
-use crate::retry::{Backoff, Reason};
+use crate::outcome::Reason;
 use crate::select::{Identified, select};
 
 /// Failures in a row after which a replay gives up; a person waits for it.
@@ -123,7 +122,6 @@ impl<'a> Desk<'a> {
     ) -> Result<(), DlqError> {
         let mut waiting = VecDeque::from(pack(records, self.settings.batch_events, self.settings.batch_bytes));
         let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
-        let mut rng = StdRng::from_os_rng();
         let mut failures = 0;
         while let Some(request) = waiting.pop_front() {
             let outcomes = tokio::select! {
@@ -144,7 +142,7 @@ impl<'a> Desk<'a> {
                 Wait::Backoff { after, .. } if failures < MOST_FAILURES => {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = tokio::time::sleep(after + backoff.next(&mut rng)) => {}
+                        () = tokio::time::sleep(backoff.after_refusal(after)) => {}
                     }
                 }
                 Wait::Backoff { words: why, .. } | Wait::Pause { alert: why } => {

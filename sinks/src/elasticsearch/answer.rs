@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::http::{Answer, excerpt};
-use crate::retry::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason};
 
 #[derive(Deserialize)]
 struct Bulk {

@@ -23,7 +23,7 @@ use crate::config::{ConfigError, Settings};
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
 use crate::http::{client, exchange};
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 use config::ElasticsearchTarget;
 use request::Requests;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::Answer;
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 
 /// Name of the template.
 pub const NAME: &str = "logs-kerntrail";

@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
 use crate::metrics;
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 use config::NdjsonTarget;
 use file::{Appended, Rotated};
 

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::dlq::{Content, Letter};
 use crate::metrics;
-use crate::retry::Reason;
+use crate::outcome::Reason;
 use crate::select::{Identified, Selection, select};
 
 /// A message that was taken.
@@ -190,7 +190,7 @@ mod tests {
     use kerntrail_transport::Topic;
 
     use super::*;
-    use crate::retry::Outcome;
+    use crate::outcome::Outcome;
 
     struct Nowhere;
 

@@ -5,11 +5,10 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
+use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, Delivered, EventLog, Group, LogError, Partition, Polled, Position, Topic};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +18,6 @@ use super::taken::{Place, Taken};
 use crate::config::Settings;
 use crate::destination::Destination;
 use crate::metrics;
-use crate::retry::Backoff;
 
 /// Longest wait of one poll while nothing is held.
 const IDLE: Duration = Duration::from_millis(500);
@@ -215,7 +213,7 @@ impl Source<'_> {
             return Err(error);
         }
         tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log fails; trying again");
-        let time = backoff.next(&mut StdRng::from_os_rng());
+        let time = backoff.after_failure();
         tokio::select! {
             () = cancel.cancelled() => {}
             () = tokio::time::sleep(time) => {}

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::request::Requests;
 use crate::http::{Answer, exchange};
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 
 /// The channels that are free, and how to wait.
 pub(super) struct Acknowledgements {

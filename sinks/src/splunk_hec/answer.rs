@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::config::BeforeRefused;
 use crate::http::Answer;
-use crate::retry::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason};
 
 /// Wait after codes 24 and 25, unless the server names a time.
 const SLOW_DOWN: Duration = Duration::from_secs(5);

@@ -31,7 +31,7 @@ use crate::config::{ConfigError, Settings};
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
 use crate::http::{Answer, client, exchange};
-use crate::retry::Outcome;
+use crate::outcome::Outcome;
 use acknowledge::Acknowledgements;
 use config::SplunkTarget;
 use request::Requests;
