@@ -1,6 +1,6 @@
 -- Tetragon's export to one Parquet file with the columns of process_events that have values, sorted as the lake sorts.
 -- {input}, {output} and {threads} are filled in. Times are cut to microseconds, identities are built from the same
--- parts (node, start in boot time, pid), and arguments are taken apart, as the importer does.
+-- parts (node, start in boot time, pid), and arguments are taken apart and quoted, as the importer does.
 SET threads = {threads};
 SET TimeZone = 'UTC';
 
@@ -11,7 +11,9 @@ CREATE MACRO argv(program, line) AS list_prepend(program, CASE
     WHEN line IS NULL THEN []
     WHEN contains(line, '"') THEN list_transform(regexp_extract_all(line, '"[^"]*"|[^ ]+'), lambda word: trim(word, '"'))
     ELSE string_split(line, ' ') END);
-CREATE MACRO shown(program, line) AS CASE WHEN line IS NULL THEN program ELSE program || ' ' || line END;
+CREATE MACRO quoted(word) AS CASE WHEN regexp_full_match(word, '[\pL\pN_+=./:,@%^-][\pL\pN_+=./:,@%^~-]*') THEN word
+    ELSE '''' || replace(word, '''', '''\''''') || '''' END;
+CREATE MACRO shown(words) AS array_to_string(list_transform(words, lambda word: quoted(word)), ' ');
 
 COPY (
     WITH lines AS (
@@ -42,7 +44,7 @@ COPY (
         process.binary AS process_path,
         argv(process.binary, process.arguments) AS args,
         contains(process.flags, 'truncArgs') AS args_truncated,
-        shown(process.binary, process.arguments) AS cmd_line,
+        shown(argv(process.binary, process.arguments)) AS cmd_line,
         process.cwd AS cwd,
         process.start_time::TIMESTAMPTZ AS process_start_time,
         process.uid::INTEGER AS euid,

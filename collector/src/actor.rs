@@ -1,9 +1,9 @@
 //! The actor columns of a process.
 
+use kerntrail_common::shell;
 use kerntrail_schemas::identity::PodUid;
 use kerntrail_schemas::tables::Actor;
 
-use crate::cmd_line;
 use crate::entry;
 use crate::identity::{Container, Identity, enrichment_state, pod_uid};
 use crate::node::Node;
@@ -32,7 +32,7 @@ fn who(actor: &mut Actor, process: &Process, node: &Node) {
     actor.process_name = program.name().map(ToOwned::to_owned).or_else(|| filled(&task.comm));
     actor.process_path = program.path.clone();
     actor.args_truncated = program.args.is_some().then_some(program.args_truncated);
-    actor.cmd_line = program.args.as_deref().and_then(cmd_line::shown);
+    actor.cmd_line = program.args.as_deref().filter(|args| !args.is_empty()).map(shell::quoted);
     actor.args = program.args.clone();
     actor.cwd = program.cwd.clone();
     actor.process_start_time = Some(process.started);

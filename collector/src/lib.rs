@@ -14,7 +14,6 @@ pub mod batch;
 pub mod bundle;
 pub mod cgroups;
 pub mod clock;
-mod cmd_line;
 pub mod config;
 pub mod container;
 pub mod decode;

@@ -9,5 +9,6 @@ pub mod error;
 pub mod lock;
 pub mod metric_names;
 pub mod period;
+pub mod shell;
 pub mod size;
 pub mod suggest;

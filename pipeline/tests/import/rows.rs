@@ -114,7 +114,7 @@ async fn processes() {
         (
             r#""binary":"/bin/sh","arguments":"-c \"a b\" c""#,
             SHADOW,
-            r#"/bin/sh | [/bin/sh, -c, a b, c] | /bin/sh -c "a b" c | - | - | - | - | -"#,
+            r#"/bin/sh | [/bin/sh, -c, a b, c] | /bin/sh -c 'a b' c | - | - | - | - | -"#,
         ),
         (r#""binary":"/x","uid":0,"auid":4294967295,"cap":{}"#, SHADOW, "/x | [/x] | /x | 0 | - | - | - | 0"),
         (

@@ -1,5 +1,6 @@
 //! Small vocabularies of Linux that both mappings need.
 
+use kerntrail_common::shell;
 use serde_json::Value;
 
 /// Names of the errnos that the calls we watch return (errno(3)).
@@ -59,15 +60,10 @@ pub(super) fn errno(ret: i64) -> String {
     known.map_or_else(|| format!("errno {}", -ret), |(_, name)| (*name).to_owned())
 }
 
-/// One line of the arguments `args`, with single quotes where a shell would need them.
+/// The arguments `args` as one line; `None` where there are none.
 pub(super) fn command_line(args: &Value) -> Option<String> {
-    let args: Vec<String> = args.as_array()?.iter().filter_map(Value::as_str).map(quoted).collect();
-    (!args.is_empty()).then(|| args.join(" "))
-}
-
-fn quoted(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { format!("'{}'", arg.replace('\'', r"'\''")) }
+    let args: Vec<&str> = args.as_array()?.iter().filter_map(Value::as_str).collect();
+    (!args.is_empty()).then(|| shell::quoted(&args))
 }
 
 /// An image reference taken apart.

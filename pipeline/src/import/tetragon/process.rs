@@ -11,6 +11,7 @@ use std::hash::Hash;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use kerntrail_common::shell;
 use kerntrail_schemas::identity::{BootHash, ContainerId, PodUid, ProcessUid};
 use kerntrail_schemas::tables::{Actor, ProcessColumns};
 use xxhash_rust::xxh3::xxh3_64;
@@ -110,8 +111,9 @@ fn program(process: &Process<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     if let Some(binary) = given(&process.binary) {
         actor.process_name = binary.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
         actor.process_path = Some(binary.to_owned());
-        actor.args = Some(args::split(binary, arguments));
-        actor.cmd_line = Some(if arguments.is_empty() { binary.to_owned() } else { format!("{binary} {arguments}") });
+        let args = args::split(binary, arguments);
+        actor.cmd_line = Some(shell::quoted(&args));
+        actor.args = Some(args);
     }
     actor.args_truncated = given(&process.flags).map(|flags| has_flag(flags, "truncArgs"));
     actor.cwd = owned(&process.cwd);
