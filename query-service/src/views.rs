@@ -13,10 +13,9 @@ use datafusion::error::DataFusionError;
 use datafusion::functions_nested::expr_fn::array_prepend;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, Operator, binary_expr, cast, lit, when};
 use kerntrail_schemas::Table;
+use kerntrail_schemas::identity::{EVENT_ID, EXEC_ID, JoinedId};
 
-/// Computed columns, with the column each follows.
-pub(crate) const EVENT_ID: &str = "event_id";
-pub(crate) const EXEC_ID: &str = "exec_id";
+/// The programs from the parent up to the root.
 pub(crate) const ANCESTORS: &str = "ancestors";
 
 /// `table` with `event_id`, and where rows have an actor, `exec_id` and `ancestors` (programs from the parent up to
@@ -35,7 +34,7 @@ pub(crate) fn view(
 fn columns_of(table: Table, schema: &SchemaRef, stored: &SchemaRef) -> Result<Vec<Expr>, DataFusionError> {
     let present: HashSet<&str> = stored.fields().iter().map(|field| field.name().as_str()).collect();
     let mut columns = Vec::with_capacity(schema.fields().len() + 3);
-    columns.push(joined(&["stream", "cpu", "seq"], "-").alias(EVENT_ID));
+    columns.push(joined(&EVENT_ID));
     for field in schema.fields() {
         let name = field.name().as_str();
         columns.push(match present.contains(name) {
@@ -43,7 +42,7 @@ fn columns_of(table: Table, schema: &SchemaRef, stored: &SchemaRef) -> Result<Ve
             false => Expr::Literal(ScalarValue::try_from(field.data_type())?, None).alias(name),
         });
         match name {
-            "exec_seq" if table.has_actor() => columns.push(joined(&["process_uid", "exec_seq"], ".").alias(EXEC_ID)),
+            "exec_seq" if table.has_actor() => columns.push(joined(&EXEC_ID)),
             "ancestor_paths" => columns.push(ancestors(field.data_type())?.alias(ANCESTORS)),
             _ => {}
         }
@@ -55,12 +54,11 @@ fn column(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 
-/// The columns as text with `separator` between; NULL when one of them is.
-fn joined(names: &[&str], separator: &str) -> Expr {
-    let texts = names.iter().map(|name| cast(column(name), DataType::Utf8));
-    texts
-        .reduce(|left, right| concat(concat(left, lit(separator)), right))
-        .unwrap_or_else(|| lit(ScalarValue::Utf8(None)))
+/// `id` as a column of its name.
+fn joined(id: &JoinedId) -> Expr {
+    let texts = id.columns.iter().map(|name| cast(column(name), DataType::Utf8));
+    let text = texts.reduce(|left, right| concat(concat(left, lit(id.separator)), right));
+    text.unwrap_or_else(|| lit(ScalarValue::Utf8(None))).alias(id.name)
 }
 
 fn concat(left: Expr, right: Expr) -> Expr {

@@ -166,15 +166,37 @@ impl StreamId {
     }
 }
 
+/// An id that is not stored, but joined from columns wherever rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinedId {
+    /// Its name as a column.
+    pub name: &'static str,
+    /// The columns that it is joined from; where one is NULL, so is the id.
+    pub columns: &'static [&'static str],
+    /// What stands between them.
+    pub separator: &'static str,
+}
+
+/// An event: [`event_id`].
+pub const EVENT_ID: JoinedId = JoinedId { name: "event_id", columns: &["stream", "cpu", "seq"], separator: "-" };
+/// A program run by a process: [`exec_id`].
+pub const EXEC_ID: JoinedId = JoinedId { name: "exec_id", columns: &["process_uid", "exec_seq"], separator: "." };
+
 /// `event_id` of the row with these numbers; a resend has the same.
-pub fn event_id(stream: &StreamId, cpu: i32, seq: i64) -> String {
-    format!("{stream}-{cpu}-{seq}")
+pub fn event_id(stream: impl fmt::Display, cpu: i32, seq: i64) -> String {
+    let separator = EVENT_ID.separator;
+    format!("{stream}{separator}{cpu}{separator}{seq}")
+}
+
+/// `exec_id` of the program that `process_uid` ran after `exec_seq` others.
+pub fn exec_id(process_uid: impl fmt::Display, exec_seq: i32) -> String {
+    format!("{process_uid}{}{exec_seq}", EXEC_ID.separator)
 }
 
 /// The numbers that an [`event_id`] is made of; `None` when `text` is none.
 pub fn parse_event_id(text: &str) -> Option<(StreamId, i32, i64)> {
-    let (rest, seq) = text.rsplit_once('-')?;
-    let (stream, cpu) = rest.rsplit_once('-')?;
+    let (rest, seq) = text.rsplit_once(EVENT_ID.separator)?;
+    let (stream, cpu) = rest.rsplit_once(EVENT_ID.separator)?;
     // The collector's own numbers are those of processor -1.
     let (stream, cpu) = match stream.strip_suffix('-') {
         Some(stream) => (stream, format!("-{cpu}")),

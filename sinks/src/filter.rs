@@ -19,10 +19,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
-
-/// The computed columns behind those of the table.
-const EVENT_ID: &str = "event_id";
-const EXEC_ID: &str = "exec_id";
+use kerntrail_schemas::identity::{EVENT_ID, EXEC_ID, event_id, exec_id};
 
 /// Why a `where` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -168,9 +165,9 @@ fn from_datafusion(source: DataFusionError, tables: &[Table], columns: &BTreeMap
 
 fn schema_with_ids(table: Table) -> SchemaRef {
     let mut fields: Vec<_> = table.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(EVENT_ID, DataType::Utf8, true)));
+    fields.push(Arc::new(Field::new(EVENT_ID.name, DataType::Utf8, true)));
     if table.has_actor() {
-        fields.push(Arc::new(Field::new(EXEC_ID, DataType::Utf8, true)));
+        fields.push(Arc::new(Field::new(EXEC_ID.name, DataType::Utf8, true)));
     }
     Arc::new(Schema::new(fields))
 }
@@ -188,7 +185,7 @@ pub fn with_ids(table: Table, flat: &RecordBatch) -> Result<RecordBatch, ArrowEr
     let event_ids: StringArray = (0..flat.num_rows())
         .map(|index| {
             let known = known(&[stream, cpu, seq], index);
-            known.then(|| format!("{}-{}-{}", stream.value(index), cpu.value(index), seq.value(index)))
+            known.then(|| event_id(stream.value(index), cpu.value(index), seq.value(index)))
         })
         .collect();
     let mut columns: Vec<ArrayRef> = flat.columns().to_vec();
@@ -196,7 +193,7 @@ pub fn with_ids(table: Table, flat: &RecordBatch) -> Result<RecordBatch, ArrowEr
     if table.has_actor() {
         let (uid, exec) = (column("process_uid")?.as_string::<i32>(), column("exec_seq")?.as_primitive::<Int32Type>());
         let exec_ids: StringArray = (0..flat.num_rows())
-            .map(|index| known(&[uid, exec], index).then(|| format!("{}.{}", uid.value(index), exec.value(index))))
+            .map(|index| known(&[uid, exec], index).then(|| exec_id(uid.value(index), exec.value(index))))
             .collect();
         columns.push(Arc::new(exec_ids));
     }

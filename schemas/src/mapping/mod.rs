@@ -18,8 +18,10 @@ mod words;
 
 pub use row::{Row, rows};
 
+use crate::identity;
+
 /// `event_id` of `row`: `stream`-`cpu`-`seq`; `None` where one of them is missing.
 pub fn event_id(row: &Row) -> Option<String> {
-    let stream = row.get("stream")?.as_str()?;
-    Some(format!("{stream}-{}-{}", row.get("cpu")?.as_i64()?, row.get("seq")?.as_i64()?))
+    let (stream, cpu) = (row.get("stream")?.as_str()?, i32::try_from(row.get("cpu")?.as_i64()?).ok()?);
+    Some(identity::event_id(stream, cpu, row.get("seq")?.as_i64()?))
 }

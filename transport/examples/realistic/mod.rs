@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use kerntrail_schemas::cell::{Labels, Micros};
-use kerntrail_schemas::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
+use kerntrail_schemas::identity::{
+    BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId, event_id,
+};
 use kerntrail_schemas::tables::{
     Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
     ProcessColumns,
@@ -491,12 +493,8 @@ impl Node {
             "Metadata service contacted",
             "Escape from a pod to the host",
         ][rule];
-        let event = format!(
-            "process_events/{}-{}-{}",
-            self.stream,
-            self.random.random_range(0..4),
-            self.random.random_range(0..9_999_999)
-        );
+        let (cpu, seq): (i32, i32) = (self.random.random_range(0..4), self.random.random_range(0..9_999_999));
+        let event = format!("process_events/{}", event_id(&self.stream, cpu, seq.into()));
         let own = FindingColumns {
             finding_id: Some(FindingId::new(hex(&mut self.random)[..32].to_owned())),
             rule_id: Some(RuleId::new(format!("6f1c2d3e-0000-4000-8000-00000000000{rule}"))),
