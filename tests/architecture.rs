@@ -1,4 +1,4 @@
-//! Dependencies point one way: a crate knows only what is left of it.
+//! Dependencies point one way, and each concern has one home.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("testbed", &[]),
 ];
 
-/// Crates of others that only some of ours may use.
+/// Third-party crates that only some of ours may use.
 const ONLY_IN: &[(&str, &[&str])] = &[
     // What these are for exists once, in `common`: random waits, lengths of time, nearest names.
     ("fastrand", &["common"]),
@@ -43,7 +43,7 @@ fn short(package: &str) -> &str {
     package.strip_prefix("kerntrail").map_or(package, |name| name.trim_start_matches('-'))
 }
 
-/// What each package of the workspace is built with; what only its tests use does not count.
+/// The dependencies of each package of the workspace, without those of its tests.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -59,7 +59,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_crate_knows_only_what_is_left_of_it() {
+fn dependencies_point_one_way() {
     let all = dependencies();
     for (name, known) in all.iter().filter(|(name, _)| !name.is_empty()) {
         let (_, may) =
@@ -79,7 +79,7 @@ fn a_concern_has_one_home() {
     }
 }
 
-/// Words of the domain: what uses them belongs into the crate that the word is about.
+/// Words of the domain: code that needs one belongs in another crate.
 const DOMAIN_WORDS: &[&str] = &[
     "actor",
     "cluster",

@@ -1,4 +1,4 @@
-//! What `deploy/` ships is right: the unit is parsed by systemd's own grammar rules, the configuration by the program.
+//! Checks the files in `deploy/`: the systemd unit by systemd's grammar, the configuration by the program itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn the_unit_starts_the_program_and_lets_it_drain() {
     assert_eq!(sections["Install"]["WantedBy"], "multi-user.target");
 }
 
-/// Sections and `Key=Value` lines (systemd.syntax); anything else is an error.
+/// Sections and their `Key=Value` lines (systemd.syntax(7)); panics on anything else.
 fn parse_unit(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut section = None;

@@ -1,4 +1,4 @@
-//! OpenSearch's bulk API: a refused record among good ones, a restart in the middle, dead letters.
+//! Delivery to OpenSearch's bulk API: a refused record among good ones, a restart of the server, dead letters.
 
 use kerntrail_testbed::opensearch::OpenSearch;
 use kerntrail_testbed::require;
@@ -32,7 +32,7 @@ fn every_row_arrives_once_and_a_refused_one_becomes_a_dead_letter() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut server = OpenSearch::start(folder.path()).expect("OpenSearch");
-    // A template of the operator's own that beats ours and has another type for one field.
+    // A template of the operator with a higher priority than ours, which gives one field another type.
     let template = json!({
         "index_patterns": ["logs-kerntrail.*"], "priority": 1000, "data_stream": {},
         "template": {"mappings": {"properties": {"process": {"properties": {"working_directory": {"type": "ip"}}}}}},
@@ -47,7 +47,7 @@ fn every_row_arrives_once_and_a_refused_one_becomes_a_dead_letter() {
     let file = write(&program.data_dir(), "c.toml", config.as_bytes());
     let config = ["--config", file.to_str().unwrap(), "--collector-enabled=false"];
     let running = program.start(&config);
-    // Working directories that are addresses pass the type, and one that is none does not.
+    // That type accepts working directories that are IP addresses and refuses any other.
     let with_cwd = |from, to, odd: Option<u64>| {
         let text: String = (from..to)
             .map(|number| {

@@ -1,5 +1,5 @@
 //! A container escape on a real Kubernetes node, from the first command in the pod to the last connection from the
-//! host: rows, ancestry, identity, findings, the timeline, and the same events in Splunk's and OpenSearch's place.
+//! host: rows, ancestry, identity, findings, the timeline, and the same events in a Splunk HEC and in OpenSearch.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -46,13 +46,13 @@ spec:
   - {name: main, image: "registry.local/busybox:1", imagePullPolicy: IfNotPresent, command: [sleep, "3600"]}
 "#;
 
-/// What the attacker types into the pod: look at the token, mount, enter the node, connect out.
+/// The attacker's commands in the pod: read the token, mount, enter the node's namespaces, connect to the API server.
 const ESCAPE: &str = "cat /var/run/secrets/kubernetes.io/serviceaccount/token >/dev/null; mkdir -p /tmp/m; mount -t tmpfs none /tmp/m; \
     nsenter -t 1 -m -n -- sh -c 'id >/dev/null; curl -sk -o /dev/null https://127.0.0.1:6443/version'";
 
-/// A node with pods, watched by the program, whose rows of these pods go to two receivers.
+/// A node with pods, and the program that collects from it and forwards the rows of these pods to two receivers.
 struct Scene {
-    // Ends before the node that it watches.
+    // Dropped first: it must end before the node that it collects from.
     running: Running,
     node: Node,
     pod: String,
@@ -63,9 +63,9 @@ struct Scene {
 }
 
 impl Scene {
-    fn set(kind: &str) -> Self {
-        // The node's state must not lie on an overlay.
-        let folder = tempfile::Builder::new().prefix(kind).tempdir().expect("a folder");
+    fn start(prefix: &str) -> Self {
+        // The node's state must not be on an overlay file system.
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir().expect("a folder");
         let node = Node::up(&folder.path().join("node")).expect("the node");
         let hec = Hec::start().expect("the HEC server");
         let search = OpenSearch::start(&folder.path().join("search")).expect("OpenSearch");
@@ -105,7 +105,7 @@ impl Scene {
         Self { running, node, pod, hec, search, program, _folder: folder }
     }
 
-    /// Rows of a query, once there is at least one.
+    /// The rows of a query; waits until there is at least one.
     fn rows(&self, sql: &str) -> Vec<String> {
         wait_for(sql, || {
             let rows = self.program.rows(sql);
@@ -115,12 +115,12 @@ impl Scene {
 }
 
 #[test]
-fn an_escape_is_told_from_the_pod_to_the_last_connection() {
+fn an_escape_is_reconstructed_from_the_pod_to_the_last_connection() {
     if !require::node() || !require::bpf() || !require::java() {
         return;
     }
-    let scene = Scene::set("kerntrail-escape");
-    // The story of the attack begins after the runtime has prepared the pod.
+    let scene = Scene::start("kerntrail-escape");
+    // The timeline starts after the runtime has prepared the pod.
     let since = scene.rows("select cast(now() as timestamp)").remove(0);
     let out = scene.node.exec("shop", &scene.pod, &["sh", "-c", ESCAPE]).expect("kubectl exec");
     assert!(out.status.success(), "{out:?}");
@@ -128,9 +128,9 @@ fn an_escape_is_told_from_the_pod_to_the_last_connection() {
     assert!(!refused.status.success());
 
     the_rows(&scene);
-    an_attempt_that_was_refused(&scene);
+    the_refused_attempt(&scene);
     the_findings(&scene);
-    the_runtime_is_no_finding(&scene);
+    no_findings_about_the_runtime(&scene);
     the_timeline(&scene, &since);
     the_receivers(&scene);
     assert_eq!(scene.running.terminate(), 0);
@@ -153,7 +153,7 @@ fn the_rows(scene: &Scene) {
     assert_eq!(mounted, ["/tmp/m,tmpfs,0"]);
     let entered = scene.rows(&format!("select host_ns_entered, ret from kernel_events where {born} and activity = 'setns' and host_ns_entered is not null order by boot_ns"));
     assert!(entered.iter().any(|row| row.starts_with("mnt,")), "{entered:?}");
-    // The escaped shell: on the host, and still known by the pod it was born in; its ancestors lead back into the pod.
+    // The escaped shell runs on the host, is still attributed to the pod it came from, and its ancestors lead back there.
     let shell = scene.rows(&format!(
         "select in_host_mnt_ns, origin_namespace, parent_path, array_to_string(parent_args, ' '), array_to_string(ancestor_paths, ' < ') \
          from process_events where {born} and activity = 'exec' and in_host_mnt_ns and args[2] = '-c'"
@@ -164,11 +164,11 @@ fn the_rows(scene: &Scene) {
     assert_eq!(out, ["true,127.0.0.1,6443,outbound"]);
 }
 
-fn an_attempt_that_was_refused(scene: &Scene) {
+fn the_refused_attempt(scene: &Scene) {
     let attempt = scene.rows("select ret, host_ns_entered, in_host_mnt_ns from kernel_events where pod_name = 'web' and activity = 'setns' and process_name = 'busybox'");
     assert_eq!(attempt, ["-1,,false"]);
-    let told = scene.program.run(&["timeline", "--pod", "shop/web"]);
-    assert!(told.contains("REFUSED (EPERM)"), "{told}");
+    let timeline = scene.program.run(&["timeline", "--pod", "shop/web"]);
+    assert!(timeline.contains("REFUSED (EPERM)"), "{timeline}");
 }
 
 fn the_findings(scene: &Scene) {
@@ -184,7 +184,7 @@ fn the_findings(scene: &Scene) {
         let missing: Vec<&str> = wanted.iter().filter(|name| !have.contains(**name)).copied().collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} of {have:?}\n{}", scene.running.log())) }
     });
-    // Each carries the events that caused it: all of them are in the lake.
+    // Each finding refers to the events that caused it, and all of them are in the lake.
     let dangling = "select count(*) from (select unnest(event_refs) as ref from findings) \
                     where split_part(ref, '/', 2) not in (select event_id from process_events union all select event_id from kernel_events union all select event_id from network_flows)";
     assert_eq!(scene.program.count(dangling), 0);
@@ -192,8 +192,8 @@ fn the_findings(scene: &Scene) {
     assert_eq!(scene.program.count("select count(*) from findings where pod_name = 'web' and severity in ('high', 'critical') and rule_name <> 'nsenter from a container'"), 0);
 }
 
-/// containerd and runc mounted dozens of things and changed the root of every pod that was started here.
-fn the_runtime_is_no_finding(scene: &Scene) {
+/// Preparing the pods, containerd and runc made dozens of mounts and changed roots: none of it is a finding.
+fn no_findings_about_the_runtime(scene: &Scene) {
     let prepared = scene.program.count("select count(*) from kernel_events where activity = 'mount' and container_id is not null and process_name is distinct from 'busybox'");
     assert!(prepared > 0, "the runtime's own mounts were not seen");
     let sql = "select rule_name, process_name, entry_leader_uid from findings where (rule_name like 'Mount%' or rule_name like 'chroot%') and process_name is distinct from 'busybox'";
@@ -202,18 +202,18 @@ fn the_runtime_is_no_finding(scene: &Scene) {
 
 fn the_timeline(scene: &Scene, since: &str) {
     let pod = format!("shop/{}", scene.pod);
-    let told = normalized(&scene.program.run(&["timeline", "--pod", &pod, "--since", since]), scene);
+    let timeline = normalized(&scene.program.run(&["timeline", "--pod", &pod, "--since", since]), scene);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/escape-timeline.txt");
     if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&golden, &told).unwrap();
+        std::fs::write(&golden, &timeline).unwrap();
     }
     let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
-    assert!(told == wanted, "the timeline is not the golden one ({}):\n{told}", golden.display());
+    assert!(timeline == wanted, "the timeline differs from the golden file ({}):\n{timeline}", golden.display());
     let tree = scene.program.run(&["tree", "--pod", &pod, "-o", "json"]);
     assert!(tree.contains("nsenter"), "{tree}");
 }
 
-/// Every row of the pods that the lake holds is at both receivers, once.
+/// Both receivers have every row of the pods that is in the lake, exactly once.
 fn the_receivers(scene: &Scene) {
     let sql = ["process_events", "kernel_events", "network_flows", "findings"]
         .map(|table| format!("select event_id from {table} where origin_namespace = 'shop' or namespace = 'shop'"))
@@ -240,9 +240,9 @@ fn the_receivers(scene: &Scene) {
     });
 }
 
-/// Ids, times and numbers that differ from run to run, by a word each.
-fn normalized(story: &str, scene: &Scene) -> String {
-    story.replace(&scene.pod, "POD").lines().map(normalized_line).collect::<Vec<_>>().join("\n") + "\n"
+/// Replaces ids, times and numbers, which differ from run to run, by a fixed word each.
+fn normalized(timeline: &str, scene: &Scene) -> String {
+    timeline.replace(&scene.pod, "POD").lines().map(normalized_line).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn normalized_line(line: &str) -> String {
@@ -259,7 +259,7 @@ fn normalized_line(line: &str) -> String {
             out.push(character);
         }
     }
-    // A story may cross midnight.
+    // A timeline may cross midnight.
     let out = without_amounts(&out).replace("to DATE TIME", "to TIME");
     // Columns are as wide as the longest number of the run.
     let numbers = match out.strip_prefix("TIME ") {
@@ -269,7 +269,7 @@ fn normalized_line(line: &str) -> String {
     if numbers.trim_start().starts_with(['=', '#', '!']) { numbers.trim_start().to_owned() } else { numbers }
 }
 
-/// How long it took, how many bytes and how many rows it were differ from run to run.
+/// Replaces durations, bytes and row counts, which differ from run to run.
 fn without_amounts(line: &str) -> String {
     let is_number = |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit() || c == 'N');
     let is_unit = |word: &str| matches!(word.trim_end_matches([',', ')']), "ms" | "s" | "B" | "kB");

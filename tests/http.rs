@@ -1,4 +1,4 @@
-//! SQL over HTTP, and what operating the server needs.
+//! The HTTP server: SQL, health, metrics, shutdown and configuration errors.
 
 use kerntrail_testbed::require;
 
@@ -19,7 +19,7 @@ fn served() -> (Program, crate::program::Running) {
 }
 
 #[test]
-fn rows_stream_in_every_format_and_limits_are_told() {
+fn rows_stream_in_every_format_and_limits_are_reported() {
     let (program, running) = served();
     let ask = |body: &str| {
         http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "application/json")], body.as_bytes())
@@ -53,14 +53,14 @@ fn rows_stream_in_every_format_and_limits_are_told() {
     let answer = ask("{\"sql\": \"select a.pid from process_events a, process_events b\", \"format\": \"json\"}");
     assert!(
         answer.contains("error") && answer.contains("500"),
-        "the row limit is not told: {}",
+        "the row limit is not reported: {}",
         &answer[answer.len().saturating_sub(300)..]
     );
     assert_eq!(running.terminate(), 0);
 }
 
 #[test]
-fn a_foreign_page_reaches_no_route() {
+fn requests_of_another_origin_are_refused() {
     let (program, running) = served();
     let routes =
         [("POST", "/api/v1/query"), ("POST", "/api/v1/import?name=x"), ("GET", "/metrics"), ("GET", "/api/v1/tree")];
@@ -72,7 +72,7 @@ fn a_foreign_page_reaches_no_route() {
 }
 
 #[test]
-fn a_statement_of_many_operators_is_refused_and_the_server_lives_on() {
+fn a_statement_with_too_many_operators_is_refused_and_the_server_stays_up() {
     let (program, running) = served();
     for terms in [900, 5_000, 300_000] {
         let sql = format!("select 1{}", "+1".repeat(terms));
@@ -86,7 +86,7 @@ fn a_statement_of_many_operators_is_refused_and_the_server_lives_on() {
 }
 
 #[test]
-fn health_metrics_and_a_clean_end() {
+fn health_metrics_and_a_clean_shutdown() {
     let (program, running) = served();
     assert!(http_get(&program.address(), "/healthz").unwrap().contains("200 OK"));
     http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], b"select 1").unwrap();
@@ -95,7 +95,7 @@ fn health_metrics_and_a_clean_end() {
     for part in ["pipeline", "query", "detections", "lake", "transport"] {
         assert!(metrics.contains(&format!("kerntrail_{part}")), "no metric of {part}: {metrics}");
     }
-    // Each tells what it means, and a loss that has not happened is 0, not absent.
+    // Every metric has help, and losses are reported as 0 before the first one.
     for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         assert!(metrics.contains(&format!("# HELP {name} ")), "{name} has no help");
     }
@@ -111,7 +111,7 @@ fn health_metrics_and_a_clean_end() {
 }
 
 #[test]
-fn requests_that_do_not_end_do_not_keep_it_from_ending() {
+fn unfinished_requests_do_not_delay_the_shutdown() {
     use std::io::Write;
     let (program, running) = served();
     let begun = [
@@ -129,16 +129,16 @@ fn requests_that_do_not_end_do_not_keep_it_from_ending() {
 }
 
 #[test]
-fn it_listens_on_loopback_only() {
+fn other_addresses_than_loopback_are_refused() {
     let program = Program::new();
     let output = program.output(&["run", "--http-listen=0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(2));
-    let told = text(&output.stderr);
-    assert!(told.contains("flag --http-listen: ") && told.contains("listen on 127.0.0.1"), "{told}");
+    let errors = text(&output.stderr);
+    assert!(errors.contains("flag --http-listen: ") && errors.contains("listen on 127.0.0.1"), "{errors}");
 }
 
 #[test]
-fn a_wrong_setting_is_told_with_its_place() {
+fn a_wrong_setting_is_reported_with_its_line() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
     let sink = "\n[[sinks]]\nname = \"soc\"\nkind = \"ndjson\"\n";
@@ -153,9 +153,9 @@ fn a_wrong_setting_is_told_with_its_place() {
     for (config, line, reason) in cases {
         let file = write(&program.data_dir(), "c.toml", config.as_bytes());
         let output = program.output(&["config", "check", "--config", file.to_str().unwrap()]);
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{config}: {told}");
-        assert!(told.contains(&format!("c.toml{line}")) && told.contains(reason), "{config}: {told}");
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{config}: {errors}");
+        assert!(errors.contains(&format!("c.toml{line}")) && errors.contains(reason), "{config}: {errors}");
     }
     let mut command = program.command(&["config", "check"]);
     let output = command.env("KERNTRAIL_HTTP_LISTNE", "127.0.0.1:1").output().expect("the program starts");
@@ -164,7 +164,7 @@ fn a_wrong_setting_is_told_with_its_place() {
 }
 
 #[test]
-fn the_configuration_shown_is_one_and_keeps_secrets() {
+fn the_printed_configuration_is_valid_and_hides_secrets() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
     let sinks = "[[sinks]]\nname = \"soc\"\nkind = \"splunk_hec\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"hush\"\n\
@@ -183,10 +183,10 @@ fn the_configuration_shown_is_one_and_keeps_secrets() {
 }
 
 #[test]
-fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
+fn without_privileges_one_line_says_what_is_missing_and_the_rest_works() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    // It drops root's privileges, so it has to start with them.
+    // The test drops root's privileges, so it must have them.
     if !require::root() {
         return;
     }
@@ -194,7 +194,7 @@ fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
     std::fs::create_dir_all(program.data_dir()).unwrap();
     std::os::unix::fs::chown(program.data_dir(), Some(65534), Some(65534)).unwrap();
     std::os::unix::fs::chown(program.data_dir().parent().unwrap(), Some(65534), Some(65534)).unwrap();
-    // The built program may lie below a folder that only root may enter.
+    // The built program may be in a folder that only root may enter.
     let copy = program.path("kerntrail");
     std::fs::copy(env!("CARGO_BIN_EXE_kerntrail"), &copy).unwrap();
     let mut command = std::process::Command::new(&copy);
@@ -210,22 +210,22 @@ fn without_privileges_one_line_says_what_is_missing_and_the_rest_runs() {
             .map_err(|error| error.to_string())
             .and_then(|answer| if answer.contains("200 OK") { Ok(()) } else { Err(answer) })
     });
-    let told = running.log();
-    let named: Vec<&str> = told.lines().filter(|line| line.contains("no live collection")).collect();
-    assert_eq!(named.len(), 1, "{told}");
-    assert!(named[0].contains("root") || named[0].contains("CAP_BPF"), "{told}");
+    let log = running.log();
+    let named: Vec<&str> = log.lines().filter(|line| line.contains("no live collection")).collect();
+    assert_eq!(named.len(), 1, "{log}");
+    assert!(named[0].contains("root") || named[0].contains("CAP_BPF"), "{log}");
     let file = write(&program.data_dir(), "in.json", lines(0, 10).as_bytes());
     program.run(&["replay", file.to_str().unwrap()]);
     assert_eq!(program.count("select count(*) from process_events"), 10);
     assert_eq!(running.terminate(), 0);
 
-    // Who may not read the history is told how to get at it.
+    // A user who may not read the history gets a hint how to.
     std::os::unix::fs::chown(program.data_dir(), Some(0), Some(0)).unwrap();
     std::fs::set_permissions(program.data_dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
     let mut command = std::process::Command::new(&copy);
     command.args(["query", "select count(*) from process_events", "--data-dir"]).arg(program.data_dir());
     let output = command.uid(65534).gid(65534).output().unwrap();
-    let told = text(&output.stderr);
-    assert!(told.starts_with("kerntrail: you may not read the lake") && told.contains("sudo"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let errors = text(&output.stderr);
+    assert!(errors.starts_with("kerntrail: you may not read the lake") && errors.contains("sudo"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
 }

@@ -1,4 +1,4 @@
-//! Through a real Kafka broker that is stopped and started while events flow: rows in the lake equal events sent.
+//! A real Kafka broker that is stopped and started while events flow: the lake has each event exactly once.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use crate::tetragon::lines;
 const RECORDS: u64 = 30_000;
 
 #[test]
-fn a_stop_while_the_brokers_are_away_is_no_failure() {
+fn the_program_stops_cleanly_while_no_broker_answers() {
     let (program, nobody) = (Program::new(), Port::reserve().expect("a port"));
     let brokers = format!("--log-kafka-bootstrap=127.0.0.1:{nobody}");
     let running = program.start(&["--collector-enabled=false", "--log-kind=kafka", &brokers]);
@@ -20,7 +20,7 @@ fn a_stop_while_the_brokers_are_away_is_no_failure() {
 }
 
 #[test]
-fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
+fn broker_outages_during_imports_lose_and_duplicate_nothing() {
     if !require::java() {
         return;
     }
@@ -35,7 +35,7 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
         let (from, to) = (piece * RECORDS / pieces, (piece + 1) * RECORDS / pieces);
         let file = write(&program.data_dir(), &format!("{piece}.json"), lines(from, to).as_bytes());
         let import = program.command(&["replay", "-q", file.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
-        // The broker is away while these rows are on their way.
+        // These rows are sent while the broker is down.
         match piece {
             1 => kafka.stop().expect("Kafka stops"),
             3 => kafka.kill(),
@@ -53,7 +53,7 @@ fn a_broker_that_comes_and_goes_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn imports_of_several_machines_into_one_lake_follow_each_other() {
+fn imports_from_several_machines_into_one_lake_run_one_after_the_other() {
     if !require::java() {
         return;
     }
@@ -69,7 +69,7 @@ fn imports_of_several_machines_into_one_lake_follow_each_other() {
     let imports: Vec<_> = (0..)
         .zip(&machines)
         .map(|(place, machine)| {
-            // Half of each file is in the next one too.
+            // Each file shares half of its records with the next one.
             let from = place * RECORDS / 4;
             let file = write(folder.path(), &format!("{place}.json"), lines(from, from + RECORDS / 2).as_bytes());
             let mut command = machine.command(&settings);
@@ -90,7 +90,7 @@ fn imports_of_several_machines_into_one_lake_follow_each_other() {
 }
 
 #[test]
-fn what_the_kernel_saw_while_the_broker_was_away_arrives_once() {
+fn kernel_events_during_a_broker_outage_arrive_exactly_once() {
     if !require::java() || !require::root() || !require::bpf() {
         return;
     }
@@ -118,7 +118,7 @@ fn what_the_kernel_saw_while_the_broker_was_away_arrives_once() {
         let rows = program.rows(&sql);
         if rows == ["200,200,200"] { Ok(()) } else { Err(format!("{rows:?}\n{}", running.log())) }
     });
-    // Each number of the stream is a row or accounted for: nothing was lost on the way.
+    // No sequence number is missing, so nothing was lost on the way.
     assert_eq!(program.count("select count(*) from event_loss where activity <> 'collector_down'"), 0);
     assert_eq!(running.terminate(), 0);
 }

@@ -1,4 +1,4 @@
-//! kill -9 of whatever holds the pipeline, at seeded random points of an import: each record is in the lake once.
+//! The importing process is killed (SIGKILL) at seeded random points: each record ends up in the lake exactly once.
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -39,7 +39,7 @@ fn each_record_is_in_the_lake_exactly_once() {
     assert_eq!(program.rows(sql), [format!("{RECORDS},{RECORDS},{RECORDS}")], "seed {SEED}");
 }
 
-/// Small commits, so that there are many of them to be killed in.
+/// Commits often, so that many kills hit a commit.
 fn replay(program: &Program) -> Command {
     let mut command = program.command(&["replay", "-q", "-"]);
     command.args(["--lake-flush-interval=100ms", "--lake-flush-rows=2000", "--lake-compact-interval=1s"]);
@@ -47,8 +47,8 @@ fn replay(program: &Program) -> Command {
     command
 }
 
-/// Writes all of `bytes`; the pipe makes the writer wait, so the reader has all but the last few of them by then.
-/// Dropping what it returns ends the input.
+/// Writes all of `bytes`. A full pipe blocks the writer, so on return the program has read all but the last few KiB.
+/// Dropping the returned handle ends the input.
 fn feed(child: &mut Child, bytes: &[u8]) -> ChildStdin {
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(bytes).expect("the program reads");

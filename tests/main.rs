@@ -1,7 +1,7 @@
-//! End to end, by theme: each test starts the program as a user does, and real servers where it needs them.
+//! End-to-end tests, one file per subject: each starts the program as a user would, and real servers where needed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, reason = "nothing of a test binary can be reached from outside")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod architecture;
 mod deploy;

@@ -12,7 +12,7 @@ use kerntrail_testbed::wait;
 /// Longest wait for any state.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// The program with a data folder, which goes away with it.
+/// The program with a data folder, which is removed when this is dropped.
 pub struct Program {
     dir: tempfile::TempDir,
     port: Port,
@@ -20,7 +20,7 @@ pub struct Program {
 
 impl Program {
     pub fn new() -> Self {
-        // A folder that a service's own user may read through.
+        // Not hidden behind a private folder: a test runs the program as another user.
         let dir = tempfile::Builder::new().prefix("kerntrail-test").tempdir().expect("a folder");
         Self { dir, port: Port::reserve().expect("a port") }
     }
@@ -99,7 +99,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` and keeps what it says.
+    /// Starts `command` and collects its standard error.
     pub fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -116,12 +116,12 @@ impl Running {
         Self { child, log }
     }
 
-    /// What it has said so far.
+    /// Its standard error so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("the log").clone()
     }
 
-    /// SIGTERM; the exit code when it ended in time.
+    /// Sends SIGTERM and returns the exit code; panics when it does not end within [`LIMIT`].
     pub fn terminate(mut self) -> i32 {
         // SAFETY: the child was started here and is not reaped yet, so the pid is its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
@@ -139,7 +139,7 @@ impl Drop for Running {
     }
 }
 
-/// Asks again until there is an answer; panics with the last reason after [`LIMIT`].
+/// Calls `look` until it returns `Ok`; panics with the last error after [`LIMIT`].
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     wait::until(what, LIMIT, || look().map_err(anyhow::Error::msg)).unwrap_or_else(|error| panic!("{error:#}"))
 }
@@ -148,7 +148,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A whole HTTP answer, with its head.
+/// Sends an HTTP request and returns the complete response, headers included.
 pub fn http(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address)?;
@@ -172,7 +172,7 @@ pub fn http_get(address: &str, path: &str) -> std::io::Result<String> {
     http(address, "GET", path, &[], b"")
 }
 
-/// A file below a folder.
+/// Writes `content` to the file `name` in `dir`.
 pub fn write(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, content).expect("a file");

@@ -1,4 +1,4 @@
-//! `kerntrail replay`: every shape of input, garbage, truncation, a second import; with and without a server.
+//! `kerntrail replay`: every form of input, invalid records, truncated files, repeated imports; with and without a server.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -33,7 +33,7 @@ fn piped(command: &str, args: &[&str], input: &str) -> Vec<u8> {
 }
 
 #[test]
-fn all_shapes_give_the_same_rows_and_a_second_import_adds_nothing() {
+fn every_form_of_input_gives_the_same_rows_and_a_second_import_adds_nothing() {
     let program = Program::new();
     let folder = program.path("in");
     std::fs::create_dir(&folder).unwrap();
@@ -70,7 +70,7 @@ fn standard_input_is_read() {
 }
 
 #[test]
-fn a_bad_record_is_named_and_kept_aside_and_the_rest_goes_in() {
+fn a_bad_record_is_named_and_kept_aside_and_the_rest_is_imported() {
     let program = Program::new();
     let mut content = lines(0, 10);
     content.push_str("this is no JSON\n");
@@ -87,9 +87,9 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_goes_in() {
         "{}",
         text(&output.stdout)
     );
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     for line in [11, 22, 33] {
-        assert!(told.contains(&format!("{}:{line}: ", file.display())), "line {line} is not named: {told}");
+        assert!(errors.contains(&format!("{}:{line}: ", file.display())), "line {line} is not named: {errors}");
     }
     assert_eq!(program.count(COUNT), 30);
     let kept: Vec<_> =
@@ -102,7 +102,7 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_goes_in() {
 }
 
 #[test]
-fn a_truncated_archive_gives_what_it_holds_and_says_so() {
+fn a_truncated_archive_is_imported_as_far_as_it_goes_and_reported() {
     let program = Program::new();
     let archive = piped("gzip", &["-c"], &lines(0, 5000));
     let file = write(
@@ -119,7 +119,7 @@ fn a_truncated_archive_gives_what_it_holds_and_says_so() {
 }
 
 #[test]
-fn a_missing_file_is_told_and_the_others_go_in() {
+fn a_missing_file_is_reported_and_the_others_are_imported() {
     let program = Program::new();
     let file =
         write(&std::env::temp_dir(), &format!("kerntrail-good-{}.json", std::process::id()), lines(0, 5).as_bytes());
@@ -131,7 +131,7 @@ fn a_missing_file_is_told_and_the_others_go_in() {
 }
 
 #[test]
-fn a_running_server_takes_the_import_and_duckdb_counts_what_it_counts() {
+fn a_running_server_imports_and_duckdb_reads_the_same_rows() {
     let program = Program::new();
     let running = program.start(&["--collector-enabled=false"]);
     let file = write(
@@ -164,7 +164,7 @@ fn quoted(file: &str) -> String {
 }
 
 #[test]
-fn rows_imported_without_the_servers_configuration_wait_for_its_sinks() {
+fn rows_imported_while_the_server_is_down_reach_its_sinks_later() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
     let out = program.path("out.ndjson");
@@ -183,7 +183,7 @@ fn rows_imported_without_the_servers_configuration_wait_for_its_sinks() {
 }
 
 #[test]
-fn two_replays_at_once_do_not_mix() {
+fn two_replays_at_once_do_not_interfere() {
     let program = Program::new();
     let big = write(
         &std::env::temp_dir(),
@@ -198,7 +198,7 @@ fn two_replays_at_once_do_not_mix() {
         .unwrap();
     let second = program.output(&["replay", big.to_str().unwrap()]);
     first.wait().unwrap();
-    // The second either waited its turn or said that the folder is in use; a third run brings what is missing.
+    // The second either waited or reported that the folder is in use; a third run imports what is missing.
     if !second.status.success() {
         assert!(
             text(&second.stderr).contains("in use") || text(&second.stderr).contains("another kerntrail"),
@@ -215,13 +215,13 @@ fn two_replays_at_once_do_not_mix() {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_an_import_stores_what_was_taken() {
+fn a_shutdown_during_an_import_stores_what_was_accepted() {
     let program = Program::new();
     let running = program.start(&["--collector-enabled=false"]);
     let mut import = program.command(&["replay", "-q", "-"]);
     let mut import = import.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = import.stdin.take().unwrap();
-    // Its input never ends, so it is under way for sure.
+    // The input stays open, so the import is still running when the server stops.
     input.write_all(lines(0, 40_000).as_bytes()).unwrap();
     wait_for("the lake has rows", || {
         let count = program.count("select count(*) from process_events");
@@ -230,8 +230,8 @@ fn a_stop_in_the_middle_of_an_import_stores_what_was_taken() {
     assert_eq!(running.terminate(), 0);
     drop(input);
     let output = import.wait_with_output().unwrap();
-    let told = text(&output.stderr);
-    assert!(!output.status.success() && told.contains("import the file again"), "{told}");
+    let errors = text(&output.stderr);
+    assert!(!output.status.success() && errors.contains("import the file again"), "{errors}");
 
     let stored = program.count("select count(*) from process_events");
     let nothing = write(&program.data_dir(), "nothing.json", b"");

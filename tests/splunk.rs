@@ -1,5 +1,5 @@
-//! Splunk HEC, by a server written to Splunk's documentation and by somebody else's: a refused record among good
-//! ones, a restart in the middle, dead letters.
+//! Delivery to Splunk's HTTP Event Collector, once to a server written from Splunk's documentation and once to a third
+//! party's: a refused record among good ones, a restart of the server, dead letters.
 
 use kerntrail_testbed::hec::{Code, Hec};
 use kerntrail_testbed::require;
@@ -24,7 +24,7 @@ fn import(program: &Program, from: u64, to: u64) {
 }
 
 #[test]
-fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
+fn every_selected_row_arrives_and_a_refused_one_blocks_no_other() {
     let mut hec = Hec::start().expect("the HEC server");
     let refused =
         |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);
@@ -41,10 +41,10 @@ fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
     let running = program.start(&config);
     import(&program, 0, 500);
     hec.wait_events(249, LIMIT).expect("the first half");
-    // Down in between.
+    // Events imported while the server is down arrive later.
     hec.stop();
     import(&program, 500, 1000);
-    wait_for("the metrics tell the backlog", || {
+    wait_for("the metrics show the backlog", || {
         let metrics = http_get(&program.address(), "/metrics").map_err(|error| error.to_string())?;
         let lag = "kerntrail_sinks_lag_messages{sink=\"splunk\",table=\"process_events\"} ";
         let behind: f64 = metrics.lines().find_map(|line| line.strip_prefix(lag)?.parse().ok()).unwrap_or(0.0);
@@ -70,7 +70,7 @@ fn every_selected_row_arrives_and_a_refused_one_holds_up_nothing() {
 }
 
 #[test]
-fn rows_arrive_at_somebody_elses_server() {
+fn rows_arrive_at_a_third_partys_server() {
     if !require::command("go") {
         return;
     }

@@ -1,4 +1,4 @@
-//! Records in the shape of Tetragon's JSON export, made here.
+//! Generated records in the format of Tetragon's JSON export.
 
 /// Base64 with padding (RFC 4648), as Tetragon writes exec ids.
 fn base64(text: &str) -> String {
@@ -13,7 +13,7 @@ fn base64(text: &str) -> String {
         .collect()
 }
 
-/// Record `number`: each is another process of the pod `web-<number % 50>`, which ran `/usr/bin/job --number <number>`.
+/// Record `number`: a process of its own in the pod `web-<number % 50>` that runs `/usr/bin/job --number <number>`.
 pub fn exec(number: u64) -> String {
     let (micros, pod) = (number % 1_000_000, number % 50);
     let time = format!(
@@ -31,7 +31,7 @@ pub fn exec(number: u64) -> String {
     )
 }
 
-/// Records `from..to`, one a line.
+/// Records `from..to`, one per line.
 pub fn lines(from: u64, to: u64) -> String {
     let mut text = String::new();
     for number in from..to {
