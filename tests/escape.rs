@@ -275,9 +275,9 @@ fn without_amounts(line: &str) -> String {
     let is_unit = |word: &str| matches!(word.trim_end_matches([',', ')']), "ms" | "s" | "B" | "kB");
     let words: Vec<&str> = line.split(' ').collect();
     let mut shown = Vec::new();
-    for (place, word) in words.iter().enumerate() {
-        let after_number = place > 0 && is_number(words[place - 1]);
-        let before_unit = words.get(place + 1).is_some_and(|next| is_unit(next));
+    for (index, word) in words.iter().enumerate() {
+        let after_number = index > 0 && is_number(words[index - 1]);
+        let before_unit = words.get(index + 1).is_some_and(|next| is_unit(next));
         if is_unit(word) && after_number {
             shown.push(word.trim_start_matches(char::is_alphabetic));
         } else if is_number(word) && (before_unit || line.trim_start().starts_with("Told")) {

@@ -68,10 +68,10 @@ fn imports_from_several_machines_into_one_lake_run_one_after_the_other() {
     let machines: Vec<Program> = std::iter::repeat_with(Program::new).take(3).collect();
     let imports: Vec<_> = (0..)
         .zip(&machines)
-        .map(|(place, machine)| {
+        .map(|(index, machine)| {
             // Each file shares half of its records with the next one.
-            let from = place * RECORDS / 4;
-            let file = write(folder.path(), &format!("{place}.json"), lines(from, from + RECORDS / 2).as_bytes());
+            let from = index * RECORDS / 4;
+            let file = write(folder.path(), &format!("{index}.json"), lines(from, from + RECORDS / 2).as_bytes());
             let mut command = machine.command(&settings);
             command.args(["replay", "-q"]).arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
             command.spawn().unwrap()

@@ -44,10 +44,10 @@ fn every_form_of_input_gives_the_same_rows_and_a_second_import_adds_nothing() {
         ("bom-crlf.json", format!("\u{feff}{}", lines(0, 500).replace('\n', "\r\n")).into_bytes()),
         ("lines.json.gz", piped("gzip", &["-c"], &lines(0, 500))),
     ];
-    for (place, (name, content)) in shapes.into_iter().enumerate() {
+    for (index, (name, content)) in shapes.into_iter().enumerate() {
         let file = write(&folder, name, &content);
         let said = program.run(&["replay", file.to_str().unwrap()]);
-        let added = if place == 0 { "500 rows added, 0 already there" } else { "0 rows added, 500 already there" };
+        let added = if index == 0 { "500 rows added, 0 already there" } else { "0 rows added, 500 already there" };
         assert!(said.contains(added), "{name}: {said}");
         assert_eq!(program.count(COUNT), 500, "{name}");
     }

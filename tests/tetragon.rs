@@ -7,8 +7,8 @@ fn base64(text: &str) -> String {
         .chunks(3)
         .flat_map(|chunk| {
             let bits = chunk.iter().chain([&0, &0]).take(3).fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte));
-            let digit = move |place: usize| DIGITS[(bits >> (18 - 6 * place)) as usize & 63] as char;
-            (0..4).map(move |place| if place <= chunk.len() { digit(place) } else { '=' })
+            let digit = move |index: usize| DIGITS[(bits >> (18 - 6 * index)) as usize & 63] as char;
+            (0..4).map(move |index| if index <= chunk.len() { digit(index) } else { '=' })
         })
         .collect()
 }

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// This package's folder, with the recipes.
+/// This package's folder, which holds the recipes.
 pub(crate) fn testbed() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the cache folder; it exists afterwards.
+/// Returns the cache folder, which is created when missing.
 pub fn root() -> Result<PathBuf> {
     let path = match (std::env::var_os("KERNTRAIL_TEST_CACHE"), std::env::var_os("XDG_CACHE_HOME")) {
         (Some(own), _) => PathBuf::from(own),
@@ -26,9 +26,10 @@ pub fn root() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns the folder of `name` (a folder with a recipe in this package), getting it first if it is not there.
+/// Returns the cached folder of `name` (a folder with a recipe in this package); downloads or builds it first when it
+/// is missing.
 ///
-/// Takes milliseconds when it is; a first time takes from seconds to minutes, and shows its progress.
+/// Takes milliseconds when it is cached. The first time takes seconds to minutes and shows its progress.
 pub fn fetch(name: &str) -> Result<PathBuf> {
     let output = Command::new(testbed().join("fetch.sh"))
         .arg(name)

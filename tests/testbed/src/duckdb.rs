@@ -1,4 +1,4 @@
-//! DuckDB, as a second reader of the Parquet files that we write.
+//! DuckDB, an independent reader of the Parquet files that the program writes.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::cache;
 
-/// Runs SQL statements in a new in-memory database and returns the last one's rows, each a JSON object.
+/// Runs SQL statements in a new in-memory database and returns the rows of the last one as JSON objects.
 ///
-/// Times, decimals and bytes, which JSON lacks, come as Python's text for them.
+/// Types that JSON lacks (times, decimals, bytes) are returned as Python's text of them.
 pub fn query(sql: &str) -> Result<Vec<Value>> {
     let folder = cache::fetch("duckdb")?;
     let mut child = Command::new(folder.join("bin/python"))

@@ -1,10 +1,10 @@
-//! A Splunk HTTP Event Collector of our own, in the test's process, written to Splunk's public documentation.
+//! A Splunk HTTP Event Collector in the test's own process, written from Splunk's public documentation.
 //!
-//! It has what a foreign receiver lacks: token checks, every documented error code with the place of the refused
-//! event, `/raw`, channels and indexer acknowledgement; and faults that a test orders. As in Splunk, the events before
+//! It has what third-party receivers lack: token checks, every documented error code with the position of the refused
+//! event, `/raw`, channels and indexer acknowledgement; and a test can inject faults. As in Splunk, the events before
 //! a refused one in a batch are indexed.
 //!
-//! Stricter than the real one where the documentation leaves it open: `/raw` always needs a channel, and a batch is
+//! It is stricter than Splunk where the documentation leaves a choice: `/raw` always needs a channel, and a batch is
 //! concatenated objects, never an array.
 
 mod acks;
@@ -30,10 +30,10 @@ use crate::port::Port;
 use crate::wait;
 use state::Shared;
 
-/// The documented default of `max_content_length`; a longer body is answered with HTTP 413.
+/// The documented default of `max_content_length`; a longer body gets HTTP 413.
 const MAX_CONTENT_LENGTH: usize = 838_860_800;
 
-/// The server. It has a runtime of its own, so it may be used from any test, async or not.
+/// The server. It has its own runtime, so any test may use it, async or not.
 pub struct Hec {
     port: Port,
     shared: Arc<Shared>,
@@ -60,16 +60,16 @@ impl Hec {
         Ok(hec)
     }
 
-    /// The base address, without a slash at the end. It stays the same after a restart.
+    /// The base URL, without a trailing slash. It stays the same after a restart.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Cuts all connections and stops listening. Events stay, acknowledgements are forgotten.
+    /// Closes all connections and stops listening. Events are kept, acknowledgements are lost.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waits for nothing: a request in work ends without an answer, as in a crash. It may also be called from
-            // within another runtime, where waiting is not allowed.
+            // Does not wait: a request in progress gets no answer, as in a crash. The caller may be in another runtime,
+            // where blocking is not allowed.
             runtime.shutdown_background();
             self.shared.forget_acks();
         }
@@ -78,7 +78,7 @@ impl Hec {
     /// Listens again on the same port.
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.runtime.is_none(), "the HEC server already runs");
-        // The listener of a run that was just stopped is closed by its runtime, a moment later.
+        // A runtime that was just stopped closes its listener in the background.
         let listener = wait::until("the HEC port to be free", Duration::from_secs(10), || {
             TcpListener::bind((Ipv4Addr::LOCALHOST, self.port.number())).context("listen")
         })?;
@@ -99,12 +99,12 @@ impl Hec {
         Ok(())
     }
 
-    /// The indexed events, in the order they came.
+    /// The indexed events, in order of arrival.
     pub fn events(&self) -> Vec<Event> {
         self.shared.events()
     }
 
-    /// The deliveries so far, in the order they were answered.
+    /// The requests so far, in the order they were answered.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests()
     }
@@ -128,33 +128,33 @@ impl Hec {
         self.shared.set_token(token);
     }
 
-    /// From now on an event is refused with the code that `check` returns for it. `check` sees the whole object with
-    /// its index filled in. It replaces an earlier one.
+    /// From now on, refuses an event with the code that `check` returns for it. `check` gets the event object with its
+    /// index filled in, and replaces an earlier check.
     pub fn refuse(&self, check: impl Fn(&Value) -> Option<Code> + Send + 'static) {
         self.shared.set_refusal(Some(Box::new(check)));
     }
 
-    /// Ends [`Hec::refuse`].
+    /// Removes the check of [`Hec::refuse`].
     pub fn refuse_nothing(&self) {
         self.shared.set_refusal(None);
     }
 
-    /// While `true`, deliveries are answered with 503 and code 9, and health with code 18.
+    /// While `true`, deliveries get HTTP 503 with code 9, and the health check code 18.
     pub fn set_busy(&self, busy: bool) {
         self.shared.set_busy(busy);
     }
 
-    /// The next `count` deliveries meet `fault`.
+    /// Injects `fault` into the next `count` deliveries.
     pub fn fail_next(&self, count: usize, fault: Fault) {
         self.shared.add_faults(fault, count);
     }
 
-    /// From now on each delivery is worked on only after `delay`.
+    /// From now on, delays each delivery by `delay`.
     pub fn set_delay(&self, delay: Duration) {
         self.shared.set_delay(delay);
     }
 
-    /// What happens with acknowledgements from now on.
+    /// Sets what happens to acknowledgements from now on.
     pub fn set_acks(&self, acks: Acks) {
         self.shared.set_acks(acks);
     }

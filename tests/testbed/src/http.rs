@@ -1,4 +1,4 @@
-//! A small blocking HTTP client for talking to the servers under test: JSON in, JSON out, any status is an answer.
+//! A small blocking HTTP client for the servers under test; a response of any status is a result, not an error.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use ureq::http::{Method, Request};
 
-/// An HTTP answer, whatever its status.
+/// An HTTP response of any status.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
@@ -27,23 +27,23 @@ impl Answer {
         lines.map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))).collect()
     }
 
-    /// The same answer if its status is 2xx, else an error with status and body.
+    /// The response itself when its status is 2xx, else an error with status and body.
     pub fn success(self) -> Result<Self> {
         anyhow::ensure!((200..300).contains(&self.status), "HTTP {}: {}", self.status, self.text);
         Ok(self)
     }
 }
 
-/// Sends one request on a connection of its own. `headers` are added as they are.
+/// Sends one request on its own connection. `headers` are added as they are.
 ///
-/// Errors: no complete answer came within 30 seconds.
+/// Errors: no complete response within 30 seconds.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
     let context = || format!("{method} {url}");
     let mut request = Request::builder().method(Method::from_bytes(method.as_bytes())?).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    // A kept connection would be one to the server before a restart.
+    // A connection that is kept alive would break when a server restarts.
     let request = request.header("connection", "close").body(body).with_context(context)?;
     let agent = ureq::Agent::new_with_config(
         ureq::Agent::config_builder()
@@ -58,12 +58,12 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
     Ok(Answer { status, text })
 }
 
-/// GET.
+/// Sends a GET request.
 pub fn get(url: &str) -> Result<Answer> {
     request("GET", url, &[], &[])
 }
 
-/// Sends `body` with the given method as JSON.
+/// Sends `body` as JSON with the given method.
 pub fn send_json(method: &str, url: &str, body: &Value) -> Result<Answer> {
     request(method, url, &[("content-type", "application/json")], body.to_string().as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Apache Kafka: one node that is both broker and controller.
+//! Apache Kafka: a single node that is both broker and controller.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,8 +12,8 @@ use crate::cache;
 use crate::port::Port;
 use crate::process::Process;
 
-/// One replica of everything, as there is one node; no wait for more consumers; a crash is noticed soon, since until
-/// then a restarted broker is refused as its own double; a small cleaner buffer.
+/// One replica of everything, as there is one node; no delay for further group members; short session timeouts, since
+/// the controller rejects a restarted broker as a duplicate until its old session has expired; a small cleaner buffer.
 const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -47,7 +47,7 @@ appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=%d{HH:mm:ss.SSS} %p %c{1}: %m%n
 ";
 
-/// A Kafka node whose data and port outlive a stop.
+/// A Kafka node that keeps its data and port over a restart.
 #[derive(Debug)]
 pub struct Kafka {
     dir: PathBuf,
@@ -59,7 +59,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Starts a node that keeps everything it writes in `dir`, and waits until it answers clients.
+    /// Starts a node that writes only into `dir`, and waits until it answers clients.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &[])
     }
@@ -81,29 +81,29 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// The address for clients, as in `bootstrap.servers`. It stays the same after a restart.
+    /// The value of `bootstrap.servers` for clients. It stays the same after a restart.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The process id, while it runs.
+    /// The process id while it is running.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Stops it in an orderly way (SIGTERM). Does nothing if it is stopped.
+    /// Shuts it down (SIGTERM). Does nothing when it is not running.
     pub fn stop(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(30)).map(drop))
     }
 
-    /// Ends it as a crash would (SIGKILL).
+    /// Kills it (SIGKILL), as a crash would.
     pub fn kill(&mut self) {
         drop(self.process.take());
     }
 
-    /// Starts it again on the same port and data, and waits until it answers clients.
+    /// Starts it again with the same port and data, and waits until it answers clients.
     pub fn start_again(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "Kafka already runs");
+        ensure!(self.process.is_none(), "Kafka is already running");
         let mut command = self.java("kafka.Kafka");
         command.arg(self.config());
         let mut process = Process::start("Kafka", command, &self.dir.join("kafka.log"))?;
@@ -155,12 +155,12 @@ impl Kafka {
     }
 }
 
-/// Asks the broker for its API versions (protocol key 18, version 0), which it answers once it serves clients.
+/// Sends an ApiVersions request (protocol key 18, version 0), which the broker answers once it serves clients.
 fn answers(port: u16) -> Result<()> {
     const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect")?;
     connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-    connection.write_all(&REQUEST).context("ask for the API versions")?;
+    connection.write_all(&REQUEST).context("request the API versions")?;
     let mut head = [0; 10];
     connection.read_exact(&mut head).context("read the API versions")?;
     ensure!(head[8..] == [0, 0], "API versions refused with code {}", i16::from_be_bytes([head[8], head[9]]));

@@ -1,12 +1,12 @@
-//! A whole real Kubernetes node: etcd, API server, controllers, scheduler, kubelet, containerd and runc.
+//! A complete, real Kubernetes node: etcd, API server, controllers, scheduler, kubelet, containerd and runc.
 //!
-//! The node lives in its own mount, pid, network, UTS and IPC namespaces and on its own root file system; its PID 1 is
-//! `kube/node/init.sh`. That, never the machine, is "the host" of a test in which something escapes from a pod. The
-//! kernel and the cgroup hierarchies are the machine's: BPF sees the node's processes, and their pids within the node
-//! are the last of `NSpid`. One node runs at a time, since its cgroups have fixed names.
+//! The node has its own mount, pid, network, UTS and IPC namespaces and its own root file system; its PID 1 is
+//! `kube/node/init.sh`. In a test that escapes from a pod, the node is "the host", never the machine. The kernel and the
+//! cgroup hierarchies are the machine's: BPF sees the node's processes, and their pids within the node are the last
+//! ones of `NSpid`. Only one node can run at a time, since its cgroups have fixed names.
 //!
-//! A test may run anything in a privileged pod but what reaches the machine's kernel past the namespaces: see
-//! `kube/node/root.sh`.
+//! A test may run anything in a privileged pod, except what bypasses the namespaces and reaches the machine's kernel:
+//! see `kube/node/root.sh`.
 
 mod cgroups;
 mod proxy;
@@ -30,17 +30,17 @@ use crate::{cache, wait};
 pub const IMAGE: &str = "registry.local/busybox:1";
 /// The node's name.
 pub const NAME: &str = "kt-node";
-/// A bearer token of the group `system:masters`.
+/// A bearer token for the group `system:masters`.
 pub const ADMIN_TOKEN: &str = "admin-token-1";
-/// A bearer token of the user `collector`, which may do only what a test grants it.
+/// A bearer token for the user `collector`, which has only the rights that a test grants it.
 pub const COLLECTOR_TOKEN: &str = "collector-token-1";
-/// The API server's address as pods and programs inside the node reach it.
+/// The API server's address from inside the node.
 pub const API_INSIDE: &str = "https://10.88.0.1:6443";
 
-/// A running node. It ends when this is dropped.
+/// A running node. Dropping it stops the node.
 #[derive(Debug)]
 pub struct Node {
-    // Dropped in this order: the way in, the node, the cgroups it left, the permission to run one.
+    // Dropped in this order: the proxy, the node, the cgroups it left, the lock that allows one node.
     proxy: Proxy,
     process: Option<Process>,
     cgroups: Cgroups,
@@ -51,8 +51,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node that keeps its state in `dir` (an empty folder on a disk, not on an overlay), and waits until it
-    /// is ready for pods. Waits its turn first, for up to 10 minutes, if another node runs.
+    /// Starts a node that keeps its state in `dir` (an empty folder, not on an overlay file system), and waits until it
+    /// is ready for pods. While another node runs, it waits up to 10 minutes for that to end.
     pub fn up(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let dir = dir.canonicalize()?;
@@ -68,7 +68,7 @@ impl Node {
         let mut process = Process::start("the Kubernetes node", command, &dir.join("node.log"))?;
         let unshare = process.pid();
         let pid = process.wait_ready(Duration::from_secs(10), || child_of(unshare))?;
-        // The admin's configuration is written when the node's network namespace and root are its own.
+        // init.sh writes the admin's configuration once the node has its own network namespace and root.
         let inside = dir.join("admin.kubeconfig");
         let inside_config = process.wait_ready(Duration::from_secs(30), || Ok(std::fs::read_to_string(&inside)?))?;
         let proxy = Proxy::start(pid)?;
@@ -76,18 +76,18 @@ impl Node {
         let outside_config = inside_config.replace("https://127.0.0.1:6443", &node.api_url());
         std::fs::write(node.kubeconfig(), outside_config).context("write the kubeconfig")?;
         let ready = process.wait_ready(Duration::from_secs(120), || node.is_ready());
-        // On an error too the processes must end before their cgroups are removed: the order of the node's fields.
+        // On an error, too, the processes must end before their cgroups are removed: see the order of the fields.
         node.process = Some(process);
         ready.with_context(|| node.state_of_servers())?;
         Ok(node)
     }
 
-    /// The pid of the node's PID 1 as the machine sees it: `host.pid` for a collector that runs outside.
+    /// The pid of the node's PID 1 on the machine: `host.pid` for a collector that runs outside the node.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The node's root file system as the machine sees it: `host.root` for a collector that runs outside.
+    /// The node's root file system on the machine: `host.root` for a collector that runs outside the node.
     pub fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.pid))
     }
@@ -112,28 +112,28 @@ impl Node {
         self.dir.join("audit.log")
     }
 
-    /// A command that runs inside the node as a process of the host: root, in none of its pods.
+    /// A command that runs inside the node but in none of its pods, as root.
     ///
-    /// It sees the machine's files as they were, on a root where it may write; `dir` of [`Node::up`] is shared both
-    /// ways at the same path.
+    /// It sees the machine's files as they were at the start, and may write to its own copy; `dir` of [`Node::up`] is
+    /// shared with the machine under the same path.
     pub fn enter<S: AsRef<OsStr>>(&self, command: impl IntoIterator<Item = S>) -> Command {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "--"]).args(command);
         nsenter
     }
 
-    /// A kubectl command with administrator's rights, outside the node.
+    /// A kubectl command with administrator's rights that runs outside the node.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.kt);
         command.arg("kubectl").arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
-        // Where it caches what the API offers.
+        // kubectl caches API discovery below HOME.
         command.env("HOME", &self.dir);
         command
     }
 
-    /// Runs kubectl and returns what it printed.
+    /// Runs kubectl and returns its standard output.
     ///
-    /// Errors: it failed; its messages are in the error.
+    /// Errors: it failed; the error has its messages.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let output = self.kubectl_command(arguments).stdin(Stdio::null()).output().context("run kubectl")?;
         printed(&format!("kubectl {}", arguments.join(" ")), output)
@@ -152,7 +152,7 @@ impl Node {
         printed("kubectl apply", child.wait_with_output()?).map(drop)
     }
 
-    /// Waits until the pod runs with all its containers ready, and returns it as JSON.
+    /// Waits until the pod is running with all containers ready, and returns it as JSON.
     pub fn wait_pod_running(&self, namespace: &str, pod: &str, limit: Duration) -> Result<Value> {
         wait::until(&format!("pod {namespace}/{pod} to run"), limit, || {
             let text = self.kubectl(&["-n", namespace, "get", "pod", pod, "-o", "json"])?;
@@ -165,15 +165,15 @@ impl Node {
         })
     }
 
-    /// Runs a command in a pod as `kubectl exec` does, and returns its whole outcome, whatever its exit status.
+    /// Runs a command in a pod with `kubectl exec` and returns its output and exit status, whatever that is.
     pub fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<Output> {
         let mut kubectl = self.kubectl_command(&["-n", namespace, "exec", pod, "--"]);
         kubectl.args(command).stdin(Stdio::null()).output().context("run kubectl exec")
     }
 
-    /// Ends the node in an orderly way and removes the cgroups that it made. The files in its folder stay.
+    /// Shuts the node down and removes its cgroups. The files in its folder stay.
     pub fn down(mut self) -> Result<()> {
-        let process = self.process.take().context("the node does not run")?;
+        let process = self.process.take().context("the node is not running")?;
         process.terminate(Duration::from_secs(20))?;
         self.cgroups.remove()
     }
@@ -184,7 +184,7 @@ impl Node {
         let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
         ensure!(ready, "its conditions are {}", node["status"]["conditions"]);
-        // Without it no pod may be made in the namespace.
+        // Without it no pod can be created in the namespace.
         self.kubectl(&["-n", "default", "get", "serviceaccount", "default"]).map(drop)
     }
 
@@ -198,7 +198,7 @@ impl Node {
     }
 }
 
-/// Waits until no other node runs on this machine (of this user's tests) and keeps others away.
+/// Waits until no other node of this user's tests runs on this machine, and takes the lock that keeps others away.
 fn take_turn() -> Result<FileLock> {
     let path = cache::root()?.join("node.lock");
     wait::until("another test's Kubernetes node to end", Duration::from_secs(600), || {
@@ -206,7 +206,7 @@ fn take_turn() -> Result<FileLock> {
     })
 }
 
-/// The pid of the one child of `parent`.
+/// The pid of the only child of `parent`.
 fn child_of(parent: u32) -> Result<u32> {
     let line = format!("PPid:\t{parent}\n");
     for entry in std::fs::read_dir("/proc")? {

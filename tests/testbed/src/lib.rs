@@ -1,13 +1,13 @@
-//! Starts the real servers that the tests use, and ends only what it started.
+//! Starts the real servers that the tests use, and stops only what it started.
 //!
 //! Invariant: a server listens on 127.0.0.1 only (the Kubernetes node: in its own network namespace).
-//! Invariant: nothing waits for a time; every wait is for a state, has a limit, and fails with the last state seen.
-//! Invariant: a process is ended by the handle of the child that was started, never by name. This holds when a
-//! test panics and when the test process is killed: see [`process`].
-//! Invariant: what is downloaded or built lies in one cache folder outside the target directory: see [`cache`].
+//! Invariant: every wait is for a state, never for a time; it has a limit, and fails with the last state seen.
+//! Invariant: a process is stopped through the handle of the child that was started, never by name; also when a test
+//! panics or the test process is killed: see [`process`].
+//! Invariant: what is downloaded or built is in one cache folder outside the target directory: see [`cache`].
 //!
-//! Calls block. An async test may call them directly, as the test has its runtime to itself, or through
-//! `spawn_blocking` while it needs its own tasks to go on.
+//! All calls block. An async test may call them directly, as it has its runtime to itself; through `spawn_blocking`
+//! where its own tasks must go on meanwhile.
 
 pub mod cache;
 pub mod duckdb;

@@ -1,4 +1,4 @@
-//! OpenSearch: one node, for everything that speaks the Elasticsearch bulk API.
+//! OpenSearch: a single node, for everything that uses the Elasticsearch bulk API.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +21,7 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=[%d{ISO8601}][%-5p][%c{1.}] %m%n
 ";
 
-/// Without these the shutdown hook fails and a SIGTERM takes half a minute.
+/// Without these permissions the shutdown hook fails, and a shutdown takes half a minute.
 const POLICY: &str = "\
 grant {
   permission java.lang.RuntimePermission \"getClassLoader\";
@@ -30,7 +30,7 @@ grant {
 };
 ";
 
-/// An OpenSearch node whose data and port outlive a stop.
+/// An OpenSearch node that keeps its data and port over a restart.
 #[derive(Debug)]
 pub struct OpenSearch {
     dir: PathBuf,
@@ -41,7 +41,7 @@ pub struct OpenSearch {
 }
 
 impl OpenSearch {
-    /// Starts a node that keeps everything it writes in `dir`, and waits until it is ready for writes.
+    /// Starts a node that writes only into `dir`, and waits until it is ready for writes.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &[])
     }
@@ -62,46 +62,46 @@ impl OpenSearch {
         Ok(node)
     }
 
-    /// The base address, without a slash at the end. It stays the same after a restart.
+    /// The base URL, without a trailing slash. It stays the same after a restart.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The process id, while it runs.
+    /// The process id while it is running.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Stops it in an orderly way (SIGTERM). Does nothing if it is stopped.
+    /// Shuts it down (SIGTERM). Does nothing when it is not running.
     pub fn stop(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(40)).map(drop))
     }
 
-    /// Ends it as a crash would (SIGKILL).
+    /// Kills it (SIGKILL), as a crash would.
     pub fn kill(&mut self) {
         drop(self.process.take());
     }
 
-    /// Starts it again on the same port and data, and waits until every index is ready for writes.
+    /// Starts it again with the same port and data, and waits until every index is ready for writes.
     pub fn start_again(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "OpenSearch already runs");
+        ensure!(self.process.is_none(), "OpenSearch is already running");
         let mut process = Process::start("OpenSearch", self.java(), &self.dir.join("opensearch.log"))?;
         process.wait_ready(Duration::from_secs(90), || self.healthy())?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// GET of a path that begins with a slash.
+    /// Sends a GET request; `path` begins with a slash.
     pub fn get(&self, path: &str) -> Result<Answer> {
         http::get(&format!("{}{path}", self.url()))
     }
 
-    /// POST of JSON.
+    /// Sends JSON with POST.
     pub fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         send_json("POST", &format!("{}{path}", self.url()), body)
     }
 
-    /// PUT of JSON, for templates, settings and data streams.
+    /// Sends JSON with PUT, for templates, settings and data streams.
     pub fn put(&self, path: &str, body: &Value) -> Result<Answer> {
         send_json("PUT", &format!("{}{path}", self.url()), body)
     }
@@ -114,7 +114,7 @@ impl OpenSearch {
 
     /// Reads every document of an index, data stream or pattern: the hits, with `_index`, `_id` and `_source`.
     ///
-    /// Refreshes first, so all that was acknowledged before is there. Nothing there at all is an empty list.
+    /// Refreshes first, so that everything acknowledged before is included. No such index is an empty list.
     pub fn documents(&self, target: &str) -> Result<Vec<Value>> {
         let refreshed = self.post(&format!("/{target}/_refresh"), &json!({}))?;
         if refreshed.status == 404 {
@@ -138,7 +138,7 @@ impl OpenSearch {
     fn healthy(&self) -> Result<()> {
         let answer = self.get("/_cluster/health")?.success()?;
         let health = answer.json()?;
-        // One node holds no replicas, so an index that asks for one is yellow at best.
+        // A single node has no replicas, so an index that asks for one is at most yellow.
         let ready = matches!(health["status"].as_str(), Some("green" | "yellow"));
         ensure!(ready && health["initializing_shards"] == 0, "cluster health is {}", answer.text);
         Ok(())
@@ -172,7 +172,7 @@ impl OpenSearch {
         command
             .current_dir(&self.dir)
             .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            // With no native library OpenSearch makes no native calls: no memory lock, and no refusal to run as root.
+            // Without its native library OpenSearch neither locks memory nor refuses to run as root.
             .args(["-Djna.nosys=true", "-Djna.noclasspath=true"])
             .arg("-Djava.security.manager=allow")
             .arg(format!("-Djava.security.policy={dir}/config/extra.policy"))

@@ -1,8 +1,8 @@
 //! Ports of 127.0.0.1 that stay reserved for one owner, so that a server can be restarted on its port.
 //!
-//! They lie below the kernel's range for outgoing connections: a client that connects to a stopped server's port in
-//! a loop could otherwise be given that very port as its own and connect to itself. A locked file per port keeps
-//! other test processes of the same user away; the lock ends with the process.
+//! They are below the kernel's ephemeral range: otherwise a client that keeps connecting to the port of a stopped
+//! server could get that very port as its source port and connect to itself. A locked file per port keeps other test
+//! processes of the same user away; the lock ends with the process.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -14,7 +14,7 @@ use crate::cache;
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
-/// A reserved port. It is given back on drop.
+/// A reserved port. Dropping it releases the port.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -22,10 +22,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// Reserves a port on which nothing listens now.
+    /// Reserves a port on which nothing is listening.
     pub fn reserve() -> Result<Self> {
         let folder = cache::root()?.join("ports");
-        // Different processes begin at different places, so that they seldom try the same port.
+        // Processes start their search at different ports, so that they seldom try the same one.
         let start = std::process::id() as u16 % COUNT;
         for step in 0..COUNT {
             let number = FIRST + (start + step) % COUNT;

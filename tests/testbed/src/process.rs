@@ -1,9 +1,9 @@
-//! A server process with its own process group, ended when its handle is dropped.
+//! A server process in its own process group, which is killed when its handle is dropped.
 //!
 //! `Drop` does not run when the test process is killed, nor for a server held in a `static`. So each server has a
-//! guard: a shell that reads from a pipe whose other end only the test process holds. When the test process is gone,
-//! however it ended, the read ends and the guard kills the server's process group. A stop ends the guard before it
-//! reaps the server, so that the group's id cannot have passed to somebody else by then.
+//! guard: a shell that reads from a pipe whose other end only the test process holds. When the test process ends, for
+//! whatever reason, the read returns and the guard kills the server's process group. Stopping a server ends its guard
+//! before the server is reaped, so that the guard never signals a group id that has been reused.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -39,7 +39,7 @@ impl Process {
         match guard(child.id()) {
             Ok(guard) => Ok(Self { name, child, guard, reaped: false, log: log.to_owned() }),
             Err(error) => {
-                // Nothing else would end a server that has no guard.
+                // Without a guard nothing else would stop the server.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
@@ -47,12 +47,12 @@ impl Process {
         }
     }
 
-    /// The process id, in the test's own pid namespace.
+    /// The process id in the test's pid namespace.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until `probe` returns `Ok`, but no longer than the process lives or `limit` allows.
+    /// Waits until `probe` returns `Ok`; fails when the process ends or `limit` passes before.
     pub fn wait_ready<T>(&mut self, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
         let what = format!("{} to be ready", self.name);
         let outcome = wait::until(&what, limit, || match self.has_ended() {
@@ -61,16 +61,16 @@ impl Process {
         });
         match outcome {
             Ok(Some(value)) => Ok(value),
-            Ok(None) => bail!("{} ended at its start; its last messages:\n{}", self.name, self.log_tail()),
+            Ok(None) => bail!("{} ended during startup; its last messages:\n{}", self.name, self.log_tail()),
             Err(error) => {
                 Err(error.context(format!("{} is not ready; its last messages:\n{}", self.name, self.log_tail())))
             }
         }
     }
 
-    /// Asks the whole group to end (SIGTERM) and waits for the process; kills what is still there after `limit`.
+    /// Sends SIGTERM to the process group and waits for the process; kills what still runs after `limit`.
     ///
-    /// Errors: the process did not end by itself in time (it is gone all the same).
+    /// Errors: the process did not end in time; it has been killed.
     pub fn terminate(mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal_group(libc::SIGTERM);
         let ended = wait::until(&format!("{} to end after SIGTERM", self.name), limit, || {
@@ -81,12 +81,12 @@ impl Process {
         ended.and(status)
     }
 
-    /// Ends the whole group with SIGKILL.
+    /// Sends SIGKILL to the process group.
     pub fn kill(mut self) {
         let _ = self.end_now();
     }
 
-    /// The last lines of the log, for a failure's message.
+    /// The last lines of the log, for error messages.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -94,24 +94,24 @@ impl Process {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Whether the process has ended. It is not reaped by this, so its id and its group's stay its own.
+    /// Whether the process has ended. Does not reap it, so that its process and group ids are not reused.
     fn has_ended(&self) -> bool {
         // SAFETY: an all-zero siginfo_t is a valid value of this plain C struct.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: info is a valid place for the answer during the call, and the id is that of a child not yet reaped.
+        // SAFETY: info is valid for writes during the call, and the id belongs to a child that is not yet reaped.
         let answered = unsafe { libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options) } == 0;
         // SAFETY: the kernel filled in the child's id, or left the zero when the child still runs.
         answered && unsafe { info.si_pid() } != 0
     }
 
     fn signal_group(&self, signal: libc::c_int) {
-        // SAFETY: the group was made for a child that is reaped only in end_now, after its last signal; so nobody
-        // else can have the id. The call touches no memory of ours.
+        // SAFETY: the group belongs to a child that is reaped only in end_now, after the last signal, so the id has not
+        // been reused. The call touches no memory of this process.
         unsafe { libc::kill(-(self.child.id() as libc::pid_t), signal) };
     }
 
-    /// Ends the guard, then the group, and only then reaps the process.
+    /// Stops the guard, kills the group, and only then reaps the process.
     fn end_now(&mut self) -> Result<ExitStatus> {
         let _ = self.guard.kill();
         let _ = self.guard.wait();
@@ -136,7 +136,7 @@ fn append(path: &Path) -> Result<File> {
 fn guard(group: u32) -> Result<Child> {
     Command::new("/bin/sh")
         .args(["-c", "read -r _; kill -s KILL -- \"-$1\"", "testbed-guard", &group.to_string()])
-        // A Ctrl-C at the terminal must not end the guard before it has done its work.
+        // A Ctrl-C at the terminal must not stop the guard before it has killed the server.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! What a test needs of the machine: without it a test is skipped at a user's desk and fails in CI.
+//! What a test requires of the machine. Where it is missing, the test is skipped, or fails when `CI` is set.
 //!
 //! ```no_run
 //! # use kerntrail_testbed::require;
@@ -20,13 +20,13 @@ pub fn that(met: bool, reason: &str) -> bool {
     met
 }
 
-/// Needs to run as root.
+/// Requires root.
 pub fn root() -> bool {
-    // SAFETY: geteuid takes nothing, touches no memory and cannot fail.
+    // SAFETY: geteuid takes no arguments, touches no memory and cannot fail.
     that(unsafe { libc::geteuid() } == 0, "needs to run as root")
 }
 
-/// Needs a kernel with type information and the right to load BPF programs and attach them.
+/// Requires a kernel with BTF and the capabilities to load and attach BPF programs.
 pub fn bpf() -> bool {
     const SYS_ADMIN: u32 = 21;
     const PERFMON: u32 = 38;
@@ -36,17 +36,17 @@ pub fn bpf() -> bool {
         && that(Path::new("/sys/kernel/btf/vmlinux").exists(), "needs a kernel with /sys/kernel/btf/vmlinux")
 }
 
-/// Needs the command `name` on the PATH.
+/// Requires the command `name` on the PATH.
 pub fn command(name: &str) -> bool {
     that(on_path(name), &format!("needs the command {name} (see install.sh in tests/testbed)"))
 }
 
-/// Needs Java and, to get the server the first time, Maven.
+/// Requires Java, and Maven to download the server the first time.
 pub fn java() -> bool {
     command("java") && command("mvn")
 }
 
-/// Needs what a Kubernetes node is made of besides the part that is built: root, containerd and its tools.
+/// Requires what a Kubernetes node needs besides the binary that is built here: root, containerd and its tools.
 pub fn node() -> bool {
     let system = ["unshare", "nsenter", "findmnt", "ip", "openssl", "curl"];
     let containers = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"];

@@ -1,7 +1,8 @@
-//! VictoriaLogs: a HEC, syslog and OTLP receiver written by somebody else.
+//! VictoriaLogs: a third party's receiver of HEC, syslog and OTLP.
 //!
-//! Its HEC checks no token, has no acknowledgement and drops a malformed tail of a batch while answering 200, so it
-//! proves that ordinary delivery works with a foreign server, and no more; for the rest there is [`crate::hec`].
+//! Its HEC endpoint checks no token, has no acknowledgement and answers 200 while dropping the malformed end of a batch.
+//! So it only proves that plain delivery works with a third-party server; everything else is tested with
+//! [`crate::hec`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +15,7 @@ use crate::port::Port;
 use crate::process::Process;
 use crate::{cache, http, wait};
 
-/// A VictoriaLogs server whose data and ports outlive a stop.
+/// A VictoriaLogs server that keeps its data and ports over a restart.
 #[derive(Debug)]
 pub struct VictoriaLogs {
     dir: PathBuf,
@@ -25,7 +26,7 @@ pub struct VictoriaLogs {
 }
 
 impl VictoriaLogs {
-    /// Starts a server that keeps everything it writes in `dir`, and waits until it is healthy.
+    /// Starts a server that writes only into `dir`, and waits until it is healthy.
     pub fn start(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let mut server = Self {
@@ -39,7 +40,7 @@ impl VictoriaLogs {
         Ok(server)
     }
 
-    /// The base address, without a slash at the end; HEC is at `/services/collector/event` below it.
+    /// The base URL, without a trailing slash; HEC is at `/services/collector/event` below it.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -49,27 +50,27 @@ impl VictoriaLogs {
         format!("127.0.0.1:{}", self.syslog_port)
     }
 
-    /// The process id, while it runs.
+    /// The process id while it is running.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Stops it in an orderly way (SIGTERM). Does nothing if it is stopped.
+    /// Shuts it down (SIGTERM). Does nothing when it is not running.
     pub fn stop(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(20)).map(drop))
     }
 
-    /// Ends it as a crash would (SIGKILL).
+    /// Kills it (SIGKILL), as a crash would.
     pub fn kill(&mut self) {
         drop(self.process.take());
     }
 
-    /// Starts it again on the same ports and data.
+    /// Starts it again with the same ports and data.
     pub fn start_again(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "VictoriaLogs already runs");
+        ensure!(self.process.is_none(), "VictoriaLogs is already running");
         let mut command = Command::new(&self.binary);
         command
-            // It drops what is older than a week or of the future otherwise, and a test's events may have any time.
+            // By default it drops events that are older than a week or in the future; a test's may have any time.
             .args(["-retentionPeriod=100y", "-futureRetention=100y"])
             .arg(format!("-storageDataPath={}", self.dir.join("data").display()))
             .arg(format!("-httpListenAddr=127.0.0.1:{}", self.port))
@@ -81,16 +82,18 @@ impl VictoriaLogs {
         Ok(())
     }
 
-    /// Runs a LogsQL query (`*` for everything; a field of a HEC event is `"event.<name>"`) and returns the log entries in no particular order.
+    /// Runs a LogsQL query and returns its log entries in no particular order.
+    ///
+    /// `*` selects everything; a field of a HEC event is `"event.<name>"`.
     pub fn query(&self, query: &str) -> Result<Vec<Value>> {
-        // Without a limit the answer is cut at a number of entries.
+        // Without a limit the response is truncated.
         let form = format!("limit=1000000&query={}", percent_encoded(query));
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let url = format!("{}/select/logsql/query", self.url());
         http::request("POST", &url, &headers, form.as_bytes())?.success()?.json_lines()
     }
 
-    /// Waits until `query` returns at least `count` entries: they can be read about a second after they came in.
+    /// Waits until `query` returns at least `count` entries; they become visible about a second after delivery.
     pub fn wait_entries(&self, query: &str, count: usize, limit: Duration) -> Result<Vec<Value>> {
         wait::until(&format!("{count} entries of {query}"), limit, || {
             let entries = self.query(query)?;

@@ -6,9 +6,9 @@ use anyhow::{Result, anyhow};
 
 /// Calls `probe` until it returns `Ok`, and returns that.
 ///
-/// `probe` says in its error what it saw instead; once `limit` has passed, the last of these is in the error.
+/// `probe`'s error describes the state it saw; after `limit`, the last of these becomes part of the returned error.
 /// `what` completes the sentence "waited for ...". The pause between two calls grows from 5 to 100 ms.
-#[allow(clippy::disallowed_methods, reason = "the pause between two looks at a state, in a test")]
+#[allow(clippy::disallowed_methods, reason = "polls a state, in a test")]
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(5);

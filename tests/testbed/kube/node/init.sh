@@ -1,8 +1,8 @@
 #!/bin/bash
 # usage: init.sh STATE KT NAME
 # PID 1 of the node, in its own mount, pid, network, UTS and IPC namespaces and on its own root (root.sh). It starts
-# containerd, etcd, the control plane and the kubelet, and ends with SIGTERM; everything in the pid namespace ends
-# with it. Files in STATE: logs/, audit.log, tokens.csv, admin.kubeconfig, keys/.
+# containerd, etcd, the control plane and the kubelet, and ends on SIGTERM; then the kernel kills everything else in
+# the pid namespace. Files in STATE: logs/, audit.log, tokens.csv, admin.kubeconfig, keys/.
 set -euo pipefail
 state=$1 kt=$2 name=$3
 here=$(dirname "$(readlink -f "$0")")
@@ -26,7 +26,7 @@ collector-token-1,collector,uid-collector,
 node-token-1,system:node:$name,uid-node,"system:nodes"
 TOKENS
 
-# kubeconfig FILE TOKEN: the file appears whole, as others wait for it
+# kubeconfig FILE TOKEN: renames the finished file into place, as others wait for it
 kubeconfig() {
     cat >"$1.new" <<CONFIG
 apiVersion: v1
@@ -41,13 +41,13 @@ CONFIG
 kubeconfig admin.kubeconfig admin-token-1
 kubeconfig kubelet.kubeconfig node-token-1
 
-# start NAME COMMAND...: in the background, with its output in logs/NAME.log
+# start NAME COMMAND...: runs it in the background, with its output in logs/NAME.log
 start() {
     local log=logs/$1.log
     shift
     "$@" >"$log" 2>&1 &
 }
-# The loops here have no limit of their own: whoever started the node waits with one, and then ends PID 1.
+# The loops have no limit: the process that started the node has one, and kills PID 1 when it passes.
 start containerd containerd -c "$state/containerd.toml"
 start etcd "$kt" etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
@@ -76,7 +76,7 @@ until [ -e images.ready ]; do sleep 0.05; done
 start kubelet "$kt" kubelet --config="$here/kubelet.yaml" --kubeconfig=kubelet.kubeconfig \
     --node-ip=10.88.0.1 --hostname-override="$name" --root-dir="$state/kubelet" --cert-dir="$state/keys-kubelet"
 
-# PID 1 reaps whatever the pods leave behind.
+# PID 1 must reap the orphans of the pods.
 while :; do
     sleep 3600 &
     wait $! || true

@@ -1,6 +1,6 @@
 #!/bin/bash
 # usage: keys.sh FOLDER
-# Makes what the API server proves itself and signs tokens with: a CA, a server certificate, a signing key.
+# Creates the keys of the API server: a CA, a server certificate, and a key that signs service account tokens.
 set -euo pipefail
 mkdir -p "$1"
 cd "$1"

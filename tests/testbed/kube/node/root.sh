@@ -1,15 +1,15 @@
 #!/bin/bash
 # usage: root.sh STATE COMMAND...
-# Gives the node, in a mount namespace of its own, a root that is not the machine's, and runs COMMAND in it.
+# Runs in the node's own mount namespace: builds a root that is separate from the machine's, and runs COMMAND in it.
 #
 # The node is "the host" that a test's attacker escapes to, and such an attacker writes to the host's disk, devices and
-# kernel settings. So:
-# - the machine's files are the lower layer of an overlay; what is written goes to memory, and ends with the node;
-# - /dev has the harmless devices only, no disks;
-# - /proc/sys is read-only but for the network part, which is the node's own. The kubelet insists on a few settings:
-#   it gets plain files in their place.
-# A privileged container can still mount a /proc or cgroup hierarchy of its own and reach the machine's kernel through
-# it (core_pattern, release_agent): a test must not try those two.
+# kernel settings. Therefore:
+# - the machine's files are the lower layer of an overlay; writes go to memory and are lost with the node;
+# - /dev has only harmless devices, no disks;
+# - /proc/sys is read-only except for the network part, which belongs to the node. The kubelet must write a few
+#   settings: it gets regular files in their place.
+# A privileged container can still mount its own /proc or cgroup hierarchy and reach the machine's kernel through it
+# (core_pattern, release_agent): a test must not try these two.
 set -euo pipefail
 state=$1
 shift
@@ -21,7 +21,7 @@ mkdir "$new"/{upper,work,merged}
 mount -t overlay -o "lowerdir=/,upperdir=$new/upper,workdir=$new/work" node-root "$new/merged"
 new=$new/merged
 
-# An overlay shows of the machine only its root file system. The others with files of use are bound read-only.
+# The overlay covers only the machine's root file system; other disks are bind-mounted read-only.
 findmnt -rn -o TARGET -t ext4,xfs,btrfs,zfs,f2fs | while read -r target; do
     case $target in / | "$state"*) continue ;; esac
     [ -d "$target" ] || continue
@@ -62,7 +62,7 @@ mount -o remount,bind,rw "$new/proc/sys/net"
 
 mount -t sysfs sysfs "$new/sys"
 mount --rbind /sys/fs/cgroup "$new/sys/fs/cgroup"
-# What is written here, the kernel acts on for the whole machine, or runs outside every namespace.
+# Writes to these files affect the whole machine, or make the kernel run programs outside every namespace.
 touch "$settings/inert"
 for file in /proc/sysrq-trigger /sys/kernel/uevent_helper /sys/power/state /sys/fs/cgroup/*/release_agent; do
     [ ! -e "$new$file" ] || mount --bind "$settings/inert" "$new$file"

@@ -1,44 +1,44 @@
-//! Reading a delivery's body: events one after the other, checked in their order.
+//! Parses the body of a delivery and checks its events in order.
 //!
-//! As in Splunk, a refused event ends the batch, and those before it are kept.
+//! As in Splunk, a refused event ends the batch, and the events before it are indexed.
 
 use serde_json::{Deserializer, Value, json};
 
 use super::reply::{Code, Reply};
 use super::token::Token;
 
-/// The events of `body` up to the first refused one, each with its resolved index, and the answer.
+/// The events before the first refused one, each with its resolved index, and the reply.
 pub(super) struct Batch {
     pub(super) accepted: Vec<(String, Value)>,
     pub(super) reply: Reply,
 }
 
-/// Reads concatenated JSON objects. `refuse` is the test's own check; it sees the object with its index filled in.
+/// Parses concatenated JSON objects. `refuse` is the test's own check; it gets the object with its index filled in.
 pub(super) fn events(body: &[u8], token: &Token, refuse: impl Fn(&Value) -> Option<Code>) -> Batch {
     let mut accepted = Vec::new();
-    for (place, parsed) in Deserializer::from_slice(body).into_iter::<Value>().enumerate() {
+    for (position, parsed) in Deserializer::from_slice(body).into_iter::<Value>().enumerate() {
         let checked = parsed.map_err(|_| Code::InvalidDataFormat).and_then(|event| check(event, token, &refuse));
         match checked {
             Ok(event) => accepted.push(event),
-            Err(code) => return Batch { accepted, reply: Reply::refused(code, place) },
+            Err(code) => return Batch { accepted, reply: Reply::refused(code, position) },
         }
     }
     let code = if accepted.is_empty() { Code::NoData } else { Code::Success };
     Batch { accepted, reply: code.into() }
 }
 
-/// Reads raw text, one event a line; `metadata` is what the query string says of all of them.
+/// Parses raw text, one event per line; `metadata` comes from the query string and applies to all of them.
 pub(super) fn lines(body: &[u8], metadata: &Value, token: &Token, refuse: impl Fn(&Value) -> Option<Code>) -> Batch {
     let Ok(text) = std::str::from_utf8(body) else {
         return Batch { accepted: Vec::new(), reply: Code::InvalidDataFormat.into() };
     };
     let mut accepted = Vec::new();
-    for (place, line) in text.lines().filter(|line| !line.trim().is_empty()).enumerate() {
+    for (position, line) in text.lines().filter(|line| !line.trim().is_empty()).enumerate() {
         let mut event = metadata.clone();
         event["event"] = line.into();
         match check(event, token, &refuse) {
             Ok(event) => accepted.push(event),
-            Err(code) => return Batch { accepted, reply: Reply::refused(code, place) },
+            Err(code) => return Batch { accepted, reply: Reply::refused(code, position) },
         }
     }
     let code = if accepted.is_empty() { Code::NoData } else { Code::Success };
@@ -70,7 +70,7 @@ fn check(mut event: Value, token: &Token, refuse: &impl Fn(&Value) -> Option<Cod
     refuse(&seen).map_or(Ok((index, event)), Err)
 }
 
-/// Seconds since the epoch, with or without a fraction, as a number or as its text.
+/// Seconds since the epoch, with or without a fraction, as a number or as text.
 fn is_epoch(time: &Value) -> bool {
     match time {
         Value::Number(_) => true,
@@ -79,7 +79,7 @@ fn is_epoch(time: &Value) -> bool {
     }
 }
 
-/// Indexed fields are flat: a value is a scalar or a list of scalars.
+/// Indexed fields are flat: each value is a scalar or a list of scalars.
 fn are_indexed_fields(fields: &Value) -> bool {
     let scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
     fields.as_object().is_some_and(|object| {

@@ -1,11 +1,11 @@
-//! The answers of a HTTP Event Collector: the documented codes with their HTTP status and text.
+//! The replies of an HTTP Event Collector: the documented codes with their HTTP status and text.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// A documented answer. The discriminant is the `code` in the body.
+/// A documented reply. The discriminant is the `code` in the body.
 #[allow(missing_docs, reason = "each is named after its documented text, see `Code::text`")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -66,7 +66,7 @@ impl Code {
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the reply.
     pub fn status(self) -> StatusCode {
         match self {
             Code::Success | Code::Healthy => StatusCode::OK,
@@ -82,28 +82,28 @@ impl Code {
     }
 }
 
-/// A whole answer to a delivery.
+/// The reply to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The code.
     pub code: Code,
-    /// For a refused event of a batch: its place, counted from 0.
+    /// For a refused event of a batch: its position, counted from 0.
     pub invalid_event: Option<usize>,
-    /// For an accepted delivery whose token has acknowledgement: the id to ask for.
+    /// For an accepted delivery with acknowledgement: the id to ask for.
     pub ack_id: Option<u64>,
 }
 
 impl Reply {
-    /// The answer for a batch whose event number `place` is refused.
-    pub(super) fn refused(code: Code, place: usize) -> Self {
-        Self { code, invalid_event: Some(place), ack_id: None }
+    /// The reply to a batch whose event number `position` is refused.
+    pub(super) fn refused(code: Code, position: usize) -> Self {
+        Self { code, invalid_event: Some(position), ack_id: None }
     }
 
     /// The body.
     pub fn body(&self) -> Value {
         let mut body = json!({"text": self.code.text(), "code": self.code.number()});
-        if let Some(place) = self.invalid_event {
-            body["invalid-event-number"] = place.into();
+        if let Some(position) = self.invalid_event {
+            body["invalid-event-number"] = position.into();
         }
         if let Some(id) = self.ack_id {
             body["ackId"] = id.into();

@@ -1,4 +1,4 @@
-//! The HTTP side: paths, authorization, channel, compression, and the faults that a test ordered.
+//! The HTTP side: paths, authorization, channels, compression and injected faults.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -64,9 +64,9 @@ async fn deliver(shared: &Shared, query: &Parameters, headers: &HeaderMap, body:
     }
 }
 
-/// Closes the connection without an answer: hyper drops it with the panicking task, and `resume_unwind` prints nothing.
+/// Closes the connection without a reply: hyper drops it with the panicking task, and `resume_unwind` prints nothing.
 fn hang_up() -> ! {
-    std::panic::resume_unwind(Box::new("a test ordered a lost answer"))
+    std::panic::resume_unwind(Box::new("a test injected a lost reply"))
 }
 
 fn accept(shared: &Shared, query: &Parameters, headers: &HeaderMap, body: &[u8], raw: bool) -> Result<Reply, Code> {
@@ -123,7 +123,7 @@ async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
-/// The channel, from the header or the query string, which must be a UUID.
+/// The channel from the header or the query string; it must be a UUID.
 fn channel(headers: &HeaderMap, query: &Parameters) -> Result<Option<String>, Code> {
     let header = headers.get("x-splunk-request-channel").map(|value| value.to_str().unwrap_or_default());
     let Some(text) = header.or(query.get("channel").map(String::as_str)) else {
@@ -145,7 +145,7 @@ fn content(headers: &HeaderMap, body: &[u8]) -> Result<Vec<u8>, Code> {
     }
 }
 
-/// What the query string of a raw delivery says of its events.
+/// The metadata in the query string of a raw delivery, which applies to all its events.
 fn metadata(query: &Parameters) -> Value {
     let known = ["time", "host", "source", "sourcetype", "index"];
     let pairs = known.iter().filter_map(|key| Some((key.to_string(), Value::from(query.get(*key)?.clone()))));

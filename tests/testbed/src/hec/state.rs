@@ -1,4 +1,4 @@
-//! What the server remembers, and what a test ordered of it. It outlives a stop, but for the acknowledgements.
+//! The server's state and the faults that a test injects. It survives a restart, except for the acknowledgements.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,15 @@ use super::token::Token;
 /// An indexed event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The secret of the token that it came with.
+    /// The secret of the token that it was sent with.
     pub token: String,
-    /// The channel that it came on.
+    /// The channel that it was sent on.
     pub channel: Option<String>,
-    /// Whether it came to `/raw`.
+    /// Whether it was sent to `/raw`.
     pub raw: bool,
-    /// The index it lies in: its own, or the token's default.
+    /// Its index: the one it names, or the token's default.
     pub index: String,
-    /// The object as it was sent (`event`, `time`, `host`, ...); of a raw line the same, made of line and query.
+    /// The object as it was sent (`event`, `time`, `host`, ...); for a raw line, the same built from line and query string.
     pub body: Value,
 }
 
@@ -34,10 +34,10 @@ impl Event {
     }
 }
 
-/// A delivery that was answered, or would have been.
+/// A delivery that was answered, or would have been without a fault.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whether it came to `/raw`.
+    /// Whether it was sent to `/raw`.
     pub raw: bool,
     /// The channel as it was sent.
     pub channel: Option<String>,
@@ -47,7 +47,7 @@ pub struct Request {
     pub bytes: usize,
     /// The query string.
     pub query: HashMap<String, String>,
-    /// The answer.
+    /// The reply.
     pub reply: Reply,
 }
 
@@ -71,12 +71,12 @@ impl Request {
     }
 }
 
-/// A fault for one delivery.
+/// A fault injected into one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is read or indexed; this is the answer.
+    /// Nothing is read or indexed; the reply has this code.
     Answer(Code),
-    /// The connection is closed without an answer, after or instead of indexing: the client cannot know which.
+    /// The connection is closed without a reply, after or instead of indexing: the client cannot know which.
     NoAnswer {
         /// Whether the events are indexed first.
         index: bool,
@@ -98,7 +98,7 @@ struct Inner {
     ledger: Ledger,
 }
 
-/// The state that the handle and the HTTP side share.
+/// The state shared by the handle and the HTTP side.
 pub(super) struct Shared {
     pub(super) max_content_length: usize,
     inner: Mutex<Inner>,
@@ -109,7 +109,7 @@ impl Shared {
         Self { max_content_length, inner: Mutex::new(Inner { tokens, ..Inner::default() }) }
     }
 
-    /// A test's refusal may panic while the lock is held; what is behind it stays whole, so the lock is used on.
+    /// A test's check may panic while the lock is held; the state is still consistent, so poisoning is ignored.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +170,7 @@ impl Shared {
         self.lock().delay = delay;
     }
 
-    /// The delay, and the fault of the delivery that has just come.
+    /// The delay and the fault for the delivery that has just arrived.
     pub(super) fn next_fault(&self) -> (Duration, Option<Fault>) {
         let mut inner = self.lock();
         let fault = if inner.busy { Some(Fault::Answer(Code::ServerBusy)) } else { inner.faults.pop_front() };

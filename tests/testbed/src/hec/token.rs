@@ -1,4 +1,4 @@
-//! Tokens, and how a request shows one.
+//! Tokens, and how a request presents one.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -7,20 +7,20 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::reply::Code;
 
-/// A token with its settings, as an administrator makes it.
+/// A token with its settings, as an administrator creates it.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The secret.
     pub value: String,
-    /// A disabled token is answered with code 1.
+    /// A disabled token gets code 1.
     pub enabled: bool,
     /// Whether deliveries get an `ackId`, and therefore need a channel.
     pub acknowledge: bool,
     /// The indexes it may write to; empty means all.
     pub indexes: Vec<String>,
-    /// The index of events that name none.
+    /// The index for events that name none.
     pub default_index: String,
-    /// Whether the secret may stand in the query string (`?token=`).
+    /// Whether the secret may be in the query string (`?token=`).
     pub query_authorization: bool,
 }
 
@@ -37,13 +37,13 @@ impl Token {
         }
     }
 
-    /// The same with indexer acknowledgement.
+    /// Adds indexer acknowledgement.
     pub fn with_acknowledgement(mut self) -> Self {
         self.acknowledge = true;
         self
     }
 
-    /// The same, limited to these indexes, of which the first is the default.
+    /// Limits it to these indexes; the first is the default.
     pub fn with_indexes(mut self, indexes: &[&str]) -> Self {
         self.indexes = indexes.iter().map(|index| index.to_string()).collect();
         self.default_index = self.indexes.first().cloned().unwrap_or(self.default_index);
@@ -55,8 +55,8 @@ impl Token {
     }
 }
 
-/// Finds the token that the request shows: `Authorization: Splunk <token>`, basic authorization with the token as
-/// password, or `?token=` where the token allows that.
+/// Finds the token that the request presents: `Authorization: Splunk <token>`, basic authorization with the token as
+/// password, or `?token=` where the token allows it.
 pub(super) fn authorize(tokens: &[Token], headers: &HeaderMap, query_token: Option<&str>) -> Result<Token, Code> {
     let find = |secret: &str| tokens.iter().find(|token| token.value == secret).ok_or(Code::InvalidToken);
     let token = match (headers.get(AUTHORIZATION), query_token) {

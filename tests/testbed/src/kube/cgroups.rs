@@ -1,8 +1,8 @@
-//! The cgroups that a node makes, and how they are told from anybody else's.
+//! The cgroups that a node creates, and how they are distinguished from others.
 //!
-//! The kubelet and containerd make `kubepods` and `k8s.io` at the top of every hierarchy, and leave them behind. A node
-//! starts only where there are none, or only ones that a list in the cache says an earlier node of ours left; so all of
-//! them are ours afterwards. Removing is `rmdir`, which never takes a cgroup that has a process.
+//! The kubelet and containerd create `kubepods` and `k8s.io` at the top of every hierarchy and do not remove them. A
+//! node starts only where these do not exist, or where a list in the cache says that an earlier node left them; so all
+//! of them belong to the node afterwards. They are removed with `rmdir`, which refuses a cgroup that has processes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::{cache, wait};
 const HIERARCHIES: &str = "/sys/fs/cgroup";
 const TOP: [&str; 2] = ["kubepods", "k8s.io"];
 
-/// The right to make the top cgroups of a node. Dropping it removes them as far as they are empty.
+/// The claim to a node's top-level cgroups. Dropping it removes those that are empty.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     list: PathBuf,
@@ -23,9 +23,9 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Clears what an earlier node left, and notes which cgroups the new one may make.
+    /// Removes what an earlier node left, and records which cgroups the new one may create.
     ///
-    /// Errors: there are such cgroups of somebody else: this machine is a Kubernetes node itself, say.
+    /// Errors: such cgroups exist and are not ours, for example because this machine is a Kubernetes node itself.
     pub(super) fn claim() -> Result<Self> {
         let list = cache::root()?.join("node.cgroups");
         let noted = std::fs::read_to_string(&list).unwrap_or_default();
@@ -40,7 +40,7 @@ impl Cgroups {
         Ok(Self { list, ours })
     }
 
-    /// Removes what the node made; its last processes may take a moment to be gone.
+    /// Removes the node's cgroups; waits for its last processes to end.
     pub(super) fn remove(&self) -> Result<()> {
         remove_all(&self.ours)?;
         match std::fs::remove_file(&self.list) {
@@ -52,12 +52,12 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        // What stays is in the list, for the next node.
+        // What cannot be removed stays in the list, for the next node.
         let _ = self.remove();
     }
 }
 
-/// The top cgroups of each hierarchy, which is a folder on v1 and the mount itself on v2.
+/// The node's top-level cgroups in each hierarchy: a folder on cgroup v1, the mount itself on v2.
 fn candidates() -> Result<Vec<PathBuf>> {
     let mount = Path::new(HIERARCHIES);
     let mut hierarchies = vec![mount.to_owned()];

@@ -1,8 +1,7 @@
-//! The way to the node's API server from outside its network namespace: a listener on 127.0.0.1 whose connections go
-//! on inside.
+//! Forwards connections from 127.0.0.1 of the machine to the node's API server in its network namespace.
 //!
-//! A socket belongs to the network namespace in which its thread made it, so one thread that has moved into the
-//! node's namespace makes the inner connections, and any thread may carry the bytes.
+//! A socket belongs to the network namespace that its thread was in when it created it. So one thread moves into the
+//! node's namespace and opens the inner connections; any thread may copy the bytes.
 
 use std::fs::File;
 use std::io;
@@ -34,7 +33,7 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number())).context("listen for the API server")?;
         let path = format!("/proc/{pid}/ns/net");
         let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
-        // A client waits in the kernel's queue while 16 others are being connected.
+        // While 16 clients wait for their connection, further ones wait in the kernel's queue.
         let (sender, receiver) = sync_channel(16);
         let (moved, outcome) = sync_channel(1);
         thread::spawn(move || {
@@ -59,13 +58,13 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then ends, and the connecting one with it.
+        // Wakes the accepting thread, which then ends, and the connecting thread with it.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port()));
     }
 }
 
 fn enter(namespace: &File) -> io::Result<()> {
-    // SAFETY: the descriptor is open during the call. It moves only the calling thread, which serves nothing else.
+    // SAFETY: the descriptor is open during the call. Only the calling thread moves, and it does nothing else.
     match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -87,7 +86,7 @@ fn accept(listener: &TcpListener, sender: &SyncSender<TcpStream>, stopped: &Atom
 
 fn connect(clients: &Receiver<TcpStream>) {
     for client in clients {
-        // A client whose connection fails sees it closed, as it would with no server there.
+        // When this fails, the client's connection is closed, as if there were no server.
         if let Ok(server) = TcpStream::connect_timeout(&API, Duration::from_secs(5)) {
             let _ = carry(client, server);
         }

@@ -1,4 +1,4 @@
-//! The HEC server: each answer of Splunk's documentation that a client can meet, and the faults that a test orders.
+//! The HEC server: each documented reply that a client can get, and the faults that a test can inject.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn send(hec: &Hec, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow:
     request("POST", &format!("{}{path}", hec.url()), headers, body)
 }
 
-/// Sends with a token, and a channel if it is not empty; returns HTTP status and body.
+/// Sends `body` with a token, and with a channel unless that is empty; returns HTTP status and body.
 fn post(hec: &Hec, path: &str, token: &str, channel: &str, body: &str) -> (u16, Value) {
     let authorization = format!("Splunk {token}");
     let mut headers = vec![("authorization", authorization.as_str())];
@@ -48,7 +48,8 @@ fn events_before_a_refused_one_are_indexed() {
 fn a_body_is_checked_event_by_event() {
     let hec = Hec::start().unwrap();
     check(&hec, " ", 400, json!({"text": "No data", "code": 5}));
-    let at = |text: &str, code: u8, place: usize| json!({"text": text, "code": code, "invalid-event-number": place});
+    let at =
+        |text: &str, code: u8, position: usize| json!({"text": text, "code": code, "invalid-event-number": position});
     check(&hec, r#"{"event":"a"}{"event":"#, 400, at("Invalid data format", 6, 1));
     check(&hec, r#"[{"event":"a"}]"#, 400, at("Invalid data format", 6, 0));
     check(&hec, r#"{"event":"a","time":"yesterday"}"#, 400, at("Invalid data format", 6, 0));
@@ -64,7 +65,7 @@ fn a_body_is_checked_event_by_event() {
 }
 
 #[test]
-fn indexes_can_be_limited_and_events_refused() {
+fn indexes_can_be_restricted_and_events_refused() {
     let hec = Hec::start().unwrap();
     hec.set_token(Token::new(Hec::TOKEN).with_indexes(&["k8s", "audit"]));
     check(&hec, r#"{"event":"a"}{"event":"b","index":"audit"}"#, 200, json!({"text": "Success", "code": 0}));
@@ -101,7 +102,7 @@ fn authorization_is_checked() {
 }
 
 #[test]
-fn acknowledgement_follows_the_channel() {
+fn acknowledgements_are_kept_per_channel() {
     let hec = Hec::start().unwrap();
     let deliver = || post(&hec, EVENT, Hec::ACK_TOKEN, CHANNEL, r#"{"event":"a"}"#).1["ackId"].clone();
     let ask = |ids: &str| post(&hec, "/services/collector/ack", Hec::ACK_TOKEN, CHANNEL, ids).1;
@@ -116,7 +117,7 @@ fn acknowledgement_follows_the_channel() {
     assert_eq!(deliver(), json!(2));
     hec.set_acks(Acks::Given);
     assert_eq!(ask(r#"{"acks":[0,1,2,7]}"#), json!({"acks": {"0": true, "1": true, "2": false, "7": false}}));
-    assert_eq!(ask(r#"{"acks":[0]}"#), json!({"acks": {"0": false}}), "told once");
+    assert_eq!(ask(r#"{"acks":[0]}"#), json!({"acks": {"0": false}}), "reported once");
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn raw_lines_and_gzip() {
 }
 
 #[test]
-fn faults_come_as_ordered() {
+fn injected_faults_happen() {
     let mut hec = Hec::start().unwrap();
     let health =
         |hec: &Hec| get(&format!("{}/services/collector/health", hec.url())).unwrap().json().unwrap()["code"].clone();
@@ -176,7 +177,7 @@ fn faults_come_as_ordered() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_413_and_another_path_404() {
+fn a_body_over_the_limit_gets_413_and_an_unknown_path_404() {
     let hec = Hec::start_with(vec![Token::new(Hec::TOKEN)], 100).unwrap();
     let authorization = format!("Splunk {}", Hec::TOKEN);
     let headers = [("authorization", authorization.as_str())];

@@ -1,4 +1,4 @@
-//! Kafka: records written by a real client are there after an orderly stop and after a crash.
+//! Kafka: records survive a shutdown and a crash.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn read(bootstrap: &str, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn kafka_keeps_records_over_a_stop_and_a_crash() {
+fn kafka_keeps_records_over_a_shutdown_and_a_crash() {
     if !require::java() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The Kubernetes node: real pods, an escape from one into the node, its audit log, and nothing left behind.
+//! The Kubernetes node: pods, an escape from one into the node, the audit log, and a complete cleanup.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn text(output: std::process::Output) -> String {
 }
 
 #[test]
-fn a_node_runs_pods_and_keeps_them_off_the_machine() {
+fn a_node_runs_pods_isolated_from_the_machine() {
     if !require::node() {
         return;
     }
@@ -66,17 +66,17 @@ fn a_node_runs_pods_and_keeps_them_off_the_machine() {
     let web = node.wait_pod_running("shop", "web", LIMIT).unwrap();
     node.wait_pod_running("shop", "evil", LIMIT).unwrap();
 
-    // Identity: the cgroup path has the pod's uid and the container's id.
+    // The cgroup path contains the pod's uid and the container's id.
     let said = text(node.exec("shop", "web", &["cat", "/proc/self/cgroup"]).unwrap());
     let uid = web["metadata"]["uid"].as_str().unwrap();
     let id = web["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
     let path = format!("/kubepods/besteffort/pod{uid}/{}", id.strip_prefix("containerd://").unwrap());
     assert!(said.contains(&path), "{said}");
-    // The bundle, as a collector outside sees it.
+    // The OCI bundle is visible to a collector outside the node.
     let bundle = "run/containerd/io.containerd.runtime.v2.task/k8s.io";
     assert!(node.root().join(bundle).join(id.strip_prefix("containerd://").unwrap()).join("config.json").exists());
 
-    // An unprivileged pod cannot leave; a privileged one can, and lands on the node, whose root is not the machine's.
+    // An unprivileged pod cannot escape; a privileged one can, but only into the node, whose root is not the machine's.
     let refused = text(node.exec("shop", "web", &["nsenter", "-t", "1", "-m", "--", "true"]).unwrap());
     assert!(refused.contains("not permitted"), "{refused}");
     let escape =
@@ -96,7 +96,7 @@ fn a_node_runs_pods_and_keeps_them_off_the_machine() {
     );
     assert!(disks.contains("Read-only") && !disks.contains("/dev/"), "{disks}");
 
-    // The API from a pod, with its token, and the audit log.
+    // A pod's request to the API with its own token is in the audit log.
     let ask = "curl -s --cacert /var/run/secrets/kubernetes.io/serviceaccount/ca.crt \
         -H \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" \
         https://10.88.0.1:6443/api/v1/namespaces/shop/secrets";

@@ -1,4 +1,4 @@
-//! Starts each server, uses it for real, and stops and restarts it.
+//! Starts each server, uses it, and stops and restarts it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -11,5 +11,5 @@ mod readers;
 
 use std::time::Duration;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than anything here takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

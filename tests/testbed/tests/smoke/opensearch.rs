@@ -1,4 +1,4 @@
-//! OpenSearch: a data stream, per-item refusals, and a restart that keeps the documents.
+//! OpenSearch: a data stream, bulk items that are refused, and documents that survive a restart.
 
 use kerntrail_testbed::{OpenSearch, require};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What the servers share: a process ends with its handle and with the test process, and a wait has a limit.
+//! What all servers share: a process ends with its handle and with the test process, and a wait has a limit.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use kerntrail_testbed::wait;
 
 use crate::LIMIT;
 
-/// A shell with a child, so that the group has two members; it writes the child's pid.
+/// A shell with a child, so that the group has two members; the shell writes the child's pid to a file.
 fn family(dir: &Path) -> Result<(Process, u32)> {
     let file = dir.join("child");
     let mut command = Command::new("sh");
@@ -23,14 +23,14 @@ fn family(dir: &Path) -> Result<(Process, u32)> {
 fn wait_gone(pid: u32) -> Result<()> {
     wait::until(&format!("process {pid} to be gone"), LIMIT, || {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // A dead process whose new parent has not reaped it yet is gone enough.
+        // A zombie that its new parent has not reaped yet counts as gone.
         ensure!(state.is_empty() || state.contains(") Z "), "{state}");
         Ok(())
     })
 }
 
 #[test]
-fn drop_ends_the_whole_group() {
+fn drop_kills_the_process_group() {
     let dir = tempfile::tempdir().unwrap();
     let (process, child) = family(dir.path()).unwrap();
     let pid = process.pid();
@@ -40,16 +40,16 @@ fn drop_ends_the_whole_group() {
 }
 
 #[test]
-fn terminate_ends_the_whole_group() {
+fn terminate_stops_the_process_group() {
     let dir = tempfile::tempdir().unwrap();
     let (process, child) = family(dir.path()).unwrap();
     process.terminate(LIMIT).unwrap();
     wait_gone(child).unwrap();
 }
 
-/// The test binary runs this one again as a process of its own, and kills it: the guard must end the server.
+/// Runs this test again in a process of its own and kills that: the guard must kill its server.
 #[test]
-fn a_killed_test_leaves_nothing() {
+fn a_killed_test_leaves_no_server_behind() {
     const ROLE: &str = "KERNTRAIL_TESTBED_TO_BE_KILLED";
     if let Some(dir) = std::env::var_os(ROLE) {
         let (process, _) = family(Path::new(&dir)).unwrap();
@@ -59,7 +59,7 @@ fn a_killed_test_leaves_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "process::a_killed_test_leaves_nothing"])
+        .args(["--exact", "process::a_killed_test_leaves_no_server_behind"])
         .env(ROLE, dir.path())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -71,7 +71,7 @@ fn a_killed_test_leaves_nothing() {
 }
 
 #[test]
-fn a_server_that_ends_at_its_start_is_told_with_its_messages() {
+fn a_server_that_fails_to_start_is_reported_with_its_messages() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "echo no such setting; exit 3"]);
@@ -81,7 +81,7 @@ fn a_server_that_ends_at_its_start_is_told_with_its_messages() {
 }
 
 #[test]
-fn a_wait_names_the_last_state_seen() {
+fn a_wait_that_times_out_reports_the_last_state_seen() {
     let mut calls = 0;
     let error = wait::until::<()>("the impossible", Duration::from_millis(50), || {
         calls += 1;

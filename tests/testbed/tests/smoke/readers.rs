@@ -1,4 +1,4 @@
-//! VictoriaLogs and DuckDB: what somebody else's program reads of ours.
+//! VictoriaLogs and DuckDB: third-party programs that receive or read what ours writes.
 
 use kerntrail_testbed::http::request;
 use kerntrail_testbed::{VictoriaLogs, duckdb, require};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::LIMIT;
 
 #[test]
-fn victorialogs_takes_hec_and_keeps_it() {
+fn victorialogs_accepts_hec_and_keeps_it_over_a_restart() {
     if !require::command("go") {
         return;
     }
