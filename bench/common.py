@@ -1,4 +1,4 @@
-"""What the measurements share: processes that are measured, the server under test, numbers and tables."""
+"""Shared by the measurements: measured processes, the server under test, statistics and tables."""
 
 import ctypes
 import json
@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 KERNTRAIL = os.environ["KERNTRAIL"]
-# Settings of whoever runs this must not change what is measured.
+# The caller's settings must not change what is measured.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KERNTRAIL")}
 
 
@@ -24,7 +24,7 @@ def say(text):
 
 
 def spread(values, form="{:.2f}"):
-    """The median with the least and the greatest value."""
+    """The median with minimum and maximum."""
     numbers = [form.format(value) for value in (statistics.median(values), min(values), max(values))]
     return "{} ({} to {})".format(*numbers)
 
@@ -35,7 +35,7 @@ def table(head, rows):
 
 
 class Measured:
-    """One run of a command to its end: wall and CPU seconds, and the most memory that it held, in MiB."""
+    """Runs a command to its end: wall and CPU seconds, and peak resident memory in MiB."""
 
     def __init__(self, command):
         start = time.monotonic()
@@ -51,18 +51,19 @@ class Measured:
 
 
 def kerntrail(data, *arguments):
-    """What a command of the program prints."""
+    """The standard output of a command of the program."""
     command = [KERNTRAIL, *arguments, "--config", os.devnull, "--data-dir", str(data)]
     return subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def query(data, sql):
-    """The first row of the answer, from the lake's files."""
+    """The first row of a query on the lake's files."""
     return json.loads(kerntrail(data, "query", "-o", "ndjson", sql).splitlines()[0])
 
 
 class ProgramStatistics:
-    """Lets the kernel time BPF programs while the block runs (BPF_ENABLE_STATS); some ns a run, so nothing else is timed."""
+    """Lets the kernel time BPF programs during the block (BPF_ENABLE_STATS). Costs some ns per run, so nothing else is
+    measured meanwhile."""
 
     SYSCALL = {"x86_64": 321, "aarch64": 280}
     BPF_ENABLE_STATS = 32
@@ -80,7 +81,7 @@ class ProgramStatistics:
 
 
 class Server:
-    """`kerntrail run` on a data folder of its own, ended with the block."""
+    """`kerntrail run` on its own data folder; stopped at the end of the block."""
 
     def __init__(self, data):
         self.data = pathlib.Path(data)
@@ -107,14 +108,14 @@ class Server:
             raise
 
     def http(self, path, body=None):
-        """The body of the answer, or None while there is none."""
+        """The body of the response, or None when the server does not respond."""
         try:
             return urllib.request.urlopen(f"http://{self.address}{path}", body, timeout=60).read().decode()
         except (urllib.error.URLError, ConnectionError):
             return None
 
     def until(self, what, ask, seconds=60, pause=0.01):
-        """Asks until the answer is not None; returns it."""
+        """Calls `ask` until it returns something other than None; returns that."""
         deadline = time.monotonic() + seconds
         while (answer := ask()) is None:
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -126,7 +127,7 @@ class Server:
         self.until("ready", lambda: self.http("/readyz"))
 
     def first_answer(self, rows):
-        """Seconds from the start of the process to the first answer of a query, which must count `rows` or more."""
+        """Seconds from the start of the process to the first result of a query, which must count at least `rows`."""
         answer = self.until("first answer", lambda: self.http("/api/v1/query", b"select count(*) as n from process_events"))
         seconds = time.monotonic() - self.started
         if json.loads(answer)["rows"][0]["n"] < rows:
@@ -134,7 +135,7 @@ class Server:
         return seconds
 
     def collects(self):
-        """None, or why nothing is collected from the kernel here."""
+        """None, or the reason why the program collects nothing on this machine."""
         def state():
             for line in self.log.read_text().splitlines():
                 if "no live collection: " in line:
@@ -144,19 +145,19 @@ class Server:
         return self.until("collecting", state) or None
 
     def metric(self, name, **labels):
-        """The sum of a metric's values that have `labels`."""
+        """The sum of a metric over all series that have `labels`."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         lines = (self.http("/metrics") or "").splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines
                    if line.startswith((name + "{", name + " ")) and all(text in line for text in wanted))
 
     def memory(self):
-        """Resident MiB, and those of them that are the process's own and not of its file."""
+        """Resident memory in MiB, and the anonymous part of it."""
         fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
         return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))
 
     def programs(self):
-        """Runs of its BPF programs, and the ns that they took, as counted while statistics are on."""
+        """Runs of its BPF programs and their time in ns, as counted while statistics are on."""
         runs = nanoseconds = 0
         seen = set()
         for entry in pathlib.Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
@@ -168,6 +169,6 @@ class Server:
         return runs, nanoseconds
 
     def cpu(self):
-        """CPU seconds until now."""
+        """CPU seconds so far."""
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,6 +1,6 @@
--- Tetragon's export to one Parquet file with the columns of process_events that have values, sorted as the lake sorts.
--- {input}, {output} and {threads} are filled in. Times are cut to microseconds, identities are built from the same
--- parts (node, start in boot time, pid), and arguments are taken apart and quoted, as the importer does.
+-- Writes Tetragon's export to one Parquet file with the columns of process_events that have values, in the lake's order.
+-- {input}, {output} and {threads} are filled in. As the importer does, it truncates times to microseconds, builds
+-- identities from node, start in boot time and pid, and splits and quotes arguments.
 SET threads = {threads};
 SET TimeZone = 'UTC';
 

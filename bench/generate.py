@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """usage: generate.py LINES FILE [SEED]
 
-Writes LINES records of Tetragon's JSON export (process_exec and process_exit), one a line, the same for the same seed.
+Writes LINES records of Tetragon's JSON export (process_exec and process_exit), one per line; deterministic for a seed.
 
-A model of a small cluster runs: nodes hand out rising pids, workloads have replicas, few containers are busy and many
-are quiet, and what runs in them is trees of programs as probes, builds, jobs and people at a shell make them. So
-parents are real, values repeat as they do in an export, and an exit tells again what its exec told.
+Simulates a small cluster: nodes assign rising pids, workloads have replicas, few containers are busy and many are
+quiet, and they run the process trees of probes, builds, jobs and interactive shells. So parents exist, values repeat
+as in a real export, and an exit repeats the data of its exec.
 """
 
 import base64
@@ -24,8 +24,8 @@ NODES = 24
 WORKLOADS = 90
 UNSET_LOGIN = 4294967295
 
-# A program's tree: argv, mean seconds that it runs, children that it starts one after the other.
-# {n}, {ip} and {id} are filled in anew for each tree.
+# A process tree: argv, mean seconds of run time, children that it starts one after the other.
+# {n}, {ip} and {id} are filled in for each tree.
 PROBE = [(["/bin/sh", "-c", "wget -q -O /dev/null http://127.0.0.1:8080/healthz || exit 1"], 0.03, [
     (["/usr/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/healthz"], 0.02, [])])]
 DATABASE = [
@@ -86,7 +86,7 @@ def dump(value):
 
 
 def joined(arguments):
-    """The one line that Tetragon makes of the arguments after argv[0]."""
+    """The arguments after argv[0] in one line, as Tetragon joins them."""
     line = ""
     for argument in arguments:
         if " " in argument:
@@ -114,7 +114,7 @@ class Node:
         self.init = Process(self, None, None, ["/usr/lib/systemd/systemd", "--system"], 0, self.booted + 1, pid=1)
 
     def next_pid(self, random_):
-        # Threads and programs that are not exported take pids too.
+        # Threads and programs that are not exported use pids too.
         self.pid += 1 + int(random_.expovariate(0.25))
         if self.pid >= 4_194_304:
             self.pid = 300
@@ -122,7 +122,7 @@ class Node:
 
 
 class Process:
-    """A program that runs: `text` is how records show it, as actor and as parent."""
+    """A running program; `text` is its JSON in records, as actor and as parent."""
 
     __slots__ = ("node", "exec_id", "text")
 
@@ -145,7 +145,7 @@ class Process:
 
 
 class Cluster:
-    """The nodes, and the containers on them with how busy each is."""
+    """The nodes, and their containers with the share of work of each."""
 
     def __init__(self, random_):
         self.random = random_
@@ -199,20 +199,20 @@ class Cluster:
         self.containers.append(container)
 
     def place(self):
-        """Where the next tree runs, what it is, and by whom it is started."""
+        """Chooses where the next tree runs, which one it is, and its parent."""
         if self.random.random() < 0.06:
             node = self.random.choice(self.nodes)
             return node, None, node.init, self.random.choice(HOST)
         container = self.random.choices(self.containers, cum_weights=self.busy)[0]
         kinds, weights = zip(*container["trees"])
         trees = self.random.choices(kinds, weights)[0]
-        # The runtime starts probes and people's shells, the entry program what it works with.
+        # The runtime starts probes and interactive shells, the entry program everything else.
         parent = container["shim"] if trees in (PROBE, SHELL, DATABASE) else container["entry"]
         return container["node"], container, parent, self.random.choice(trees)
 
 
 class Run:
-    """Programs that start and end, in the order of time."""
+    """Programs that start and end, in order of time."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -225,7 +225,7 @@ class Run:
         heapq.heappush(self.coming, (time, self.order, node, line))
 
     def tree(self, time, tree, node, container, parent, filled=None):
-        """Puts exec and exit of the tree's programs; returns when its first program ends."""
+        """Schedules exec and exit of the tree's programs; returns the time at which its root ends."""
         argv, mean, children = tree
         filled = filled or {"n": str(self.random.randrange(100)), "id": self.cluster.hex(12),
                             "ip": "10.42." + ".".join(str(self.random.randrange(1, 250)) for _ in range(2))}

@@ -1,6 +1,7 @@
 """usage: importing.py EXPORT WORK
 
-Imports the export into a fresh lake, and lets DuckDB write the same rows, in turns. Leaves the last lake in WORK/lake.
+Alternates between importing the export into a fresh lake and letting DuckDB write the same rows. Leaves the last lake
+in WORK/lake.
 """
 
 import os
@@ -49,7 +50,7 @@ def report(size, rows, ours, theirs):
     def ratio(of):
         return f"{median(ours[0], of) / median(theirs[0], of):.2f}"
 
-    table(["", "seconds: median (least to greatest)", "MB/s", "rows/s", "CPU seconds", "peak MiB", "bytes/event", "files"],
+    table(["", "seconds: median (min to max)", "MB/s", "rows/s", "CPU seconds", "peak MiB", "bytes/event", "files"],
           [line("kerntrail: log, commits", *ours), line("DuckDB: one Parquet file", *theirs),
            ["kerntrail / DuckDB", ratio("wall"), "", "", ratio("cpu"), ratio("memory"),
             f"{sum(ours[1]) / sum(theirs[1]):.2f}", ""]])

@@ -1,7 +1,7 @@
 """usage: live.py STORM WORK
 
-Measures the running program: its start, how fresh its answers are, its memory, and what it costs and loses while
-programs start as fast as they can (STORM, made of storm.c).
+Measures the running program: its startup, the freshness of its answers, its memory, and its cost and losses during an
+exec storm, in which programs start as fast as possible (STORM is built from storm.c).
 """
 
 import contextlib
@@ -22,7 +22,7 @@ FRESH = 10
 ROUNDS = 3
 IDLE_SECONDS = 5
 PROGRAM = "/bin/true"
-# Programs started in a storm, by how many processes start them.
+# Programs started in a storm, by the number of processes that start them.
 STORMS = {os.cpu_count(): 10_000, 1: 5_000}
 WIRE = ("kerntrail_transport_bytes_appended_total", "kerntrail_transport_events_in_total")
 
@@ -35,11 +35,11 @@ def start(work):
         with Server(lake) as server:
             seconds.append(server.first_answer(rows))
     print(f"### Start\n\n`kerntrail run` on a lake of {rows:,} rows, until the first SQL answer over HTTP.\n")
-    table(["starts", "seconds: median (least to greatest)"], [[STARTS, spread(seconds)]])
+    table(["starts", "seconds: median (min to max)"], [[STARTS, spread(seconds)]])
 
 
 class Peak(threading.Thread):
-    """The most memory that the server held, looked at ten times a second."""
+    """The server's peak memory, sampled ten times a second."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -59,7 +59,7 @@ class Peak(threading.Thread):
 
 
 class Wire:
-    """Bytes and rows of process_events that were appended to the event log meanwhile."""
+    """Bytes and rows of process_events appended to the event log since it was created."""
 
     def __init__(self, server):
         self.server, self.before = server, self.now(server)
@@ -74,7 +74,7 @@ class Wire:
 
 
 class Cost(typing.NamedTuple):
-    """What a storm took, in seconds."""
+    """Cost of a storm, in seconds."""
 
     wall: float
     cpu: float
@@ -96,7 +96,7 @@ def lost(data):
 
 
 def settled(server, tag, made):
-    """Rows of the storm and lost events, once they add up or nothing more comes."""
+    """The storm's rows and lost events, once all have arrived or no more arrive."""
     deadline, seen, since = time.monotonic() + 60, -1, 0.0
     while time.monotonic() < deadline:
         rows = exec_rows(server.data, tag)
@@ -111,7 +111,7 @@ def settled(server, tag, made):
 
 
 def fresh(server):
-    """Seconds from before a program's start to the end of the query that shows it; and of such a query alone."""
+    """Seconds from just before a program's start to the end of the query that shows it, and seconds of the query alone."""
     seen, asked = [], []
     for number in range(FRESH):
         tag = f"fresh-{number}"
@@ -130,7 +130,7 @@ def fresh(server):
 
 
 def in_kernel(program, server):
-    """Runs of BPF programs for one exec with its fork and exit, and the µs that they take."""
+    """BPF program runs per exec with its fork and exit, and their time in µs."""
     with ProgramStatistics():
         runs, nanoseconds = server.programs()
         storm(program, 1, "timed")
@@ -159,7 +159,7 @@ class Live:
     def run(self):
         for number in range(ROUNDS):
             say(f"exec storm, round {number + 1} of {ROUNDS}")
-            # In turns, so that what the one leaves behind is not always the other's.
+            # The order alternates, so that neither side always runs on the state that the other leaves.
             sides = [self.without, self.with_server]
             for side in sides if number % 2 == 0 else reversed(sides):
                 if reason := side(number):

@@ -1,8 +1,8 @@
 #!/bin/bash
 # usage: run.sh
-# Measures import, start, freshness, exec storm, memory and wire size, and prints Markdown tables. Takes some minutes.
-# KERNTRAIL: the program, target/release/kerntrail by default. KERNTRAIL_BENCH_DIR: where data go, target/bench by
-# default. Live measurements need root and BPF and are skipped with the reason otherwise.
+# Measures import, startup, freshness, exec storm, memory and wire size, and prints Markdown tables. Takes some minutes.
+# KERNTRAIL is the program, by default target/release/kerntrail; KERNTRAIL_BENCH_DIR the folder for data, by default
+# target/bench. Live measurements need root and BPF; without, they are skipped with the reason.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 root=$(dirname "$here")
@@ -18,7 +18,7 @@ exec 9>"$work/lock"
 flock --nonblock 9 || { echo "bench: another run uses $work" >&2; exit 1; }
 trap 'rm -rf "$work"/{lake,lake.log,live-*,duckdb.parquet,storm}' EXIT
 
-# The same records for the same generator, so they are made once.
+# The generator is deterministic, so its output is kept until the generator changes.
 export_file=$work/tetragon-$(sha256sum "$here/generate.py" | cut -c1-12)-$records.json
 if [ ! -e "$export_file" ]; then
     echo "bench: generating $records records ..." >&2
@@ -26,7 +26,7 @@ if [ ! -e "$export_file" ]; then
     "$python" "$here/generate.py" "$records" "$export_file.half"
     mv "$export_file.half" "$export_file"
 fi
-# Both sides find the file in the page cache.
+# Puts the file into the page cache for both sides.
 cat "$export_file" >/dev/null
 cc -O2 -Wall -o "$work/storm" "$here/storm.c"
 

@@ -1,7 +1,7 @@
 """usage: same_rows.py PARQUET LAKE_PARQUET...
 
-Prints how many rows of one side the other lacks: both must hold the same events, or times and sizes say nothing.
-Left out of the comparison: ingest_time, and identities and hashes, which differ by construction; processes are counted.
+Prints the number of rows that only one side has: both must hold the same events, or times and sizes are not comparable.
+Not compared are ingest_time, and identities and hashes, which differ by construction; processes are only counted.
 """
 
 import sys
@@ -18,7 +18,7 @@ def main():
     db.execute(f"CREATE VIEW peer AS FROM read_parquet('{peer}')")
     db.execute(f"CREATE VIEW lake AS FROM read_parquet({lake!r}, hive_partitioning = false)")
     names = [row[0] for row in db.execute("DESCRIBE peer").fetchall()]
-    # The order of the keys of a map says nothing.
+    # The order of the keys in a map is irrelevant.
     shown = ", ".join("list_sort(map_entries(pod_labels))" if name == "pod_labels" else name
                       for name in names if name not in BY_CONSTRUCTION)
     text = f"SELECT md5(({shown})::VARCHAR) AS row_, count(*) AS times FROM {{}} GROUP BY 1"

@@ -1,8 +1,8 @@
 /* usage: storm COUNT WORKERS PROGRAM [ARG...]
  *
- * WORKERS processes start PROGRAM, one run after the other, COUNT times in all, as fast as they can; vfork, so that
- * the price is the exec and not a copy of this program. Prints the seconds that it took, and the CPU seconds of
- * all of it, the kernel's work for the exec included: those say more on a machine that has other work.
+ * WORKERS processes start PROGRAM COUNT times in total, one run after the other, as fast as they can. They use vfork, so
+ * that the exec dominates and not the copy of this process. Prints wall seconds and CPU seconds, which include the
+ * kernel's work for each exec; on a busy machine the CPU seconds are more reliable.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	pid_t started[64];
 	for (long worker = 0; worker < workers; worker++) {
-		/* The first workers take one more where the count does not divide. */
+		/* The first workers take the remainder. */
 		long share = count / workers + (worker < count % workers);
 
 		started[worker] = fork();
