@@ -4,7 +4,7 @@ use kerntrail_lake::{CompactOptions, CompactReport};
 use kerntrail_schemas::Table;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng};
+use rand::{Rng as _, SeedableRng};
 
 use crate::support::{DAY, NOON, TempLake, all_rows, lines, loss_without_time, processes, seqs, taken};
 

@@ -4,7 +4,7 @@
 //! Rows lost or doubled show as batches missing or twice in the lake.
 
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng};
+use rand::{Rng as _, SeedableRng};
 
 use super::*;
 use kerntrail_transport::Topic;
