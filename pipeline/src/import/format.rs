@@ -11,8 +11,8 @@ use kerntrail_schemas::identity::{BootHash, StreamId};
 use kerntrail_schemas::tables::{Actor, FileColumns, KernelColumns, NetworkColumns, ProcessColumns};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::canonical::mix;
-use super::tetragon::Tetragon;
+use super::formats::tetragon::Tetragon;
+use super::identity::canonical::mix;
 
 /// The formats known, the likeliest first.
 pub(crate) const FORMATS: &[&dyn Format] = &[&Tetragon];

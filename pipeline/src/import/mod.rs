@@ -8,15 +8,14 @@
 //! again adds nothing, also after the import was killed at any point.
 //! Invariant: memory does not grow with the input, except by 16 bytes a record up to a bound (see [`known`]).
 
-mod canonical;
 mod format;
-mod known;
+mod formats;
+mod identity;
 mod outbox;
-mod rejects;
+mod reject_file;
 mod source;
 mod split;
 mod stages;
-mod tetragon;
 mod time;
 
 use std::collections::BTreeMap;
@@ -29,14 +28,14 @@ use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogError};
 
 use self::format::Row;
-use self::known::Known;
+use self::identity::known::Known;
 use self::outbox::Outbox;
-use self::rejects::Rejects;
+use self::reject_file::Rejects;
 use self::source::Meter;
 use self::stages::{End, Found, Next, Plan};
 use crate::metrics::RECORDS_IN_TOTAL;
 
-pub use self::rejects::Reject;
+pub use self::reject_file::Reject;
 
 /// Longest record, unless the options say otherwise.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;

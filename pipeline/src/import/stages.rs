@@ -11,9 +11,9 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::canonical;
 use super::format::{Actors, FORMATS, Reading, Refusal, Row, Scope};
-use super::rejects::MOST_RAW;
+use super::identity::canonical;
+use super::reject_file::MOST_RAW;
 use super::source::{self, Meter, Packing};
 use super::split::{INPUT_ENDS, Piece, Splitter, Step};
 

@@ -23,7 +23,7 @@ use kerntrail_schemas::cell::{Day, Micros};
 use kerntrail_schemas::identity::StreamId;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::ImportError;
+use crate::import::ImportError;
 
 /// Numbers held in memory.
 const MOST_HELD: usize = 8 * 1024 * 1024;

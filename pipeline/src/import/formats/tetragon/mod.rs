@@ -9,8 +9,8 @@ mod record;
 
 use self::process::ExecId;
 use self::record::{Body, Kind, Record, given};
-use super::format::{Format, Own, Reading, Refusal, Row, Scope};
-use super::time::rfc3339;
+use crate::import::format::{Format, Own, Reading, Refusal, Row, Scope};
+use crate::import::time::rfc3339;
 
 /// Tetragon's JSON export.
 pub(crate) struct Tetragon;

@@ -10,7 +10,7 @@
 use memchr::memchr2;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::split::MAX_DEPTH;
+use crate::import::split::MAX_DEPTH;
 
 const STRING: u64 = 0x9e37_79b9_7f4a_7c15;
 const NUMBER: u64 = 0xc2b2_ae3d_27d4_eb4f;

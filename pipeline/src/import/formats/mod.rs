@@ -1,0 +1,3 @@
+//! One module for each format that is imported.
+
+pub(crate) mod tetragon;
