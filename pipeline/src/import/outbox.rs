@@ -10,15 +10,16 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use kerntrail_common::backoff::Backoff;
 use kerntrail_lake::Lake;
+use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_schemas::tables::{Envelope, FileColumns, KernelColumns, NetworkColumns, ProcessColumns};
-use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
 
 use super::ImportError;
-use super::format::{KeyedActor, Node, Own, Row};
+use super::row::{ImportedRow, RowBuilder};
+use super::scope::Origin;
 
 /// Rows of a message.
 const MESSAGE_ROWS: usize = 8192;
@@ -31,86 +32,40 @@ const ATTEMPTS: u32 = 7;
 /// Bounds of the first and of any wait for a full or failing log.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Collects rows of one of the tables.
-#[expect(clippy::large_enum_variant, reason = "one for each table and node, and none is small")]
-enum Builder {
-    Process(TableBuilder<ProcessColumns>),
-    File(TableBuilder<FileColumns>),
-    Kernel(TableBuilder<KernelColumns>),
-    Network(TableBuilder<NetworkColumns>),
-}
-
-impl Builder {
-    fn of(own: &Own) -> Self {
-        match own {
-            Own::Process(_) => Self::Process(TableBuilder::default()),
-            Own::File(_) => Self::File(TableBuilder::default()),
-            Own::Kernel(_) => Self::Kernel(TableBuilder::default()),
-            Own::Network(_) => Self::Network(TableBuilder::default()),
-        }
-    }
-
-    fn append(&mut self, envelope: &Envelope, actor: &KeyedActor, own: &Own) {
-        let actor = Some((actor.key, &*actor.actor));
-        match (self, own) {
-            (Self::Process(builder), Own::Process(own)) => builder.append_keyed(envelope, actor, own),
-            (Self::File(builder), Own::File(own)) => builder.append_keyed(envelope, actor, own),
-            (Self::Kernel(builder), Own::Kernel(own)) => builder.append_keyed(envelope, actor, own),
-            (Self::Network(builder), Own::Network(own)) => builder.append_keyed(envelope, actor, own),
-            // A builder is made of a row of its table and found by that table.
-            (_, own) => debug_assert!(false, "a row of {} in another table", own.table()),
-        }
-    }
-
-    fn finish(&mut self) -> Result<TableBatch, arrow::error::ArrowError> {
-        match self {
-            Self::Process(builder) => builder.finish(),
-            Self::File(builder) => builder.finish(),
-            Self::Kernel(builder) => builder.finish(),
-            Self::Network(builder) => builder.finish(),
-        }
-    }
-}
-
-/// Rows of one table and node that wait for more.
+/// Rows of one table and origin that wait for more.
 struct Waiting {
-    node: Arc<Node>,
-    builder: Builder,
+    origin: Arc<Origin>,
+    builder: Box<dyn RowBuilder>,
     rows: usize,
-    /// Of the latest row; the next one changes what differs, so that texts are not made anew for each.
-    envelope: Envelope,
+    /// Name and stream of the origin, lent to one row after the other, so that they are not copied for each.
+    name: Option<String>,
+    stream: Option<StreamId>,
 }
 
 impl Waiting {
-    fn of(row: &Row, source: &'static str) -> Self {
-        let envelope = Envelope {
-            node: Some(row.node.name.clone()),
-            source: Some(source),
-            stream: Some(row.node.stream.clone()),
-            cpu: Some(0),
-            ..Envelope::default()
-        };
-        Self { node: Arc::clone(&row.node), builder: Builder::of(&row.own), rows: 0, envelope }
+    fn of(row: &ImportedRow) -> Self {
+        let origin = Arc::clone(&row.origin);
+        let (name, stream) = (Some(origin.name().to_owned()), Some(origin.stream().clone()));
+        Self { builder: row.builder(), rows: 0, name, stream, origin }
     }
 
-    fn add(&mut self, row: &Row, seq: i64) {
-        let envelope = &mut self.envelope;
-        envelope.date = Some(row.time.day());
-        envelope.time = Some(row.time);
-        envelope.seq = Some(seq);
-        envelope.action = Some(row.action);
-        envelope.count = Some(row.count);
-        set(&mut envelope.activity, Some(row.activity));
-        set(&mut envelope.policy, row.policy.as_deref());
-        set(&mut envelope.cluster, row.cluster.as_deref());
-        self.builder.append(envelope, &row.actor, &row.own);
+    fn add(&mut self, mut row: ImportedRow) -> Result<(), ArrowError> {
+        let (is_node, numbered_here) = (row.origin.is_node(), row.envelope.stream.is_none());
+        if is_node {
+            row.envelope.node = self.name.take();
+        }
+        if numbered_here {
+            row.envelope.stream = self.stream.take();
+        }
+        self.builder.append(&row)?;
+        if is_node {
+            self.name = row.envelope.node;
+        }
+        if numbered_here {
+            self.stream = row.envelope.stream;
+        }
         self.rows += 1;
-    }
-}
-
-fn set(text: &mut Option<String>, value: Option<&str>) {
-    if text.as_deref() != value {
-        *text = value.map(str::to_owned);
+        Ok(())
     }
 }
 
@@ -118,7 +73,7 @@ fn set(text: &mut Option<String>, value: Option<&str>) {
 pub(crate) struct Outbox<'a> {
     log: &'a dyn EventLog,
     lake: &'a Lake,
-    /// By table and node.
+    /// By table and stream.
     waiting: BTreeMap<Table, BTreeMap<String, Waiting>>,
     waiting_rows: usize,
     full: Vec<(Table, Waiting)>,
@@ -144,21 +99,22 @@ impl<'a> Outbox<'a> {
     }
 
     /// Takes a row. True: it is time to [`Outbox::send`].
-    pub(crate) fn put(&mut self, row: &Row, seq: i64, source: &'static str) -> bool {
-        let table = row.own.table();
+    pub(crate) fn put(&mut self, row: ImportedRow) -> Result<bool, ImportError> {
+        let (table, origin) = (row.table(), Arc::clone(&row.origin));
         let of_table = self.waiting.entry(table).or_default();
-        if !of_table.contains_key(&row.node.name) {
-            of_table.insert(row.node.name.clone(), Waiting::of(row, source));
+        let stream = origin.stream().as_str();
+        if !of_table.contains_key(stream) {
+            of_table.insert(stream.to_owned(), Waiting::of(&row));
         }
-        let Some(waiting) = of_table.get_mut(&row.node.name) else { return false };
-        waiting.add(row, seq);
+        let Some(waiting) = of_table.get_mut(stream) else { return Ok(false) };
+        waiting.add(row).map_err(|error| ImportError::Encode { table, source: error.into() })?;
         self.waiting_rows += 1;
         if waiting.rows >= MESSAGE_ROWS
-            && let Some(full) = of_table.remove(&row.node.name)
+            && let Some(full) = of_table.remove(stream)
         {
             self.full.push((table, full));
         }
-        !self.full.is_empty() || self.waiting_rows >= MOST_ROWS
+        Ok(!self.full.is_empty() || self.waiting_rows >= MOST_ROWS)
     }
 
     /// Makes messages of what is full, and appends them when they are enough.
@@ -196,7 +152,7 @@ impl<'a> Outbox<'a> {
         self.waiting_rows -= waiting.rows;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| ImportError::Encode { table, source };
         let rows = waiting.builder.finish().map_err(|error| failed(error.into()))?;
-        let Node { name, stream, .. } = &*waiting.node;
+        let (name, stream) = (waiting.origin.name(), waiting.origin.stream());
         let last = self.last_batch(table, stream).await?;
         let messages = Message::of_rows(&rows, name, stream, *last + 1).map_err(|error| failed(error.into()))?;
         *last += messages.len() as i64;

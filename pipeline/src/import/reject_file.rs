@@ -1,8 +1,8 @@
-//! What was not taken, kept aside: `<rejects_dir>/<file>-<hash>.ndjson`, an object a line with `file`, `line`,
+//! Rejected records, kept in a file: `<rejects_dir>/<input>-<hash>.ndjson`, an object on each line with `file`, `line`,
 //! `reason` and `raw`.
 //!
-//! Invariant: the file holds the rejects of the latest import of that input, never those of two. Only that of standard
-//! input, which is something else each time, keeps them all.
+//! Invariant: the file holds the rejected records of the latest import of that input only. The file of standard input,
+//! which is another input each time, holds those of all imports.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,50 +13,50 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Name of the input that is not a file.
+/// Name of standard input.
 const STANDARD_INPUT: &str = "-";
-/// Bytes of a record that are kept; a longer one is cut.
-pub(crate) const MOST_RAW: usize = 64 * 1024;
-/// Rejects named in the report; all of them are in the file.
-const MOST_NAMED: usize = 20;
+/// Bytes of a record that are kept; a longer one is truncated.
+pub(super) const MAX_RAW: usize = 64 * 1024;
+/// Rejected records in the report; the file has all of them.
+const MAX_REPORTED: usize = 20;
 
-/// A stretch of an input that was not taken.
+/// A rejected record, or a stretch of garbage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reject {
+pub struct RejectedRecord {
     /// Line on which it starts, from 1.
     pub line: u64,
-    /// Why.
+    /// Why it was rejected.
     pub reason: String,
 }
 
 #[derive(Serialize)]
-struct Kept<'a> {
+struct RejectLine<'a> {
     file: &'a str,
     line: u64,
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<&'a str>,
-    /// Instead of `raw` where the bytes are no UTF-8.
+    /// Instead of `raw` where the bytes are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_base64: Option<String>,
-    /// Length of the whole where it was cut.
+    /// Length of the whole record where it was truncated.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_bytes: Option<u64>,
 }
 
-/// Collects the rejects of one input.
+/// The file of one input's rejected records; it exists once there are any.
 #[derive(Debug)]
-pub(crate) struct Rejects {
+pub(super) struct RejectFile {
     input: String,
     path: PathBuf,
     file: Option<BufWriter<File>>,
-    named: Vec<Reject>,
+    reported: Vec<RejectedRecord>,
     count: u64,
 }
 
-impl Rejects {
-    /// Of the input called `input`; removes what an earlier import of it left in `folder`.
-    pub(crate) fn new(folder: &Path, input: &str) -> io::Result<Self> {
+impl RejectFile {
+    /// The file in `folder` of the input named `input`; removes the one of an earlier import.
+    pub(super) fn new(folder: &Path, input: &str) -> io::Result<Self> {
         let path = folder.join(file_name(input));
         if input != STANDARD_INPUT {
             match std::fs::remove_file(&path) {
@@ -64,23 +64,23 @@ impl Rejects {
                 _ => {}
             }
         }
-        Ok(Self { input: input.to_owned(), path, file: None, named: Vec::new(), count: 0 })
+        Ok(Self { input: input.to_owned(), path, file: None, reported: Vec::new(), count: 0 })
     }
 
-    /// Where they go.
-    pub(crate) fn path(&self) -> &Path {
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
+    /// How many records were rejected.
+    pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Keeps one; `raw` are its first bytes, of `bytes` in all.
-    pub(crate) fn add(&mut self, line: u64, reason: &str, raw: &[u8], bytes: usize) -> io::Result<()> {
+    /// Adds a record; `raw` are its first bytes, of `bytes` in all.
+    pub(super) fn add(&mut self, line: u64, reason: &str, raw: &[u8], bytes: usize) -> io::Result<()> {
         let text = str::from_utf8(raw).ok();
-        let kept = Kept {
+        let kept = RejectLine {
             file: &self.input,
             line,
             reason,
@@ -101,19 +101,19 @@ impl Rejects {
         serde_json::to_writer(&mut *file, &kept)?;
         file.write_all(b"\n")?;
         self.count += 1;
-        if self.named.len() < MOST_NAMED {
-            self.named.push(Reject { line, reason: reason.to_owned() });
+        if self.reported.len() < MAX_REPORTED {
+            self.reported.push(RejectedRecord { line, reason: reason.to_owned() });
         }
         Ok(())
     }
 
-    /// Writes out what is buffered; gives the path when there are any, and the first ones.
-    pub(crate) fn finish(mut self) -> io::Result<(Option<PathBuf>, Vec<Reject>)> {
+    /// Writes what is buffered; returns the path when records were rejected, and the first ones.
+    pub(super) fn finish(mut self) -> io::Result<(Option<PathBuf>, Vec<RejectedRecord>)> {
         if let Some(mut file) = self.file.take() {
             file.flush()?;
-            return Ok((Some(self.path), self.named));
+            return Ok((Some(self.path), self.reported));
         }
-        Ok((None, self.named))
+        Ok((None, self.reported))
     }
 }
 
@@ -130,10 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kept_by_input_and_only_of_the_latest_import() {
+    fn a_file_holds_the_latest_import_only() {
         let folder = tempfile::tempdir().unwrap();
         for reasons in [&["one", "two"][..], &["three"], &[]] {
-            let mut rejects = Rejects::new(folder.path(), "/var/log/a b.json").unwrap();
+            let mut rejects = RejectFile::new(folder.path(), "/var/log/a b.json").unwrap();
             for (line, reason) in reasons.iter().enumerate() {
                 rejects.add(line as u64 + 1, reason, b"{\xff", 9).unwrap();
             }
@@ -154,10 +154,10 @@ mod tests {
     }
 
     #[test]
-    fn those_of_standard_input_are_all_kept() {
+    fn the_file_of_standard_input_holds_all_imports() {
         let folder = tempfile::tempdir().unwrap();
         for count in 1..4 {
-            let mut rejects = Rejects::new(folder.path(), STANDARD_INPUT).unwrap();
+            let mut rejects = RejectFile::new(folder.path(), STANDARD_INPUT).unwrap();
             rejects.add(1, "bad", b"x", 1).unwrap();
             let (path, named) = rejects.finish().unwrap();
             let lines = std::fs::read_to_string(path.unwrap()).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_for_any_input() {
+    fn every_input_has_a_valid_file_name_of_its_own() {
         let names = ["-", "a/b.json", "c/b.json", "..", "x/ü?*.gz", "", "C:\\logs\\t.json"].map(file_name);
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
         assert!(names.iter().all(|name| !name.contains(['/', '\\', '*', ':']) && !name.starts_with('.')), "{names:?}");

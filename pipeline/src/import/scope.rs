@@ -1,175 +1,145 @@
-//! What a kind of record must offer to be imported: one more format is one more module with this trait.
+//! What a format needs beside the record: where rows come from, and the actors made lately.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kerntrail_schemas::Table;
-use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, StreamId};
-use kerntrail_schemas::tables::{Actor, FileColumns, KernelColumns, NetworkColumns, ProcessColumns};
+use kerntrail_schemas::tables::Actor;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::formats::tetragon::Tetragon;
 use super::identity::canonical::mix;
 
-/// The formats known, the likeliest first.
-pub(crate) const FORMATS: &[&dyn Format] = &[&Tetragon];
-
-/// A kind of records.
-pub(crate) trait Format: Send + Sync {
-    /// Its name: the kind in the stream's name, and the column `source`.
-    fn name(&self) -> &'static str;
-
-    /// Reads the JSON object `text`; `None` when it is none of this kind.
-    fn read(&self, text: &str, scope: &mut Scope) -> Option<Result<Reading, Refusal>>;
-}
-
-/// What a record means.
+/// Where rows come from: what their stream and the messages that carry them are named after.
 #[derive(Debug)]
-pub(crate) enum Reading {
-    /// A row of a table.
-    Row(Row),
-    /// An event of this kind that no table has a place for; its name.
-    NoPlace(String),
+pub struct Origin {
+    name: String,
+    is_node: bool,
+    stream: StreamId,
+    boot: BootHash,
 }
 
-/// Why a record is not taken.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It is no JSON of the right shape.
-    Json(serde_json::Error),
-    /// It says something that cannot be; or lacks something.
-    Content(String),
-}
+impl Origin {
+    fn new(format: &str, name: &str, is_node: bool) -> Self {
+        Self { name: name.to_owned(), is_node, stream: StreamId::of_import(format, name), boot: BootHash::of(name) }
+    }
 
-impl Refusal {
-    /// The record holds `what`, and nothing can be made of it.
-    pub(crate) fn content(what: impl Into<String>) -> Self {
-        Self::Content(what.into())
+    /// Name of the node, or of what else made the events.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a node, so that its name is the column `node` of its rows.
+    pub fn is_node(&self) -> bool {
+        self.is_node
+    }
+
+    /// The stream of its rows: `format:name`.
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// Stands for the boots of the node, which an export does not name.
+    pub fn boot(&self) -> &BootHash {
+        &self.boot
     }
 }
 
-impl From<serde_json::Error> for Refusal {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(error)
-    }
-}
-
-/// A row as a record gives it.
-#[derive(Debug)]
-pub(crate) struct Row {
-    /// When it happened.
-    pub(crate) time: Micros,
-    /// The node it happened on.
-    pub(crate) node: Arc<Node>,
-    pub(crate) cluster: Option<String>,
-    pub(crate) activity: &'static str,
-    pub(crate) action: &'static str,
-    pub(crate) policy: Option<String>,
-    pub(crate) count: i64,
-    /// Who acted.
-    pub(crate) actor: KeyedActor,
-    /// Own columns of the table.
-    pub(crate) own: Own,
-}
-
-/// An actor with a hash of what it was made of: those of the same key are equal.
+/// An actor with a hash of what it was made of: actors with the same key are equal.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyedActor {
-    pub(crate) key: u64,
-    pub(crate) actor: Arc<Actor>,
+pub struct KeyedActor {
+    pub(super) key: u64,
+    pub(super) actor: Arc<Actor>,
 }
 
-/// Own columns of the tables that records can fill.
-#[derive(Debug)]
-pub(crate) enum Own {
-    /// Of `process_events`.
-    Process(ProcessColumns),
-    /// Of `file_events`.
-    File(FileColumns),
-    /// Of `kernel_events`; boxed, as the next, since they are rare and large.
-    Kernel(Box<KernelColumns>),
-    /// Of `network_flows`.
-    Network(Box<NetworkColumns>),
-}
-
-impl Own {
-    /// The table.
-    pub(crate) fn table(&self) -> Table {
-        match self {
-            Self::Process(_) => Table::ProcessEvents,
-            Self::File(_) => Table::FileEvents,
-            Self::Kernel(_) => Table::KernelEvents,
-            Self::Network(_) => Table::NetworkFlows,
-        }
+impl KeyedActor {
+    /// The actor.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
     }
 }
 
-/// A node whose events are imported.
+/// Nodes remembered by each parser, and as many other origins; more than a cluster has nodes, fewer than garbage could name.
+const MAX_ORIGINS: usize = 20_000;
+
+/// What holds for all records of an input, and what a parser remembers of one format from record to record.
 #[derive(Debug)]
-pub(crate) struct Node {
-    /// Its name.
-    pub(crate) name: String,
-    /// The stream of its events.
-    pub(crate) stream: StreamId,
-    /// Stands for its boots, which an export does not name.
-    pub(crate) boot: BootHash,
-}
-
-/// Nodes remembered; more than a cluster has, fewer than garbage could name.
-const MOST_NODES: usize = 20_000;
-
-/// What holds for all records of an input, and what one record leaves for the next.
-#[derive(Debug, Default)]
-pub(crate) struct Scope {
+pub struct Scope {
+    format: &'static str,
     /// Node to use instead of the one that records name.
     node: Option<String>,
     /// Cluster to use instead of the one that records name.
-    pub(crate) cluster: Option<String>,
-    nodes: HashMap<String, Arc<Node>>,
+    cluster: Option<String>,
+    nodes: HashMap<String, Arc<Origin>>,
+    others: HashMap<String, Arc<Origin>>,
     actors: Arc<Actors>,
 }
 
 impl Scope {
-    /// `node`, `cluster`: to use instead of what records name. `actors`: shared by those who parse.
-    pub(crate) fn new(node: Option<String>, cluster: Option<String>, actors: Arc<Actors>) -> Self {
-        Self { node, cluster, nodes: HashMap::new(), actors }
+    /// For records of `format`. `node`, `cluster`: to use instead of what records name. `actors`: shared by the parsers.
+    pub(super) fn new(
+        format: &'static str,
+        node: Option<String>,
+        cluster: Option<String>,
+        actors: Arc<Actors>,
+    ) -> Self {
+        Self { format, node, cluster, nodes: HashMap::new(), others: HashMap::new(), actors }
     }
 
-    /// The actor made of `content`: one made before, or what `make` makes of it.
-    pub(crate) fn actor<E>(
-        &self,
-        content: &impl Hash,
-        make: impl FnOnce() -> Result<Actor, E>,
-    ) -> Result<KeyedActor, E> {
-        self.actors.get(content, make)
+    /// The node of a record that names `named`, unless the user named another; `None` when there is neither.
+    pub fn node(&mut self, named: Option<&str>) -> Option<Arc<Origin>> {
+        match self.node.take() {
+            Some(node) => {
+                let origin = self.origin(&node, true);
+                self.node = Some(node);
+                origin
+            }
+            None => self.origin(named?, true),
+        }
     }
 
-    /// The node of a record of the format `kind` that names `named`; `None` when neither names one.
-    pub(crate) fn node(&mut self, kind: &str, named: Option<&str>) -> Option<Arc<Node>> {
-        let name = self.node.as_deref().or(named).filter(|name| !name.is_empty())?;
-        if let Some(known) = self.nodes.get(name) {
-            return Some(Arc::clone(known));
+    /// What made the events of a record, such as a cluster, where that is not a node; `None` when `name` is empty.
+    pub fn other_origin(&mut self, name: &str) -> Option<Arc<Origin>> {
+        self.origin(name, false)
+    }
+
+    fn origin(&mut self, name: &str, is_node: bool) -> Option<Arc<Origin>> {
+        if name.is_empty() {
+            return None;
         }
-        let node =
-            Arc::new(Node { name: name.to_owned(), stream: StreamId::of_import(kind, name), boot: BootHash::of(name) });
-        if self.nodes.len() >= MOST_NODES {
-            self.nodes.clear();
+        let known = if is_node { &mut self.nodes } else { &mut self.others };
+        if let Some(origin) = known.get(name) {
+            return Some(Arc::clone(origin));
         }
-        self.nodes.insert(name.to_owned(), Arc::clone(&node));
-        Some(node)
+        if known.len() >= MAX_ORIGINS {
+            known.clear();
+        }
+        let origin = Arc::new(Origin::new(self.format, name, is_node));
+        known.insert(name.to_owned(), Arc::clone(&origin));
+        Some(origin)
+    }
+
+    /// The cluster of a record that names `named`, unless the user named another.
+    pub fn cluster(&self, named: Option<&str>) -> Option<String> {
+        self.cluster.as_deref().or(named).map(str::to_owned)
+    }
+
+    /// The actor made of `content`: one made before, or the one that `make` makes.
+    ///
+    /// `content` holds everything that `make` reads, since actors of equal content are one.
+    pub fn actor<E>(&self, content: &impl Hash, make: impl FnOnce() -> Result<Actor, E>) -> Result<KeyedActor, E> {
+        self.actors.get(self.format, content, make)
     }
 }
 
-/// Actors remembered, about 2 KiB each; twice as many at most.
-const MOST_ACTORS: usize = 8192;
+/// Actors in the newer half of those remembered, about 2 KiB each; the older half has as many.
+const MAX_ACTORS: usize = 8192;
 
-/// The actors made lately: a process has several events, and making it costs more than all else of a record.
+/// The actors made lately: a process has several events, and making its actor costs more than the rest of a record.
 #[derive(Debug, Default)]
-pub(crate) struct Actors {
-    /// Random, so that nobody can write two records whose actors have the same key.
+pub(super) struct Actors {
+    /// Random, so that nobody can construct two records whose actors have the same key.
     seed: RandomSeed,
     made: Mutex<Generations>,
 }
@@ -191,8 +161,14 @@ struct Generations {
 }
 
 impl Actors {
-    fn get<E>(&self, content: &impl Hash, make: impl FnOnce() -> Result<Actor, E>) -> Result<KeyedActor, E> {
+    fn get<E>(
+        &self,
+        format: &str,
+        content: &impl Hash,
+        make: impl FnOnce() -> Result<Actor, E>,
+    ) -> Result<KeyedActor, E> {
         let mut hasher = ContentHasher(self.seed.0);
+        format.hash(&mut hasher);
         content.hash(&mut hasher);
         let key = hasher.finish();
         let known = {
@@ -204,14 +180,14 @@ impl Actors {
         }
         let actor = Arc::new(make()?);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = if made.new.len() >= MOST_ACTORS {
+        let forgotten = if made.new.len() >= MAX_ACTORS {
             let full = mem::take(&mut made.new);
             mem::replace(&mut made.old, full)
         } else {
             HashMap::new()
         };
         made.new.insert(key, Arc::clone(&actor));
-        // Not under the lock: there are thousands of them.
+        // Dropped after the lock is released: there are thousands of them.
         drop(made);
         drop(forgotten);
         Ok(KeyedActor { key, actor })
@@ -249,12 +225,13 @@ mod tests {
     #[test]
     fn actors_are_made_once_and_not_all_kept() {
         let actors = Actors::default();
-        let make =
-            |pid: i32| actors.get(&("process", pid), || Ok::<_, ()>(Actor { pid: Some(pid), ..Actor::default() }));
+        let make = |pid: i32| {
+            actors.get("test", &("process", pid), || Ok::<_, ()>(Actor { pid: Some(pid), ..Actor::default() }))
+        };
         let first = make(1).unwrap();
         assert!(Arc::ptr_eq(&first.actor, &make(1).unwrap().actor));
         assert_ne!(first.key, make(2).unwrap().key);
-        for pid in 0..5 * MOST_ACTORS as i32 {
+        for pid in 0..5 * MAX_ACTORS as i32 {
             let made = make(pid).unwrap();
             assert_eq!(made.actor.pid, Some(pid));
         }
@@ -262,7 +239,7 @@ mod tests {
             let made = actors.made.lock().unwrap();
             made.new.len() + made.old.len()
         };
-        assert!((MOST_ACTORS..=2 * MOST_ACTORS).contains(&kept), "{kept}");
-        assert!(actors.get(&"bad", || Err(())).is_err());
+        assert!((MAX_ACTORS..=2 * MAX_ACTORS).contains(&kept), "{kept}");
+        assert!(actors.get("test", &"bad", || Err(())).is_err());
     }
 }

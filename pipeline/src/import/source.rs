@@ -9,41 +9,41 @@ use flate2::bufread::MultiGzDecoder;
 /// Bytes read at once from the input.
 const READ: usize = 256 * 1024;
 
-/// How the input's bytes are packed; found from its first bytes.
+/// How the input's bytes are compressed, as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Packing {
-    /// Not at all.
+pub(super) enum Compression {
+    /// They are not.
     Plain,
     /// gzip, one member or several.
     Gzip,
     /// zstd, one frame or several.
     Zstd,
-    /// Something known that is not read; its name.
+    /// A kind of file that is not read; its name.
     Other(&'static str),
 }
 
-impl Packing {
+impl Compression {
     fn of(start: &[u8]) -> Self {
-        const KNOWN: [(&[u8], Packing); 9] = [
-            (b"\x1f\x8b", Packing::Gzip),
-            (b"\x28\xb5\x2f\xfd", Packing::Zstd),
-            (b"PK\x03\x04", Packing::Other("a zip archive")),
-            (b"BZh", Packing::Other("bzip2")),
-            (b"\xfd7zXZ\x00", Packing::Other("xz")),
-            (b"\x04\x22\x4d\x18", Packing::Other("lz4")),
-            (b"PAR1", Packing::Other("a Parquet file")),
-            (b"\xff\xfe", Packing::Other("UTF-16 text")),
-            (b"\xfe\xff", Packing::Other("UTF-16 text")),
+        const KNOWN: [(&[u8], Compression); 9] = [
+            (b"\x1f\x8b", Compression::Gzip),
+            (b"\x28\xb5\x2f\xfd", Compression::Zstd),
+            (b"PK\x03\x04", Compression::Other("a zip archive")),
+            (b"BZh", Compression::Other("bzip2")),
+            (b"\xfd7zXZ\x00", Compression::Other("xz")),
+            (b"\x04\x22\x4d\x18", Compression::Other("lz4")),
+            (b"PAR1", Compression::Other("a Parquet file")),
+            (b"\xff\xfe", Compression::Other("UTF-16 text")),
+            (b"\xfe\xff", Compression::Other("UTF-16 text")),
         ];
         // A zstd stream may open with a skippable frame.
         if start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18] {
             return Self::Zstd;
         }
-        KNOWN.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Self::Plain, |(_, packing)| *packing)
+        KNOWN.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Self::Plain, |(_, compression)| *compression)
     }
 
     /// Its name, for messages.
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain text",
             Self::Gzip => "gzip",
@@ -53,21 +53,21 @@ impl Packing {
     }
 }
 
-/// What is known of an input while another thread reads it.
+/// How far an input was read; shared with the thread that reads it.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub(super) struct Meter {
     bytes: AtomicU64,
     failed: AtomicBool,
 }
 
 impl Meter {
-    /// Bytes of the input read so far, as they lie there (compressed).
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Bytes of the input read so far, before decompression.
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether reading the input itself failed, and not making sense of it.
-    pub(crate) fn failed(&self) -> bool {
+    /// Whether reading the input itself failed, as opposed to decompressing it.
+    pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 }
@@ -94,27 +94,27 @@ impl<R: Read> Read for Metered<R> {
 
 /// Opens `input`, decompressed; what is read of it shows in `meter`.
 ///
-/// Errors: the first bytes cannot be read. What is packed in a way that is not read gives [`Packing::Other`] and an
-/// empty reader.
-pub(crate) fn open<R: Read + Send + 'static>(
+/// Errors: the first bytes cannot be read. A kind of file that is not read gives [`Compression::Other`] and an empty
+/// reader.
+pub(super) fn open<R: Read + Send + 'static>(
     input: R,
     meter: Arc<Meter>,
-) -> io::Result<(Packing, Box<dyn Read + Send>)> {
+) -> io::Result<(Compression, Box<dyn Read + Send>)> {
     let mut start = Vec::with_capacity(6);
     let mut input = Metered { inner: input, meter };
     input.by_ref().take(6).read_to_end(&mut start)?;
-    let packing = Packing::of(&start);
+    let compression = Compression::of(&start);
     let all: Box<dyn Read + Send> = Box::new(io::Cursor::new(start).chain(input));
     let buffered = BufReader::with_capacity(READ, all);
-    Ok((packing, decoder(packing, buffered)?))
+    Ok((compression, decoder(compression, buffered)?))
 }
 
-fn decoder(packing: Packing, input: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    Ok(match packing {
-        Packing::Plain => Box::new(input),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        Packing::Other(_) => Box::new(io::empty()),
+fn decoder(compression: Compression, input: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    Ok(match compression {
+        Compression::Plain => Box::new(input),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+        Compression::Other(_) => Box::new(io::empty()),
     })
 }
 
@@ -122,11 +122,11 @@ fn decoder(packing: Packing, input: impl BufRead + Send + 'static) -> io::Result
 mod tests {
     use super::*;
 
-    fn read(bytes: Vec<u8>) -> (Packing, Vec<u8>, Option<io::ErrorKind>) {
-        let (packing, mut reader) = open(io::Cursor::new(bytes), Arc::default()).unwrap();
+    fn read(bytes: Vec<u8>) -> (Compression, Vec<u8>, Option<io::ErrorKind>) {
+        let (compression, mut reader) = open(io::Cursor::new(bytes), Arc::default()).unwrap();
         let mut text = Vec::new();
         let error = reader.read_to_end(&mut text).err().map(|error| error.kind());
-        (packing, text, error)
+        (compression, text, error)
     }
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -136,27 +136,27 @@ mod tests {
     }
 
     #[test]
-    fn packing_is_found_and_undone() {
+    fn inputs_are_decompressed_by_their_first_bytes() {
         let two_members = [gzip(b"one "), gzip(b"two")].concat();
         let zstd = |text: &[u8]| zstd::encode_all(text, 1).unwrap();
         let skippable = [b"\x50\x2a\x4d\x18\x02\x00\x00\x00ab".to_vec(), zstd(b"one "), zstd(b"two")].concat();
         let cases = [
-            (b"one two".to_vec(), Packing::Plain, "one two"),
-            (b"{}".to_vec(), Packing::Plain, "{}"),
-            (Vec::new(), Packing::Plain, ""),
-            (two_members, Packing::Gzip, "one two"),
-            ([zstd(b"one "), zstd(b"two")].concat(), Packing::Zstd, "one two"),
-            (skippable, Packing::Zstd, "one two"),
-            (b"PK\x03\x04....".to_vec(), Packing::Other("a zip archive"), ""),
-            (b"\xff\xfe{\0}\0".to_vec(), Packing::Other("UTF-16 text"), ""),
+            (b"one two".to_vec(), Compression::Plain, "one two"),
+            (b"{}".to_vec(), Compression::Plain, "{}"),
+            (Vec::new(), Compression::Plain, ""),
+            (two_members, Compression::Gzip, "one two"),
+            ([zstd(b"one "), zstd(b"two")].concat(), Compression::Zstd, "one two"),
+            (skippable, Compression::Zstd, "one two"),
+            (b"PK\x03\x04....".to_vec(), Compression::Other("a zip archive"), ""),
+            (b"\xff\xfe{\0}\0".to_vec(), Compression::Other("UTF-16 text"), ""),
         ];
-        for (bytes, packing, text) in cases {
-            assert_eq!(read(bytes), (packing, text.into(), None));
+        for (bytes, compression, text) in cases {
+            assert_eq!(read(bytes), (compression, text.into(), None));
         }
     }
 
     #[test]
-    fn a_cut_stream_gives_what_came_before_the_cut() {
+    fn a_truncated_stream_gives_what_came_before_the_end() {
         let text: Vec<u8> = (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for packed in [gzip(&text), zstd::encode_all(text.as_slice(), 1).unwrap()] {
             let (_, got, error) = read(packed[..packed.len() / 2].to_vec());

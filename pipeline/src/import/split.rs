@@ -1,15 +1,15 @@
-//! Cuts a stream of bytes into JSON objects, whatever lies between and around them.
+//! Splits a stream of bytes into JSON objects, whatever lies between and around them.
 //!
-//! Taken as they come, also mixed: one object a line, objects over many lines, objects side by side, arrays of
+//! Accepted in any mixture: an object on each line, objects over several lines, objects side by side, arrays of
 //! objects. Between objects, white space, commas, brackets, byte order marks and NUL bytes (left by log rotation)
-//! mean nothing; anything else is garbage up to the end of its line.
+//! are skipped; anything else is garbage up to the end of its line.
 //!
-//! Invariant: every byte is part of one piece or means nothing, so whatever cannot be read is named.
+//! Invariant: every byte is part of one piece or skipped as above, so nothing unreadable goes unreported.
 //! Invariant: a piece knows the line on which it starts, counted from 1.
 //!
 //! An object is found by its braces. It is broken when a string is not closed on its line (JSON allows no line break
-//! in a string), a bracket closes what it did not open, an object starts where none may, or the input ends. Reading
-//! goes on at the next line that could start an object: in a file with an object a line, the next line; in an
+//! in a string), a bracket closes what it did not open, an object starts where none may, or the input ends. Splitting
+//! resumes at the next line that could start an object: in a file with an object on each line, the next line; in an
 //! indented one, the next line with the broken object's indentation or less that starts with a brace.
 
 mod scan;
@@ -18,32 +18,32 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-pub(crate) use scan::{INPUT_ENDS, MAX_DEPTH};
-use scan::{Scan, Scanned, TOO_LONG};
+pub(super) use self::scan::{INPUT_ENDS, MAX_DEPTH};
+use self::scan::{Scan, Scanned, TOO_LONG};
 
 /// A stretch of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(super) struct Piece {
     /// Where it lies in the buffer.
-    pub(crate) range: Range<usize>,
+    pub(super) range: Range<usize>,
     /// Line of its first byte.
-    pub(crate) line: u64,
-    /// Why it is no object; `None` for what looks like one, or like several on one line.
-    pub(crate) broken: Option<&'static str>,
+    pub(super) line: u64,
+    /// Why it is not an object; `None` for what looks like one, or like several on one line.
+    pub(super) broken: Option<&'static str>,
 }
 
 /// What [`Splitter::next`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     /// A piece; go on at the second value.
     Piece(Piece, usize),
-    /// Bytes before this position mean nothing; what follows needs more input.
+    /// Bytes before this position are skipped; what follows needs more input.
     More(usize),
 }
 
 /// Finds one piece after another.
 #[derive(Debug)]
-pub(crate) struct Splitter {
+pub(super) struct Splitter {
     /// Longest piece.
     max: usize,
     /// Line of the next byte.
@@ -52,15 +52,15 @@ pub(crate) struct Splitter {
     indent: usize,
     /// Whether only white space was seen on the current line.
     at_line_start: bool,
-    /// Whether the last object stood alone on one line.
-    one_a_line: bool,
+    /// Whether the last object had a line of its own.
+    one_per_line: bool,
     /// Whether an array is open around the objects.
     in_array: bool,
-    /// What follows belongs to a piece that was longer than the limit.
+    /// The next bytes belong to a piece that was longer than the limit.
     skip: Option<Skip>,
 }
 
-/// How far the rest of a piece reaches whose first bytes were given already.
+/// How far a piece reaches whose first bytes were returned already.
 #[derive(Clone, Copy, Debug)]
 enum Skip {
     /// To the end of its line.
@@ -71,17 +71,17 @@ enum Skip {
 
 impl Splitter {
     /// Starts at `line`; a piece longer than `max` bytes is broken.
-    pub(crate) fn new(line: u64, max: usize) -> Self {
-        Self { max, line, indent: 0, at_line_start: true, one_a_line: false, in_array: false, skip: None }
+    pub(super) fn new(line: u64, max: usize) -> Self {
+        Self { max, line, indent: 0, at_line_start: true, one_per_line: false, in_array: false, skip: None }
     }
 
     /// Line of the next byte.
-    pub(crate) fn line(&self) -> u64 {
+    pub(super) fn line(&self) -> u64 {
         self.line
     }
 
     /// The next piece of `buffer` from `position` on; `end`: no more input follows it.
-    pub(crate) fn next(&mut self, buffer: &[u8], position: usize, end: bool) -> Step {
+    pub(super) fn next(&mut self, buffer: &[u8], position: usize, end: bool) -> Step {
         let mut at = match self.skip_rest(buffer, position) {
             Ok(at) => at,
             Err(rest) => return Step::More(if end { buffer.len() } else { rest }),
@@ -111,7 +111,7 @@ impl Splitter {
         (self.line, self.indent, self.at_line_start) = (self.line + 1, 0, true);
     }
 
-    /// Where the rest of a piece that was too long ends; `Err`: not before this position, and more input is needed.
+    /// The end of a piece that was too long; `Err`: it is not before this position, and more input is needed.
     fn skip_rest(&mut self, buffer: &[u8], position: usize) -> Result<usize, usize> {
         let rest_end = match self.skip {
             None => return Ok(position),
@@ -124,6 +124,20 @@ impl Splitter {
             self.skip = None;
         }
         rest_end
+    }
+
+    /// All pieces of `buffer`, and where the rest starts, which needs more input.
+    pub(super) fn split(&mut self, buffer: &[u8], end: bool) -> (Vec<Piece>, usize) {
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        loop {
+            match self.next(buffer, at, end) {
+                Step::Piece(piece, after) => {
+                    pieces.push(piece);
+                    at = after;
+                }
+                Step::More(rest) => return (pieces, rest),
+            }
+        }
     }
 
     /// Everything up to the end of the line; in an array also only up to the next object.
@@ -145,7 +159,7 @@ impl Splitter {
     }
 
     fn object(&mut self, buffer: &[u8], at: usize, end: bool) -> Step {
-        if self.one_a_line {
+        if self.one_per_line {
             match whole_line(buffer, at, end) {
                 Some(Some(range)) => {
                     let broken = (range.len() > self.max).then_some(TOO_LONG);
@@ -156,7 +170,7 @@ impl Splitter {
                 None => {}
             }
         }
-        let scan = Scan { buffer, start: at, end, max: self.max, indent: self.indent, one_a_line: self.one_a_line };
+        let scan = Scan { buffer, start: at, end, max: self.max, indent: self.indent, one_per_line: self.one_per_line };
         match scan.run() {
             Scanned::Closed { after, lines, indent } => {
                 let alone = stands_alone(&buffer[after..], end);
@@ -167,7 +181,7 @@ impl Splitter {
                 if lines > 0 {
                     self.indent = indent;
                 }
-                self.one_a_line = lines == 0 && alone == Some(true);
+                self.one_per_line = lines == 0 && alone == Some(true);
                 step
             }
             Scanned::More => Step::More(at),
@@ -175,14 +189,14 @@ impl Splitter {
         }
     }
 
-    /// Gives up on the object at `at` and finds where to go on.
+    /// Gives up on the object at `at` and finds where to resume.
     fn broken(&mut self, buffer: &[u8], at: usize, end: bool, why: &'static str, object_at: Option<usize>) -> Step {
         let line_end = memchr(b'\n', &buffer[at..]).map_or(buffer.len(), |length| at + length);
         if let Some(object) = object_at.filter(|object| *object < line_end) {
             return self.give(buffer, at..object, Some(why));
         }
-        // One that is too long and went on behind its first line is indented, whatever came before.
-        if self.one_a_line && (why != TOO_LONG || line_end - at >= self.max) {
+        // An object that is too long and continues after its first line is indented, whatever came before.
+        if self.one_per_line && (why != TOO_LONG || line_end - at >= self.max) {
             self.skip = (line_end == buffer.len()).then_some(Skip::Line);
             return self.give(buffer, at..line_end, Some(why));
         }
@@ -190,7 +204,7 @@ impl Splitter {
             Ok(after) => self.give(buffer, at..after, Some(why)),
             Err(_) if end => self.give(buffer, at..buffer.len(), Some(why)),
             Err(_) if buffer.len() - at < self.max => Step::More(at),
-            // No line could start another object: all of it belongs to this one, and what follows up to such a line.
+            // No line so far could start another object, so all of it belongs to this one, up to such a line.
             Err(rest) => {
                 let is_one_line = line_end == buffer.len();
                 self.skip = Some(if is_one_line { Skip::Line } else { Skip::Object { indent: self.indent } });
@@ -207,7 +221,7 @@ impl Splitter {
         Step::Piece(Piece { range: range.start..range.start + trimmed, line, broken }, range.end)
     }
 
-    /// Moves on behind `text`.
+    /// Moves past `text`.
     fn pass(&mut self, text: &[u8]) {
         self.at_line_start = false;
         let lines = memchr::memchr_iter(b'\n', text).count() as u64;
@@ -220,8 +234,8 @@ impl Splitter {
     }
 }
 
-/// Where a broken object ends that goes on at `from`: before the brace, or behind the closing bracket, that starts a
-/// line with `indent` or less. `Err`: in no line so far; more input is needed from this position on.
+/// The end of a broken object that continues at `from`: before the brace, or after the closing bracket, that starts a
+/// line with `indent` or less. `Err`: on no line so far; more input is needed from this position on.
 fn object_end(buffer: &[u8], from: usize, indent: usize) -> Result<usize, usize> {
     let mut at = from;
     while let Some(length) = memchr(b'\n', &buffer[at..]) {
@@ -247,7 +261,7 @@ fn opens_array(text: &[u8], end: bool) -> Option<bool> {
     }
 }
 
-/// The line from `at` on, without a comma at its end, if it ends like an object; `None`: its end is not there yet.
+/// The line from `at` on, without a comma at its end, if it ends like an object; `None`: its end is not read yet.
 fn whole_line(buffer: &[u8], at: usize, end: bool) -> Option<Option<Range<usize>>> {
     let line = match memchr(b'\n', &buffer[at..]) {
         Some(length) => &buffer[at..at + length],

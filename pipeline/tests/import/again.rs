@@ -11,7 +11,7 @@ use super::*;
 
 /// What a log does with an append.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
+pub(super) enum Act {
     Take,
     /// Takes all, and never answers: the importer is killed here.
     TakeAndHang,
@@ -26,15 +26,15 @@ enum Act {
 }
 
 /// A log whose appends go as `acts` say, then well.
-struct Acting {
+pub(super) struct Acting {
     log: MemoryLog,
     acts: Vec<Act>,
     appends: AtomicUsize,
-    hanging: Notify,
+    pub(super) hanging: Notify,
 }
 
 impl Acting {
-    fn new(log: &MemoryLog, acts: &[Act]) -> Self {
+    pub(super) fn new(log: &MemoryLog, acts: &[Act]) -> Self {
         Self { log: log.clone(), acts: acts.to_vec(), appends: AtomicUsize::new(0), hanging: Notify::new() }
     }
 
@@ -84,11 +84,11 @@ fn input() -> String {
 }
 
 /// Sequence numbers of every table, which must not repeat, and how many rows there are.
-async fn all_once(place: &Place) -> usize {
+pub(super) async fn all_once(importing: &Importing) -> usize {
     let mut ids = BTreeSet::new();
     let mut rows = 0;
     for table in Table::ALL {
-        for row in place.rows(*table, "stream, seq").await {
+        for row in importing.rows(*table, "stream, seq").await {
             rows += 1;
             assert!(ids.insert(row.clone()), "{row:?} is there twice");
         }
@@ -109,18 +109,18 @@ async fn killed_in_the_middle_and_run_again() {
         &[Take, Take, Take, TakeAndHang],
     ];
     for acts in cases {
-        let place = Place::new();
-        let acting = Acting::new(&place.log, acts);
-        let importing = place.import_to(&acting, place.options("x"), Cursor::new(input()));
+        let importing = Importing::new();
+        let acting = Acting::new(&importing.log, acts);
+        let running = importing.import_to(&acting, importing.options("x"), Cursor::new(input()));
         tokio::select! {
-            report = importing => panic!("{acts:?}: {report:?}"),
+            report = running => panic!("{acts:?}: {report:?}"),
             () = acting.hanging.notified() => {}
         }
-        place.drain().await;
-        let before = all_once(&place).await as u64;
-        let report = place.import("x", input()).await;
+        importing.drain().await;
+        let before = all_once(&importing).await as u64;
+        let report = importing.import("x", input()).await;
         assert_eq!((report.already_there, report.rows), (before, 300 + ESCAPE_ROWS - before), "{acts:?}");
-        assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
+        assert_eq!(all_once(&importing).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
     }
 }
 
@@ -128,38 +128,38 @@ async fn killed_in_the_middle_and_run_again() {
 async fn a_log_that_is_full_or_fails_for_a_while_is_waited_for() {
     use Act::*;
     for acts in [&[Full, Full, Take][..], &[TakeHalfAndFail, TakeHalfAndFail], &[Take, Full, TakeHalfAndFail]] {
-        let place = Place::new();
-        let acting = Acting::new(&place.log, acts);
-        let report = place.import_to(&acting, place.options("x"), Cursor::new(input())).await.unwrap();
+        let importing = Importing::new();
+        let acting = Acting::new(&importing.log, acts);
+        let report = importing.import_to(&acting, importing.options("x"), Cursor::new(input())).await.unwrap();
         assert_eq!(report.rows, 300 + ESCAPE_ROWS);
         assert!(acting.appends.load(Ordering::SeqCst) > acts.iter().filter(|act| **act != Take).count());
-        place.drain().await;
-        assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
+        importing.drain().await;
+        assert_eq!(all_once(&importing).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_refuses_is_an_error_and_no_loss() {
-    let place = Place::new();
-    let acting = Acting::new(&place.log, &[Act::Take, Act::Refuse]);
-    let failed = place.import_to(&acting, place.options("x"), Cursor::new(input())).await;
+    let importing = Importing::new();
+    let acting = Acting::new(&importing.log, &[Act::Take, Act::Refuse]);
+    let failed = importing.import_to(&acting, importing.options("x"), Cursor::new(input())).await;
     assert!(matches!(failed, Err(ImportError::Append { .. })), "{failed:?}");
-    place.drain().await;
-    place.import("x", input()).await;
-    assert_eq!(all_once(&place).await as u64, 300 + ESCAPE_ROWS);
+    importing.drain().await;
+    importing.import("x", input()).await;
+    assert_eq!(all_once(&importing).await as u64, 300 + ESCAPE_ROWS);
 }
 
 /// Numbers of messages go on from what the lake holds, without gaps, over imports and nodes.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_numbered_on() {
-    let place = Place::new();
+    let importing = Importing::new();
     for part in 0..3 {
         let text: String = (part * 10..part * 10 + 10).map(|number| exec("a", number) + "\n").collect();
-        place.import("x", text + &exec("b", part)).await;
+        importing.import("x", text + &exec("b", part)).await;
     }
     let mut consumer = {
         let topic = crate::support::topic(Table::ProcessEvents);
-        place.log.subscribe(&Group("test".into()), &[topic]).await.unwrap()
+        importing.log.subscribe(&Group("test".into()), &[topic]).await.unwrap()
     };
     let mut numbers: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     while numbers.values().map(Vec::len).sum::<usize>() < 6 {

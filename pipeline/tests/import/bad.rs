@@ -6,17 +6,17 @@ use super::*;
 
 /// Lines and reasons of the rejects of `input`, and how many rows went in.
 async fn rejected(input: impl AsRef<[u8]>) -> (u64, Vec<(u64, String)>, Vec<serde_json::Value>) {
-    let place = Place::new();
-    let report = place.import("dir/bad.json", input).await;
+    let importing = Importing::new();
+    let report = importing.import("dir/bad.json", input).await;
     counts(&report);
-    let kept = place.rejects(&report);
+    let kept = importing.rejects(&report);
     assert_eq!(kept.len() as u64, report.rejected);
     let named: Vec<_> = report.first_rejects.iter().map(|reject| (reject.line, reject.reason.clone())).collect();
     for (kept, (line, reason)) in kept.iter().zip(&named) {
         assert_eq!(kept["file"], "dir/bad.json");
         assert_eq!((kept["line"].as_u64(), kept["reason"].as_str()), (Some(*line), Some(reason.as_str())));
     }
-    assert_eq!(place.everything().await.len() as u64, report.rows);
+    assert_eq!(importing.everything().await.len() as u64, report.rows);
     (report.rows, named, kept)
 }
 
@@ -154,18 +154,18 @@ async fn bytes_that_are_no_text_are_kept_too() {
 async fn of_a_cut_stream_what_came_before_goes_in() {
     let text: String = (0..20_000).map(|number| exec("a", number) + "\n").collect();
     for (name, packed) in [("gzip", gzip(text.as_bytes())), ("zstd", zstd(text.as_bytes()))] {
-        let place = Place::new();
-        let report = place.import(name, &packed[..packed.len() / 2]).await;
+        let importing = Importing::new();
+        let report = importing.import(name, &packed[..packed.len() / 2]).await;
         assert!((1_000..20_000).contains(&report.rows), "{report:?}");
         assert_eq!(report.rejected, 1, "{report:?}");
         let last = report.first_rejects.last().unwrap();
         assert!(last.reason.starts_with(&format!("the {name} stream is damaged or cut short")), "{last:?}");
         assert!(last.line >= report.rows, "{report:?}");
-        assert_eq!(place.everything().await.len() as u64, report.rows);
+        assert_eq!(importing.everything().await.len() as u64, report.rows);
         // The whole file then adds the rest.
-        let report = place.import(name, &packed).await;
+        let report = importing.import(name, &packed).await;
         assert_eq!((report.rows + report.already_there, report.rejected), (20_000, 0));
-        assert_eq!(place.everything().await.len(), 20_000);
+        assert_eq!(importing.everything().await.len(), 20_000);
     }
     // Cut in the middle of an indented record.
     let pretty = serde_json::to_string_pretty(&records(ESCAPE)).unwrap();
@@ -176,15 +176,15 @@ async fn of_a_cut_stream_what_came_before_goes_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_bounded() {
-    let place = Place::new();
-    let options = ImportOptions { max_record_bytes: 10_000, ..place.options("bounded") };
+    let importing = Importing::new();
+    let options = ImportOptions { max_record_bytes: 10_000, ..importing.options("bounded") };
     let long = exec("a", 2).replace("/bin/true", &format!("/bin/{}", "x".repeat(3_000_000)));
     let pretty = serde_json::to_string_pretty(&records(&long)[0]).unwrap();
     let input = format!("{}\n{pretty}\n{}\n{}\n", exec("a", 1), exec("a", 3), exec("a", 4));
-    let report = place.import_to(&place.log, options, Cursor::new(input)).await.unwrap();
+    let report = importing.import_to(&importing.log, options, Cursor::new(input)).await.unwrap();
     assert_eq!((report.rows, report.rejected), (3, 1), "{report:?}");
     assert!(report.first_rejects.iter().any(|reject| reject.reason == "a record longer than the limit"), "{report:?}");
-    for kept in place.rejects(&report) {
+    for kept in importing.rejects(&report) {
         assert!(kept["raw"].as_str().unwrap().len() <= 64 * 1024);
     }
 }
@@ -201,25 +201,25 @@ async fn inputs_that_cannot_be_read() {
             }
         }
     }
-    let place = Place::new();
+    let importing = Importing::new();
     for (bytes, what) in
         [(&b"PK\x03\x04.."[..], "a zip archive"), (b"\xff\xfe{\0}\0", "UTF-16 text"), (b"BZh9..", "bzip2")]
     {
-        match place.import_to(&place.log, place.options("x"), Cursor::new(bytes)).await {
+        match importing.import_to(&importing.log, importing.options("x"), Cursor::new(bytes)).await {
             Err(ImportError::NotReadable { what: named, .. }) => assert_eq!(named, what),
             other => panic!("{what}: {other:?}"),
         }
     }
     let input = Failing(Cursor::new(ESCAPE.into()));
-    let failed = place.import_to(&place.log, place.options("x"), input).await;
+    let failed = importing.import_to(&importing.log, importing.options("x"), input).await;
     assert!(matches!(failed, Err(ImportError::Read { .. })), "{failed:?}");
-    place.drain().await;
-    assert_eq!(place.everything().await.len() as u64, ESCAPE_ROWS, "what was read before is there");
+    importing.drain().await;
+    assert_eq!(importing.everything().await.len() as u64, ESCAPE_ROWS, "what was read before is there");
 
     let nowhere = ImportOptions {
-        rejects_dir: path_of(place.path(), "lake/acme/process_events/_delta_log/00000000000000000000.json"),
-        ..place.options("x")
+        rejects_dir: path_of(importing.path(), "lake/acme/process_events/_delta_log/00000000000000000000.json"),
+        ..importing.options("x")
     };
-    let failed = place.import_to(&place.log, nowhere, Cursor::new("garbage")).await;
+    let failed = importing.import_to(&importing.log, nowhere, Cursor::new("garbage")).await;
     assert!(matches!(failed, Err(ImportError::Rejects { .. })), "{failed:?}");
 }

@@ -1,7 +1,9 @@
-//! From an export to the rows of a real lake, by way of an event log in memory.
+//! From an export to the rows of a real lake, through an event log in memory.
 
 mod again;
 mod bad;
+mod documented;
+mod other_format;
 mod rows;
 mod samples;
 mod shapes;
@@ -20,18 +22,18 @@ use kerntrail_transport::EventLog;
 use crate::memory_log::MemoryLog;
 use crate::support::{config, pipeline, running};
 
-/// An escape from a container, as Tetragon tells it: eleven events with rows, one without a place.
+/// An escape from a container, as Tetragon tells it: eleven events with rows, one without a importing.
 const ESCAPE: &str = include_str!("escape.ndjson");
 const ESCAPE_ROWS: u64 = 11;
 
 /// A log and a lake of one test.
-struct Place {
+struct Importing {
     folder: tempfile::TempDir,
     log: MemoryLog,
     lake: Arc<Lake>,
 }
 
-impl Place {
+impl Importing {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap();

@@ -6,21 +6,21 @@ const SHADOW: &str = "process_path, args, cmd_line, euid, uid, gid, login_uid, c
 
 /// Imports one event of `kind` with `process` and `more` inside, and gives `columns` of its row.
 async fn row(kind: &str, process: &str, more: &str, table: Table, columns: &str) -> Vec<String> {
-    let place = Place::new();
+    let importing = Importing::new();
     let record = format!(
         r#"{{"{kind}":{{"process":{{"pid":7,{process}}}{more}}},"node_name":"n","time":"2026-11-24T12:00:00.123456789Z"}}"#
     );
-    let report = place.import("one", &record).await;
+    let report = importing.import("one", &record).await;
     assert_eq!(counts(&report), (1, 0, 0, 0), "{record}: {report:?}");
-    let mut rows = place.rows(table, columns).await;
+    let mut rows = importing.rows(table, columns).await;
     assert_eq!(rows.len(), 1, "{record}");
     rows.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recording_as_a_whole() {
-    let place = Place::new();
-    let report = place.import("escape", ESCAPE).await;
+    let importing = Importing::new();
+    let report = importing.import("escape", ESCAPE).await;
     assert_eq!(report.without_place, [("udp_sendmsg".to_owned(), 1)].into());
     let columns = "time, activity, process_name, pid, parent_path, container_name, pod_name, origin_namespace, in_host_mnt_ns, exit_code, exit_signal, count, cluster";
     let expected = [
@@ -32,10 +32,10 @@ async fn the_recording_as_a_whole() {
         "2026-11-24T12:00:05Z | exit | curl | 5003 | /usr/bin/bash | cart | cart-6d5f7c9b8-x2x7k | shop | true | - | 9 | 1 | -",
         "2026-11-24T12:00:06Z | exit | sh | 5001 | /usr/bin/cart | cart | cart-6d5f7c9b8-x2x7k | shop | false | 3 | - | 2 | -",
     ];
-    let rows = place.rows(Table::ProcessEvents, columns).await;
+    let rows = importing.rows(Table::ProcessEvents, columns).await;
     assert_eq!(rows.iter().map(|row| row.join(" | ")).collect::<Vec<_>>(), expected);
 
-    let calls = place
+    let calls = importing
         .rows(Table::KernelEvents, "activity, source_path, target_path, fs_type, flags, ret, ns_type, policy")
         .await;
     assert_eq!(
@@ -45,8 +45,11 @@ async fn the_recording_as_a_whole() {
             ["setns", "-", "-", "-", "131072", "-", "mnt", "namespaces"],
         ]
     );
-    assert_eq!(place.rows(Table::FileEvents, "activity, path, action").await, [["read", "/etc/shadow", "observed"]]);
-    let flows = place
+    assert_eq!(
+        importing.rows(Table::FileEvents, "activity, path, action").await,
+        [["read", "/etc/shadow", "observed"]]
+    );
+    let flows = importing
         .rows(
             Table::NetworkFlows,
             "activity, direction, src_ip, src_port, dst_ip, dst_port, protocol, tcp_state, action",
@@ -58,11 +61,11 @@ async fn the_recording_as_a_whole() {
     );
 
     // The lineage holds together: each parent is a process of the recording, up to the first.
-    let links = place.rows(Table::ProcessEvents, "process_uid, parent_process_uid").await;
+    let links = importing.rows(Table::ProcessEvents, "process_uid, parent_process_uid").await;
     for link in &links[1..5] {
         assert!(links.iter().any(|other| other[0] == link[1]), "{link:?}");
     }
-    let ancestors = place.rows(Table::ProcessEvents, "ancestor_uids, ancestor_paths").await;
+    let ancestors = importing.rows(Table::ProcessEvents, "ancestor_uids, ancestor_paths").await;
     assert_eq!(ancestors[1], [format!("[{}]", links[0][1]), "[/usr/bin/containerd-shim-runc-v2]".to_owned()]);
     assert_eq!(ancestors[2], ["-", "-"]);
 }
@@ -378,8 +381,8 @@ async fn what_has_no_place_is_counted_by_name() {
         r#"{"rate_limit_info":{"number_of_dropped_process_events":"3"},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#
             .to_owned(),
     ];
-    let place = Place::new();
-    let report = place.import("x", input.join("\n")).await;
+    let importing = Importing::new();
+    let report = importing.import("x", input.join("\n")).await;
     assert_eq!(counts(&report), (0, 0, 8, 0));
     let names: Vec<_> = report.without_place.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     assert_eq!(

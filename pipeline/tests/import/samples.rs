@@ -9,16 +9,16 @@ async fn recordings_of_others_are_taken() {
         eprintln!("skipped: no recordings in {}", folder.display());
         return;
     };
-    let place = Place::new();
+    let importing = Importing::new();
     let mut count = 0;
     for file in files {
         let path = file.unwrap().path();
-        let report = place.import(&path.to_string_lossy(), std::fs::read(&path).unwrap()).await;
+        let report = importing.import(&path.to_string_lossy(), std::fs::read(&path).unwrap()).await;
         assert_eq!(counts(&report), (1, 0, 0, 0), "{}: {report:?}", path.display());
         count += 1;
     }
-    assert_eq!(place.everything().await.len(), count);
-    for row in place.rows(Table::NetworkFlows, "dst_port, protocol, pod_name, origin_container_id").await {
+    assert_eq!(importing.everything().await.len(), count);
+    for row in importing.rows(Table::NetworkFlows, "dst_port, protocol, pod_name, origin_container_id").await {
         assert!(row.iter().all(|value| value != "-"), "{row:?}");
     }
 }

@@ -48,10 +48,10 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
 async fn every_shape_gives_the_same_rows() {
     let mut expected = Vec::new();
     for (shape, bytes) in shapes() {
-        let place = Place::new();
-        let report = place.import(shape, &bytes).await;
+        let importing = Importing::new();
+        let report = importing.import(shape, &bytes).await;
         assert_eq!(counts(&report), (ESCAPE_ROWS, 0, 1, 0), "{shape}: {report:?}");
-        let rows = place.everything().await;
+        let rows = importing.everything().await;
         assert_eq!(rows.len() as u64, ESCAPE_ROWS, "{shape}");
         if expected.is_empty() {
             expected = rows;
@@ -63,42 +63,42 @@ async fn every_shape_gives_the_same_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn imported_again_in_any_shape_it_adds_nothing() {
-    let place = Place::new();
-    place.import("first", ESCAPE).await;
-    let rows = place.everything().await;
+    let importing = Importing::new();
+    importing.import("first", ESCAPE).await;
+    let rows = importing.everything().await;
     for (shape, bytes) in shapes() {
-        let report = place.import(shape, &bytes).await;
+        let report = importing.import(shape, &bytes).await;
         assert_eq!(counts(&report), (0, ESCAPE_ROWS, 1, 0), "{shape}");
     }
-    assert_eq!(place.everything().await, rows);
+    assert_eq!(importing.everything().await, rows);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_twice_in_one_input_is_one_row() {
-    let place = Place::new();
+    let importing = Importing::new();
     let pretty = serde_json::to_string_pretty(&records(ESCAPE)).unwrap();
-    let report = place.import("twice", format!("{ESCAPE}\n{pretty}\n{ESCAPE}")).await;
+    let report = importing.import("twice", format!("{ESCAPE}\n{pretty}\n{ESCAPE}")).await;
     assert_eq!(counts(&report), (ESCAPE_ROWS, 2 * ESCAPE_ROWS, 3, 0));
-    assert_eq!(place.everything().await.len() as u64, ESCAPE_ROWS);
+    assert_eq!(importing.everything().await.len() as u64, ESCAPE_ROWS);
 }
 
 /// Chunks, messages and nodes: more of each than one.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_inputs_keep_the_order_of_each_node() {
-    let place = Place::new();
+    let importing = Importing::new();
     let text: String = (0..12_000).map(|number| exec(["a", "b", "c"][number as usize % 3], number) + "\n").collect();
     assert!(text.len() > 2 * 1024 * 1024);
     let mut seen = Vec::new();
     let mut progress = |progress: kerntrail_pipeline::import::ImportProgress| seen.push(progress);
-    let options = ImportOptions { bytes_total: Some(text.len() as u64), ..place.options("long") };
+    let options = ImportOptions { bytes_total: Some(text.len() as u64), ..importing.options("long") };
     let input = Cursor::new(text.clone().into_bytes());
-    let report = import(input, options, &place.log, &place.lake, &mut progress).await.unwrap();
+    let report = import(input, options, &importing.log, &importing.lake, &mut progress).await.unwrap();
     assert_eq!(counts(&report), (12_000, 0, 0, 0));
     assert!(seen.is_sorted_by_key(|progress| progress.records));
     let last = seen.last().unwrap();
     assert_eq!((last.bytes_read, last.bytes_total, last.rows), (text.len() as u64, Some(text.len() as u64), 12_000));
-    place.drain().await;
-    let rows = place.rows(Table::ProcessEvents, "node, stream, pid").await;
+    importing.drain().await;
+    let rows = importing.rows(Table::ProcessEvents, "node, stream, pid").await;
     assert_eq!(rows.len(), 12_000);
     for (number, row) in rows.iter().enumerate() {
         let node = ["a", "b", "c"][number % 3];
@@ -108,13 +108,13 @@ async fn long_inputs_keep_the_order_of_each_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_and_cluster_can_be_told() {
-    let place = Place::new();
-    let options = ImportOptions { node: Some("n1".into()), cluster: Some("c1".into()), ..place.options("x") };
-    place.import_to(&place.log, options, Cursor::new(ESCAPE)).await.unwrap();
-    place.drain().await;
-    let rows = place.rows(Table::ProcessEvents, "distinct node, stream, cluster, time, seq").await;
+    let importing = Importing::new();
+    let options = ImportOptions { node: Some("n1".into()), cluster: Some("c1".into()), ..importing.options("x") };
+    importing.import_to(&importing.log, options, Cursor::new(ESCAPE)).await.unwrap();
+    importing.drain().await;
+    let rows = importing.rows(Table::ProcessEvents, "distinct node, stream, cluster, time, seq").await;
     assert!(rows.iter().all(|row| row[..3] == ["n1", "tetragon:n1", "c1"]), "{rows:?}");
     // Another node has other rows, also of the same records.
-    let report = place.import("as recorded", ESCAPE).await;
+    let report = importing.import("as recorded", ESCAPE).await;
     assert_eq!(report.rows, ESCAPE_ROWS);
 }

@@ -1,3 +1,8 @@
-//! One module for each format that is imported.
+//! The import formats: one module each, and the list of them.
 
-pub(crate) mod tetragon;
+mod tetragon;
+
+use super::format::Format;
+
+/// Every format, in the order in which a record is tried: recognition, help and documentation read this list.
+pub const FORMATS: &[&dyn Format] = &[&tetragon::Tetragon];

@@ -1,11 +1,11 @@
-//! The numbers of the records that the lake holds, so that none is imported twice.
+//! The rows that the lake holds, so that none is imported twice.
 //!
-//! Numbers are loaded a day at a time, when the first record of that day comes by, and kept by hour of the event. An
-//! event has the same time whenever it is imported, so its hour is the only place to look.
+//! Their numbers are loaded a day at a time, when the first row of that day comes, and kept by hour. An event has the
+//! same time whenever it is imported, so a row can only be found in its hour.
 //!
-//! Invariant: a number is either in the set of its hour, or was never seen by this import and not in the lake.
-//! Bounds: [`MOST_HELD`] numbers (about 16 bytes each) are in memory, and one hour more; the hours touched least
-//! recently go to unnamed temporary files and come back when they are needed.
+//! Invariant: a number is in the set of its hour if the lake holds the row or this import has seen it.
+//! Bounds: [`MAX_IN_MEMORY`] numbers (about 16 bytes each) and one hour more are in memory; the least recently used hours
+//! are moved to unnamed temporary files and read again when they are needed.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::prelude::{SessionContext, col, lit};
 use futures::StreamExt;
@@ -21,14 +21,14 @@ use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::{Day, Micros};
 use kerntrail_schemas::identity::StreamId;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::import::ImportError;
 
 /// Numbers held in memory.
-const MOST_HELD: usize = 8 * 1024 * 1024;
+const MAX_IN_MEMORY: usize = 8 * 1024 * 1024;
 
-/// Takes numbers that are hashes already.
+/// Hashes numbers that are hashes already.
 #[derive(Default)]
 struct AsIs(u64);
 
@@ -50,9 +50,9 @@ type Numbers = HashSet<u64, BuildHasherDefault<AsIs>>;
 #[derive(Default)]
 struct Hour {
     numbers: Numbers,
-    /// Numbers in the file instead of in memory.
+    /// Holds the numbers while they are not in memory.
     stored: Option<File>,
-    touched: u64,
+    used: u64,
 }
 
 impl Hour {
@@ -81,37 +81,35 @@ impl Hour {
 }
 
 /// Table, and hours since the Unix epoch.
-type Place = (Table, i64);
+type HourKey = (Table, i64);
 
-/// Knows which records are in the lake, or were seen before in this import.
-pub(crate) struct Known<'a> {
+/// Knows which rows are in the lake, or were seen before in this import.
+pub(in crate::import) struct KnownRows<'a> {
     lake: &'a Lake,
     loaded: HashSet<(Table, Day, &'static str)>,
     latest: Option<(Table, Day, &'static str)>,
-    hours: HashMap<Place, Hour>,
-    held: usize,
-    most_held: usize,
+    hours: HashMap<HourKey, Hour>,
+    in_memory: usize,
+    max_in_memory: usize,
     clock: u64,
 }
 
-impl<'a> Known<'a> {
-    /// What `lake` holds as of the first question about a day.
-    pub(crate) fn new(lake: &'a Lake) -> Self {
+impl<'a> KnownRows<'a> {
+    /// The rows of `lake`, as of the first question about a day.
+    pub(in crate::import) fn new(lake: &'a Lake) -> Self {
         Self {
             lake,
             loaded: HashSet::new(),
             latest: None,
             hours: HashMap::new(),
-            held: 0,
-            most_held: MOST_HELD,
+            in_memory: 0,
+            max_in_memory: MAX_IN_MEMORY,
             clock: 0,
         }
     }
 
-    /// Loads what the lake holds of `table` and the day of `time`, unless it is loaded.
-    ///
-    /// `source`: the value of that column in the lake's rows of this format.
-    pub(crate) async fn load_day(
+    /// Loads the rows of `table` with the day of `time` and this `source`.
+    pub(in crate::import) async fn load_day(
         &mut self,
         table: Table,
         source: &'static str,
@@ -123,26 +121,26 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
-    /// Whether [`Known::load_day`] need not be called.
-    pub(crate) fn is_loaded(&mut self, table: Table, source: &'static str, time: Micros) -> bool {
+    /// Whether [`KnownRows::load_day`] was called for these values.
+    pub(in crate::import) fn is_loaded(&mut self, table: Table, source: &'static str, time: Micros) -> bool {
         let of_day = (table, time.day(), source);
-        // Nearly always the day of the record before.
+        // Nearly always the day of the row before.
         if self.latest != Some(of_day) && self.loaded.contains(&of_day) {
             self.latest = Some(of_day);
         }
         self.latest == Some(of_day)
     }
 
-    /// Whether the record `seq` of `stream` is new, once its day is loaded; from now on it is known.
-    pub(crate) fn is_new(
+    /// Whether the row with these numbers is new, once its day is loaded; from now on it is known.
+    pub(in crate::import) fn is_new(
         &mut self,
         table: Table,
-        stream: &StreamId,
-        seq: i64,
+        numbers: (&StreamId, i32, i64),
         time: Micros,
     ) -> Result<bool, ImportError> {
-        let storing = |error: io::Error| ImportError::Known { table, source: error.into() };
-        self.insert((table, hour(time)), key(stream.as_str(), seq)).map_err(storing)
+        let (stream, cpu, seq) = numbers;
+        let failed = |error: io::Error| ImportError::Known { table, source: error.into() };
+        self.insert((table, hour(time)), key(stream.as_str(), cpu, seq)).map_err(failed)
     }
 
     async fn load(
@@ -154,51 +152,53 @@ impl<'a> Known<'a> {
         let Some(lake_table) = self.lake.existing(table).await? else { return Ok(()) };
         let of_day = col("date").eq(lit(ScalarValue::Date32(Some(day.0)))).and(col("source").eq(lit(source)));
         let rows = SessionContext::new().read_table(lake_table.provider())?.filter(of_day)?;
-        let mut rows = rows.select_columns(&["stream", "seq", "time"])?.execute_stream().await?;
+        let mut rows = rows.select_columns(&["stream", "cpu", "seq", "time"])?.execute_stream().await?;
         while let Some(batch) = rows.next().await.transpose()? {
             let streams = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
             let streams = streams.as_string::<i32>();
-            let seqs = batch.column(1).as_primitive_opt::<Int64Type>();
-            let times = batch.column(2).as_primitive_opt::<TimestampMicrosecondType>();
-            let (Some(seqs), Some(times)) = (seqs, times) else {
-                return Err(DataFusionError::Execution(format!("{table} has other columns")).into());
+            let cpus = batch.column(1).as_primitive_opt::<Int32Type>();
+            let seqs = batch.column(2).as_primitive_opt::<Int64Type>();
+            let times = batch.column(3).as_primitive_opt::<TimestampMicrosecondType>();
+            let (Some(cpus), Some(seqs), Some(times)) = (cpus, seqs, times) else {
+                let reason = format!("cpu, seq or time of {table} has another type");
+                return Err(DataFusionError::Execution(reason).into());
             };
             for row in (0..batch.num_rows()).filter(|row| seqs.is_valid(*row) && times.is_valid(*row)) {
-                let place = (table, hour(Micros(times.value(row))));
-                self.insert(place, key(streams.value(row), seqs.value(row)))?;
+                let hour = (table, hour(Micros(times.value(row))));
+                self.insert(hour, key(streams.value(row), cpus.value(row), seqs.value(row)))?;
             }
         }
         Ok(())
     }
 
-    /// Whether `number` was not there.
-    fn insert(&mut self, place: Place, number: u64) -> io::Result<bool> {
+    /// Adds a number of an hour; whether it was not there.
+    fn insert(&mut self, key: HourKey, number: u64) -> io::Result<bool> {
         self.clock += 1;
-        let hour = self.hours.entry(place).or_default();
-        hour.touched = self.clock;
+        let hour = self.hours.entry(key).or_default();
+        hour.used = self.clock;
         if hour.stored.is_some() {
             hour.bring_back()?;
-            self.held += hour.numbers.len();
+            self.in_memory += hour.numbers.len();
         }
         let new = hour.numbers.insert(number);
-        self.held += usize::from(new);
-        if self.held > self.most_held {
-            self.make_room(place)?;
+        self.in_memory += usize::from(new);
+        if self.in_memory > self.max_in_memory {
+            self.make_room(key)?;
         }
         Ok(new)
     }
 
-    /// Stores hours until half of what may be held is free, but not `keep`.
-    fn make_room(&mut self, keep: Place) -> io::Result<()> {
-        let mut oldest: Vec<(u64, Place)> = self.hours.iter().map(|(place, hour)| (hour.touched, *place)).collect();
+    /// Moves hours other than `keep` to files until half of the memory allowed is free.
+    fn make_room(&mut self, keep: HourKey) -> io::Result<()> {
+        let mut oldest: Vec<(u64, HourKey)> = self.hours.iter().map(|(key, hour)| (hour.used, *key)).collect();
         oldest.sort_unstable();
-        for (_, place) in oldest {
-            if self.held <= self.most_held / 2 {
+        for (_, key) in oldest {
+            if self.in_memory <= self.max_in_memory / 2 {
                 break;
             }
-            match self.hours.get_mut(&place) {
-                Some(hour) if place != keep && !hour.numbers.is_empty() => {
-                    self.held -= hour.numbers.len();
+            match self.hours.get_mut(&key) {
+                Some(hour) if key != keep && !hour.numbers.is_empty() => {
+                    self.in_memory -= hour.numbers.len();
                     hour.store()?;
                 }
                 _ => {}
@@ -212,9 +212,9 @@ fn hour(time: Micros) -> i64 {
     time.0.div_euclid(3_600_000_000)
 }
 
-/// One number for a record: its own, changed by its stream.
-fn key(stream: &str, seq: i64) -> u64 {
-    seq as u64 ^ xxh3_64(stream.as_bytes())
+/// One number for a row: its own, made unlike those of other streams and processors.
+fn key(stream: &str, cpu: i32, seq: i64) -> u64 {
+    seq as u64 ^ xxh3_64_with_seed(stream.as_bytes(), cpu as u64)
 }
 
 #[cfg(test)]
@@ -222,15 +222,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_hours_are_not_forgotten() {
+    fn hours_in_files_are_still_known() {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(&folder.path().to_string_lossy(), "t").unwrap();
-        let mut known = Known::new(&lake);
-        known.most_held = 10;
-        let place = |hour| (Table::ProcessEvents, hour);
+        let mut known = KnownRows::new(&lake);
+        known.max_in_memory = 10;
+        let of_hour = |hour| (Table::ProcessEvents, hour);
         for round in 0..3 {
             for number in 0..100u64 {
-                let new = known.insert(place((number % 7) as i64), number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
+                let new =
+                    known.insert(of_hour((number % 7) as i64), number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
                 assert_eq!(new, round == 0, "{round} {number}");
             }
         }

@@ -4,14 +4,14 @@ use memchr::memchr3;
 
 use super::indentation;
 
-/// Deepest nesting of an object; serde_json's own limit.
-pub(crate) const MAX_DEPTH: usize = 128;
+/// Deepest nesting of objects and arrays in a record.
+pub(in crate::import) const MAX_DEPTH: usize = 128;
 
-/// Why an object is broken that the input cut.
-pub(crate) const INPUT_ENDS: &str = "the input ends inside the record";
+/// Why an object is broken in which the input ends.
+pub(in crate::import) const INPUT_ENDS: &str = "the input ends inside the record";
 
-/// Why an object is broken whose end is beyond the limit.
-pub(crate) const TOO_LONG: &str = "a record longer than the limit";
+/// Why an object is broken that is longer than the limit.
+pub(in crate::import) const TOO_LONG: &str = "a record longer than the limit";
 
 /// What may come next inside an object.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ enum Expect {
     Comma,
 }
 
-/// What a scan came to.
+/// How a scan ended.
 pub(super) enum Scanned {
     Closed { after: usize, lines: usize, indent: usize },
     More,
@@ -40,8 +40,8 @@ pub(super) struct Scan<'a> {
     pub(super) max: usize,
     /// Indentation of the line on which the object starts.
     pub(super) indent: usize,
-    /// Whether objects stand on one line each.
-    pub(super) one_a_line: bool,
+    /// Whether each object has a line of its own.
+    pub(super) one_per_line: bool,
 }
 
 impl Scan<'_> {
@@ -96,7 +96,7 @@ impl Scan<'_> {
                     (lines, indent) = (lines + 1, text - at - 1);
                     indented |= indent > self.indent && !matches!(first, b'\r' | b'\n');
                     let starts_anew = first == b'{' && indent <= self.indent;
-                    if starts_anew && (self.one_a_line || indented || expect != Expect::Value) {
+                    if starts_anew && (self.one_per_line || indented || expect != Expect::Value) {
                         let why = "the record is not closed before the next one starts";
                         return Scanned::Broken { why, object_at: Some(text) };
                     }
@@ -121,7 +121,7 @@ fn broken(why: &'static str) -> Scanned {
     Scanned::Broken { why, object_at: None }
 }
 
-/// Position after the string that starts at `at`; `None`: it goes on after the buffer.
+/// Position after the string that starts at `at`; `None`: it continues after the buffer.
 fn string_end(buffer: &[u8], at: usize) -> Result<Option<usize>, ()> {
     let mut at = at + 1;
     while let Some(length) = buffer.get(at..).and_then(|rest| memchr3(b'"', b'\\', b'\n', rest)) {

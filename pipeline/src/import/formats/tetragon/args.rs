@@ -7,7 +7,7 @@
 //! - argv[0] is not in the export: the program's path stands for it.
 
 /// `program` and the arguments that `line` shows, in order.
-pub(crate) fn split(program: &str, line: &str) -> Vec<String> {
+pub(super) fn split(program: &str, line: &str) -> Vec<String> {
     let mut args = vec![program.to_owned()];
     if line.is_empty() {
         return args;

@@ -1,107 +1,273 @@
-//! Rows of `network_flows`: from the older connection events, and from calls that have a socket.
-//!
-//! `src_*` is the side that opened the connection. A closed connection does not tell which one did; then this side is
-//! the source and `direction` stays unknown. A listener is the destination of what will come.
+//! Values of events that take more than a place among the arguments; the mapping tables name these functions.
 
 use std::net::IpAddr;
 
-use kerntrail_schemas::tables::NetworkColumns;
-
-use super::process::{fit, owned};
-use super::record::{Body, Kind, MaybeText, Number, SockArg, SockaddrArg, given};
+use super::mapping::{Event, Found, Value};
+use super::names;
+use super::numbers::{fit, id};
+use super::process::has_flag;
+use super::record::{BinaryFile, Credentials, MaybeText, Number, Process, SockArg, SockaddrArg, given};
 use crate::import::format::Refusal;
 
-/// An end of a connection.
-#[derive(Clone, Debug, Default)]
-struct End {
-    ip: Option<String>,
-    port: Option<i32>,
+fn text(text: Option<&str>) -> Found {
+    Ok(text.map(|text| Value::Text(text.to_owned())))
 }
 
-impl End {
-    fn new(field: &str, ip: &MaybeText<'_>, port: Option<Number>) -> Result<Self, Refusal> {
-        let port = fit::<u16>(field, port)?.filter(|port| *port != 0).map(i32::from);
-        Ok(Self { ip: given(ip).map(canonical), port })
+fn number(number: Option<impl Into<i64>>) -> Found {
+    Ok(number.map(|number| Value::Number(number.into())))
+}
+
+/// When it happened.
+pub(super) fn time(event: &Event<'_>) -> Found {
+    Ok(Some(Value::Time(event.time)))
+}
+
+// Programs: `process_exec` and `process_exit`.
+
+fn process<'a>(event: &Event<'a>) -> Option<&'a Process<'a>> {
+    event.body.process.as_ref()
+}
+
+fn binary_file<'a>(event: &Event<'a>) -> Option<&'a BinaryFile<'a>> {
+    process(event)?.binary_properties.as_ref()?.file.as_ref()
+}
+
+/// Whether the program ran already when Tetragon started.
+pub(super) fn is_existing(event: &Event<'_>) -> bool {
+    process(event).and_then(|process| given(&process.flags)).is_some_and(|flags| has_flag(flags, "procFS"))
+}
+
+pub(super) fn binary_inode(event: &Event<'_>) -> Found {
+    let inode = binary_file(event).and_then(|file| file.inode.as_ref()).and_then(|inode| inode.number);
+    number(fit::<i64>("binary_properties.file.inode.number", inode)?)
+}
+
+pub(super) fn binary_memfd(event: &Event<'_>) -> Found {
+    let in_memory = |path: &str| path.trim_start_matches('/').starts_with("memfd:");
+    Ok(match binary_file(event) {
+        Some(file) => given(&file.path).map(in_memory),
+        None => process(event).and_then(|process| given(&process.binary)).map(in_memory).filter(|memfd| *memfd),
     }
-
-    /// The end of a connection: no address is an unknown one there.
-    fn connected(mut self) -> Self {
-        self.ip = self.ip.filter(|ip| ip.parse().map_or(true, |ip: IpAddr| !ip.is_unspecified()));
-        self
-    }
+    .map(Value::Flag))
 }
 
-/// An address of IPv4 inside of IPv6 is one of IPv4.
-fn canonical(ip: &str) -> String {
-    ip.parse().map_or_else(|_| ip.to_owned(), |ip: IpAddr| ip.to_canonical().to_string())
+fn signal(event: &Event<'_>) -> Result<Option<i32>, Refusal> {
+    let known =
+        |name: &str| names::signal(name).ok_or_else(|| Refusal::content(format!("signal {name:?} is not known")));
+    given(&event.body.signal).map(known).transpose()
 }
 
-/// What happened to a connection, as an activity.
-pub(crate) fn activity(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Accept => "accept",
-        Kind::Listen => "listen",
-        Kind::Close => "close",
-        _ => "connect",
-    }
+pub(super) fn exit_signal(event: &Event<'_>) -> Found {
+    number(signal(event)?)
 }
 
-/// The row of this side and the other.
-fn flow(kind: Kind, this: End, other: End) -> NetworkColumns {
-    let (direction, src, dst) = match kind {
-        Kind::Accept => (Some("inbound"), other.connected(), this.connected()),
-        Kind::Listen => (Some("inbound"), End::default(), this),
-        Kind::Close => (None, this.connected(), other.connected()),
-        _ => (Some("outbound"), this.connected(), other.connected()),
-    };
-    NetworkColumns {
-        direction: direction.map(str::to_owned),
-        src_ip: src.ip,
-        src_port: src.port,
-        dst_ip: dst.ip,
-        dst_port: dst.port,
-        ..NetworkColumns::default()
-    }
+pub(super) fn exit_code(event: &Event<'_>) -> Found {
+    let status: Option<u8> = fit("status", event.body.status)?;
+    // In protobuf's JSON a status of 0 is not written; a process that a signal ended has none.
+    let ended_by_itself = signal(event)?.is_none();
+    number(status.or(ended_by_itself.then_some(0)))
 }
 
-/// The row of a `process_connect`, `process_accept`, `process_listen` or `process_close`.
-pub(crate) fn connection(kind: Kind, body: &Body<'_>) -> Result<NetworkColumns, Refusal> {
-    let source = End::new("source_port", &body.source_ip, body.source_port)?;
-    let destination = End::new("destination_port", &body.destination_ip, body.destination_port)?;
-    let mut row = match kind {
-        Kind::Listen => flow(kind, End::new("port", &body.ip, body.port)?, End::default()),
-        // Taken as named: the source is who opened the connection.
-        Kind::Accept => flow(kind, destination, source),
-        _ => flow(kind, source, destination),
-    };
-    row.protocol = owned(&body.protocol);
-    if let Some(stats) = &body.stats {
-        row.bytes_out = fit("stats.bytes_sent", stats.bytes_sent)?;
-        row.bytes_in = fit("stats.bytes_received", stats.bytes_received)?;
-    }
-    Ok(row)
+// Changes of credentials.
+
+pub(super) fn user_before(event: &Event<'_>) -> Found {
+    number(event.actor.euid)
 }
 
-/// The row of a call on a socket.
-pub(crate) fn socket(kind: Kind, socket: &SockArg<'_>) -> Result<NetworkColumns, Refusal> {
-    let this = End::new("sock_arg.sport", &socket.saddr, socket.sport)?;
-    let other = End::new("sock_arg.dport", &socket.daddr, socket.dport)?;
-    let mut row = flow(kind, this, other);
-    row.protocol = given(&socket.protocol).map(|name| name.trim_start_matches("IPPROTO_").to_owned());
-    row.tcp_state = given(&socket.state).map(|name| name.trim_start_matches("TCP_").to_owned());
-    Ok(row)
+pub(super) fn capabilities_before(event: &Event<'_>) -> Found {
+    number(event.actor.cap_effective)
 }
 
-/// The row of a connect to an address, without the socket's own.
-pub(crate) fn address(address: &SockaddrArg<'_>) -> Result<NetworkColumns, Refusal> {
-    let other = End::new("sockaddr_arg.port", &address.addr, address.port)?;
-    Ok(flow(Kind::Connect, End::default(), other))
+fn credentials<'a>(event: &Event<'a>) -> Option<&'a Credentials<'a>> {
+    event.call.args.iter().find_map(|arg| arg.process_credentials_arg.as_ref())
 }
 
-/// Whether a socket's protocol is the one that the table is about; Tetragon may not tell.
-pub(crate) fn is_tcp(socket: &SockArg<'_>) -> bool {
-    match given(&socket.protocol) {
+pub(super) fn has_credentials(event: &Event<'_>) -> bool {
+    credentials(event).is_some()
+}
+
+fn new_user(event: &Event<'_>) -> Result<Option<i32>, Refusal> {
+    id("process_credentials_arg.euid", credentials(event).and_then(|new| new.euid))
+}
+
+pub(super) fn credentials_change_user(event: &Event<'_>) -> bool {
+    // A user that is out of range is refused when the column is filled.
+    has_credentials(event) && new_user(event).map_or(true, |user| user != event.actor.euid)
+}
+
+pub(super) fn credentials_user(event: &Event<'_>) -> Found {
+    number(new_user(event)?)
+}
+
+pub(super) fn credentials_capabilities(event: &Event<'_>) -> Found {
+    number(names::effective(credentials(event).and_then(|new| new.caps.as_ref())))
+}
+
+pub(super) fn capabilities_set(event: &Event<'_>) -> Found {
+    number(event.call.args.iter().find_map(|arg| names::hexadecimal(&arg.cap_effective_arg)))
+}
+
+// What was loaded into the kernel.
+
+pub(super) fn module_name(event: &Event<'_>) -> Found {
+    let module = event.call.args.iter().find_map(|arg| arg.module_arg.as_ref());
+    let name = module.and_then(|module| given(&module.name)).map(str::to_owned);
+    Ok(name.or_else(|| event.call.text(0)).map(Value::Text))
+}
+
+pub(super) fn program_name(event: &Event<'_>) -> Found {
+    let program = event.call.args.iter().find_map(|arg| arg.bpf_attr_arg.as_ref().or(arg.bpf_prog_arg.as_ref()));
+    text(program.and_then(|program| given(&program.prog_name)))
+}
+
+// Files.
+
+/// The first number after the file: the mask of `file_permission`, the protection of `mmap_file`.
+fn after_file(event: &Event<'_>) -> i64 {
+    event.call.after_text(0).unwrap_or_default()
+}
+
+/// `MAY_WRITE` or `MAY_APPEND` (linux/fs.h).
+pub(super) fn mask_has_write(event: &Event<'_>) -> bool {
+    after_file(event) & (2 | 8) != 0
+}
+
+/// `MAY_READ`.
+pub(super) fn mask_has_read(event: &Event<'_>) -> bool {
+    after_file(event) & 4 != 0
+}
+
+/// `PROT_WRITE`, and the mapping is `MAP_SHARED`, so that what is written to it reaches the file.
+pub(super) fn maps_for_writing(event: &Event<'_>) -> bool {
+    after_file(event) & 2 != 0 && event.call.after_text(1).is_none_or(|flags| flags & 1 != 0)
+}
+
+pub(super) fn has_protection(event: &Event<'_>) -> bool {
+    event.call.after_text(0).is_some()
+}
+
+/// The bytes read or written where that is known, else those asked for.
+pub(super) fn transferred(event: &Event<'_>) -> Found {
+    number(event.call.return_value().filter(|bytes| *bytes >= 0).or(event.call.after_text(0)))
+}
+
+// Connections.
+
+/// The port; 0 is none.
+fn port(field: &str, value: Option<Number>) -> Found {
+    number(fit::<u16>(field, value)?.filter(|port| *port != 0))
+}
+
+/// The address as text; an address of IPv4 inside IPv6 is one of IPv4.
+fn address(ip: &MaybeText<'_>) -> Found {
+    let canonical = |ip: &str| ip.parse().map_or_else(|_| ip.to_owned(), |ip: IpAddr| ip.to_canonical().to_string());
+    Ok(given(ip).map(canonical).map(Value::Text))
+}
+
+/// The address of an end of a connection: `0.0.0.0` and `::` stand for an unknown one there.
+fn connected(ip: &MaybeText<'_>) -> Found {
+    let unspecified =
+        given(ip).and_then(|ip| ip.parse().ok()).is_some_and(|ip: IpAddr| ip.to_canonical().is_unspecified());
+    if unspecified { Ok(None) } else { address(ip) }
+}
+
+pub(super) fn source_ip(event: &Event<'_>) -> Found {
+    connected(&event.body.source_ip)
+}
+
+pub(super) fn source_port(event: &Event<'_>) -> Found {
+    port("source_port", event.body.source_port)
+}
+
+pub(super) fn destination_ip(event: &Event<'_>) -> Found {
+    connected(&event.body.destination_ip)
+}
+
+pub(super) fn destination_port(event: &Event<'_>) -> Found {
+    port("destination_port", event.body.destination_port)
+}
+
+pub(super) fn listening_address(event: &Event<'_>) -> Found {
+    address(&event.body.ip)
+}
+
+pub(super) fn listening_port(event: &Event<'_>) -> Found {
+    port("port", event.body.port)
+}
+
+pub(super) fn protocol(event: &Event<'_>) -> Found {
+    text(given(&event.body.protocol))
+}
+
+pub(super) fn bytes_sent(event: &Event<'_>) -> Found {
+    number(fit::<i64>("stats.bytes_sent", event.body.stats.as_ref().and_then(|stats| stats.bytes_sent))?)
+}
+
+pub(super) fn bytes_received(event: &Event<'_>) -> Found {
+    number(fit::<i64>("stats.bytes_received", event.body.stats.as_ref().and_then(|stats| stats.bytes_received))?)
+}
+
+/// The last socket among the arguments and the return value; its source is this side.
+fn socket<'a>(event: &Event<'a>) -> Option<&'a SockArg<'a>> {
+    event.call.args.iter().chain(event.call.returned).filter_map(|arg| arg.sock_arg.as_ref()).next_back()
+}
+
+fn socket_address<'a>(event: &Event<'a>) -> Option<&'a SockaddrArg<'a>> {
+    event.call.args.iter().find_map(|arg| arg.sockaddr_arg.as_ref())
+}
+
+/// Whether there is a socket of TCP; Tetragon may omit the protocol.
+pub(super) fn has_tcp_socket(event: &Event<'_>) -> bool {
+    socket(event).is_some_and(|socket| match given(&socket.protocol) {
         Some(protocol) => protocol == "IPPROTO_TCP",
         None => given(&socket.r#type).is_none_or(|kind| kind == "SOCK_STREAM"),
-    }
+    })
+}
+
+pub(super) fn has_only_tcp_socket(event: &Event<'_>) -> bool {
+    socket_address(event).is_none() && has_tcp_socket(event)
+}
+
+/// Whether there is an address of IPv4 or IPv6; Tetragon may omit the family.
+pub(super) fn has_internet_address(event: &Event<'_>) -> bool {
+    let internet =
+        |address: &SockaddrArg<'_>| given(&address.family).is_none_or(|family| family.starts_with("AF_INET"));
+    socket_address(event).is_some_and(internet)
+}
+
+pub(super) fn address_ip(event: &Event<'_>) -> Found {
+    socket_address(event).map_or(Ok(None), |address| connected(&address.addr))
+}
+
+pub(super) fn address_port(event: &Event<'_>) -> Found {
+    port("sockaddr_arg.port", socket_address(event).and_then(|address| address.port))
+}
+
+pub(super) fn local_ip(event: &Event<'_>) -> Found {
+    socket(event).map_or(Ok(None), |socket| connected(&socket.saddr))
+}
+
+/// The address that a socket listens on; `0.0.0.0` and `::` stand for all.
+pub(super) fn listening_ip(event: &Event<'_>) -> Found {
+    socket(event).map_or(Ok(None), |socket| address(&socket.saddr))
+}
+
+pub(super) fn local_port(event: &Event<'_>) -> Found {
+    port("sock_arg.sport", socket(event).and_then(|socket| socket.sport))
+}
+
+pub(super) fn remote_ip(event: &Event<'_>) -> Found {
+    socket(event).map_or(Ok(None), |socket| connected(&socket.daddr))
+}
+
+pub(super) fn remote_port(event: &Event<'_>) -> Found {
+    port("sock_arg.dport", socket(event).and_then(|socket| socket.dport))
+}
+
+pub(super) fn socket_protocol(event: &Event<'_>) -> Found {
+    text(socket(event).and_then(|socket| given(&socket.protocol)).map(|name| name.trim_start_matches("IPPROTO_")))
+}
+
+pub(super) fn tcp_state(event: &Event<'_>) -> Found {
+    text(socket(event).and_then(|socket| given(&socket.state)).map(|name| name.trim_start_matches("TCP_")))
 }

@@ -1,72 +1,185 @@
 //! Tetragon's JSON export (versions 0.8 to 1.6).
+//!
+//! Its mapping tables: [`events`] and [`calls`] (kind of event or kernel function -> table, activity, columns) and
+//! [`process`] (process -> actor). [`fields`] has the values that take more than a place among the arguments.
 
 mod args;
-mod kprobe;
+mod call;
+mod calls;
+mod events;
+mod fields;
+mod mapping;
 mod names;
-mod network;
+mod numbers;
 mod process;
 mod record;
 
-use self::process::ExecId;
-use self::record::{Body, Kind, Record, given};
-use crate::import::format::{Format, Own, Reading, Refusal, Row, Scope};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use kerntrail_schemas::cell::Micros;
+use kerntrail_schemas::tables::Envelope;
+
+use self::call::Call;
+use self::calls::CALLS;
+use self::events::{CALL_KINDS, EVENTS};
+use self::mapping::{Event, MakeRow};
+use self::numbers::fit;
+use self::process::{ExecId, owned};
+use self::record::{Body, Record, given};
+use crate::import::format::{
+    ColumnOrigin, Format, FormatMapping, ImportedRow, KeyedActor, Origin, Reading, Refusal, Scope,
+};
 use crate::import::time::rfc3339;
 
 /// Tetragon's JSON export.
-pub(crate) struct Tetragon;
+pub(super) struct Tetragon;
 
 impl Format for Tetragon {
     fn name(&self) -> &'static str {
         "tetragon"
     }
 
-    fn read(&self, text: &str, scope: &mut Scope) -> Option<Result<Reading, Refusal>> {
-        let record: Record<'_> = match serde_json::from_str(text) {
-            Ok(record) => record,
-            Err(error) => return Some(Err(error.into())),
+    fn description(&self) -> &'static str {
+        "Tetragon's JSON export (versions 0.8 to 1.6)"
+    }
+
+    fn mapping(&self) -> FormatMapping {
+        FormatMapping {
+            envelope: ENVELOPE.iter().map(|(column, from)| ColumnOrigin::new(column, *from)).collect(),
+            actor: process::describe(),
+            rows: EVENTS.iter().chain(CALLS).map(|entry| entry.describe()).collect(),
+        }
+    }
+
+    fn read(&self, text: &str, scope: &mut Scope, rows: &mut Vec<ImportedRow>) -> Result<Reading, Refusal> {
+        let record: Record<'_> = serde_json::from_str(text)?;
+        let Some((kind, body)) = &record.event else {
+            return Ok(record.other.map_or(Reading::OtherFormat, Reading::NoPlace));
         };
-        match (&record.event, &record.other) {
-            (Some((kind, body)), _) => Some(row(&record, *kind, body, scope)),
-            (None, Some(other)) => Some(Ok(Reading::NoPlace(other.clone()))),
-            (None, None) => None,
+        let event = Parts::new(&record, body, scope)?;
+        let (name, entries) = if CALL_KINDS.contains(kind) {
+            let function = given(&body.function_name);
+            let function = function.ok_or_else(|| Refusal::content("a call without function_name"))?;
+            (function, entries(&CALLS_BY_NAME, without_architecture(function)))
+        } else {
+            (*kind, entries(&EVENTS_BY_NAME, kind))
+        };
+        match event.row(entries)? {
+            Some(row) => {
+                rows.push(row);
+                Ok(Reading::Rows)
+            }
+            None => Ok(Reading::NoPlace(name.to_owned())),
         }
     }
 }
 
-fn row(record: &Record<'_>, kind: Kind, body: &Body<'_>, scope: &mut Scope) -> Result<Reading, Refusal> {
-    let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
-    let named = given(&record.node_name);
-    let inside = || given(&process.exec_id).and_then(ExecId::read).map(|id| id.node);
-    let node = match named {
-        Some(name) => scope.node(Tetragon.name(), Some(name)),
-        None => scope.node(Tetragon.name(), inside().as_deref()),
-    };
-    let node = node.ok_or_else(|| Refusal::content("no node_name"))?;
-    let time = given(&record.time).or(given(&body.time)).ok_or_else(|| Refusal::content("no time"))?;
-    let time = rfc3339(time).ok_or_else(|| Refusal::content(format!("time {time:?} is no time")))?;
-    let count = process::fit("aggregation_info.count", record.aggregation_info.as_ref().and_then(|info| info.count))?;
-    let actor = scope.actor(&process::content(body, &node), || process::actor(body, &node))?;
-    let (activity, mut own) = match kind {
-        Kind::Exec => process::exec(process).map(|(activity, own)| (activity, Own::Process(own)))?,
-        Kind::Exit => ("exit", Own::Process(process::exit(body)?)),
-        Kind::Call => match kprobe::call(body, &actor.actor)? {
-            Some(call) => call,
-            None => return Ok(Reading::NoPlace(given(&body.function_name).unwrap_or_default().to_owned())),
-        },
-        kind => (network::activity(kind), Own::Network(Box::new(network::connection(kind, body)?))),
-    };
-    if let (Own::Network(flow), "close") = (&mut own, activity) {
-        flow.end_time = Some(time);
+/// Which fields fill the envelope; [`Parts`] reads them.
+const ENVELOPE: &[(&str, &str)] = &[
+    ("time", "`time`, else the time in the event"),
+    ("cluster", "`cluster_name`, unless the configuration names a cluster"),
+    ("node", "`node_name`, else the node in `process.exec_id`"),
+    (
+        "action",
+        "`action`: `killed` for `KPROBE_ACTION_SIGKILL`, `denied` for `KPROBE_ACTION_OVERRIDE`, else `observed`",
+    ),
+    ("policy", "`policy_name`"),
+    ("count", "`aggregation_info.count`"),
+];
+
+/// An event with what every row of it has.
+struct Parts<'a> {
+    body: &'a Body<'a>,
+    origin: Arc<Origin>,
+    time: Micros,
+    envelope: Envelope,
+    actor: KeyedActor,
+}
+
+impl<'a> Parts<'a> {
+    fn new(record: &Record<'_>, body: &'a Body<'a>, scope: &mut Scope) -> Result<Self, Refusal> {
+        let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
+        let inside = || given(&process.exec_id).and_then(ExecId::read).map(|id| id.node);
+        let origin = match given(&record.node_name) {
+            Some(name) => scope.node(Some(name)),
+            None => scope.node(inside().as_deref()),
+        };
+        let origin = origin.ok_or_else(|| Refusal::content("no node_name"))?;
+        let time = given(&record.time).or(given(&body.time)).ok_or_else(|| Refusal::content("no time"))?;
+        let time = rfc3339(time).ok_or_else(|| Refusal::content(format!("time {time:?} is no time")))?;
+        let count = record.aggregation_info.as_ref().and_then(|info| info.count);
+        let envelope = Envelope {
+            cluster: scope.cluster(given(&record.cluster_name)),
+            action: Some(match given(&body.action) {
+                Some("KPROBE_ACTION_SIGKILL") => "killed",
+                Some("KPROBE_ACTION_OVERRIDE") => "denied",
+                _ => "observed",
+            }),
+            policy: owned(&body.policy_name),
+            count: fit("aggregation_info.count", count)?,
+            ..Envelope::default()
+        };
+        let actor = scope.actor(&process::content(body, &origin), || process::actor(body, &origin))?;
+        Ok(Self { body, origin, time, envelope, actor })
     }
-    Ok(Reading::Row(Row {
-        time,
-        node,
-        cluster: scope.cluster.clone().or_else(|| process::owned(&record.cluster_name)),
-        activity,
-        action: kprobe::action(body),
-        policy: process::owned(&body.policy_name),
-        count: count.unwrap_or(1),
-        actor,
-        own,
-    }))
+
+    /// The row that the first of `entries` that applies makes; `None` when none applies.
+    fn row(self, entries: &[&dyn MakeRow]) -> Result<Option<ImportedRow>, Refusal> {
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let Self { body, origin, time, envelope, actor } = self;
+        let event = Event { body, call: Call::new(body)?, actor: actor.actor(), time };
+        let Some(entry) = entries.iter().find(|entry| entry.applies(&event)) else { return Ok(None) };
+        let row = entry.make(&event, &origin, envelope)?;
+        Ok(Some(row.with_actor(actor)))
+    }
+}
+
+/// Entries of a mapping table by name, in the table's order.
+type ByName = HashMap<&'static str, Vec<&'static dyn MakeRow>>;
+
+static EVENTS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(EVENTS));
+static CALLS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(CALLS));
+
+fn by_name(table: &[&'static dyn MakeRow]) -> ByName {
+    let mut entries = ByName::new();
+    for entry in table {
+        entry.names().iter().for_each(|name| entries.entry(name).or_default().push(*entry));
+    }
+    entries
+}
+
+fn entries(by_name: &'static ByName, name: &str) -> &'static [&'static dyn MakeRow] {
+    by_name.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// The kind of event with this name, if it is in a mapping table.
+fn kind(name: &str) -> Option<&'static str> {
+    let call = CALL_KINDS.into_iter().find(|kind| *kind == name);
+    call.or_else(|| EVENTS_BY_NAME.get_key_value(name).map(|(kind, _)| *kind))
+}
+
+/// The function's name without the architecture: `sys_mount` of `__x64_sys_mount`.
+fn without_architecture(function: &str) -> &str {
+    let prefixes = ["__x64_", "__arm64_", "__ia32_", "__do_", "__se_"];
+    prefixes.iter().find_map(|prefix| function.strip_prefix(prefix)).unwrap_or(function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry behind one that always applies is never taken.
+    #[test]
+    fn every_entry_can_apply() {
+        for by_name in [&*EVENTS_BY_NAME, &*CALLS_BY_NAME] {
+            for (name, entries) in by_name {
+                let (_, before) = entries.split_last().unwrap();
+                assert!(before.iter().all(|entry| !entry.describe().when.is_empty()), "{name}");
+            }
+        }
+        assert!(CALL_KINDS.iter().all(|kind| !EVENTS_BY_NAME.contains_key(kind)));
+    }
 }

@@ -25,20 +25,20 @@ const NAMESPACES: [(i64, &str); 8] = [
 ];
 
 /// The set as bits; `None` when it is not given, or names one that is not known.
-pub(crate) fn effective(capabilities: Option<&Capabilities<'_>>) -> Option<i64> {
+pub(super) fn effective(capabilities: Option<&Capabilities<'_>>) -> Option<i64> {
     // Tetragon's list has one name without `CAP_`, `DAC_OVERRIDE`. A set that is given without items is empty.
     let names = capabilities?.effective.as_deref().unwrap_or_default();
     names.iter().map(Text::as_str).try_fold(0, |bits, name| Some(bits | 1 << bit(name)?))
 }
 
 /// Bits written as hexadecimal digits.
-pub(crate) fn hexadecimal(text: &MaybeText<'_>) -> Option<i64> {
+pub(super) fn hexadecimal(text: &MaybeText<'_>) -> Option<i64> {
     let text = given(text)?;
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok().map(|bits| bits as i64)
 }
 
 /// The number of `SIGKILL` and the like.
-pub(crate) fn signal(name: &str) -> Option<i32> {
+pub(super) fn signal(name: &str) -> Option<i32> {
     let name = name.strip_prefix("SIG")?;
     let name = match name {
         "IOT" => "ABRT",
@@ -50,7 +50,7 @@ pub(crate) fn signal(name: &str) -> Option<i32> {
 }
 
 /// The namespaces that the flags of clone, unshare or setns name, joined by commas.
-pub(crate) fn namespaces(flags: i64) -> Option<String> {
+pub(super) fn namespaces(flags: i64) -> Option<String> {
     let named: Vec<&str> = NAMESPACES.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect();
     (!named.is_empty()).then(|| named.join(","))
 }

@@ -1,10 +1,10 @@
-//! Tetragon's process as an [`Actor`], and the rows of `process_events`.
+//! Tetragon's process as an [`Actor`].
 //!
 //! An exported process is one program: `exec_id` names one exec, by node, start in boot time and pid. So `process_uid`
-//! is made of those three, the same in every record of that program; a program that replaces another in the same
-//! process has a uid of its own, and the replaced one as parent, as Tetragon tells it.
+//! is made of those three and is the same in every record of that program. A program that replaces another in the same
+//! process has a uid of its own, and the replaced one as its parent, as Tetragon exports it.
 //!
-//! Left unknown, since the export does not tell: `exec_seq`, `tty`, session, group and entry leaders, and the real ids
+//! Unknown, since the export does not have it: `exec_seq`, `tty`, session, group and entry leaders, and the real ids
 //! unless Tetragon runs with `--enable-process-cred` (its `uid` is the effective one).
 
 use std::hash::Hash;
@@ -13,42 +13,199 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use kerntrail_common::shell;
 use kerntrail_schemas::identity::{BootHash, ContainerId, PodUid, ProcessUid};
-use kerntrail_schemas::tables::{Actor, ProcessColumns};
+use kerntrail_schemas::tables::Actor;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::record::{Body, Container, Image, MaybeText, Namespace, Number, Pod, Process, Relative, given};
+use super::numbers::{fit, id};
+use super::record::{Body, Image, MaybeText, Namespace, Pod, Process, Relative, given};
 use super::{args, names};
-use crate::import::format::{Node, Refusal};
+use crate::import::format::{ColumnOrigin, Origin, Refusal};
 use crate::import::time::rfc3339;
 
 /// The value of an audit login uid that was never set.
 const NO_LOGIN: i32 = -1;
 
-/// `number` as a column's type. `field` names it in the refusal.
-pub(crate) fn fit<T: TryFrom<i128>>(field: &str, number: Option<Number>) -> Result<Option<T>, Refusal> {
-    let Some(Number(number)) = number else { return Ok(None) };
-    T::try_from(number).map(Some).map_err(|_| Refusal::content(format!("{field} {number} is out of range")))
+/// What an actor is made of.
+struct Source<'a> {
+    body: &'a Body<'a>,
+    process: &'a Process<'a>,
+    boot: &'a BootHash,
 }
 
-/// A user or group id: 32 bits without sign, in a column with one.
-pub(crate) fn id(field: &str, number: Option<Number>) -> Result<Option<i32>, Refusal> {
-    Ok(fit::<u32>(field, number)?.map(|id| id as i32))
+/// A part of the event, and the columns of the actor that it fills.
+struct ActorMapping {
+    from: &'static str,
+    columns: &'static [&'static str],
+    fill: for<'a> fn(&Source<'a>, &mut Actor) -> Result<(), Refusal>,
 }
 
-pub(crate) fn owned(text: &MaybeText<'_>) -> Option<String> {
+/// Which part of an event fills which columns of the actor, in this order.
+const ACTOR: &[ActorMapping] = &[
+    ActorMapping { from: "`process.pid`", columns: &["pid"], fill: pid },
+    ActorMapping { from: "`process.exec_id`", columns: &["process_uid"], fill: process_uid },
+    ActorMapping {
+        from: "`process.binary`, `process.arguments`",
+        columns: &["process_path", "process_name", "args", "cmd_line"],
+        fill: program,
+    },
+    ActorMapping {
+        from: "`process.flags`",
+        columns: &["args_truncated"],
+        fill: |from, actor| {
+            actor.args_truncated = given(&from.process.flags).map(|flags| has_flag(flags, "truncArgs"));
+            Ok(())
+        },
+    },
+    ActorMapping {
+        from: "`process.cwd`",
+        columns: &["cwd"],
+        fill: |from, actor| {
+            actor.cwd = owned(&from.process.cwd);
+            Ok(())
+        },
+    },
+    ActorMapping { from: "`process.start_time`", columns: &["process_start_time"], fill: start_time },
+    ActorMapping {
+        from: "`process.uid`",
+        columns: &["euid"],
+        fill: |from, actor| {
+            actor.euid = id("process.uid", from.process.uid)?;
+            Ok(())
+        },
+    },
+    ActorMapping {
+        from: "`process.auid`",
+        columns: &["login_uid"],
+        fill: |from, actor| {
+            actor.login_uid = id("process.auid", from.process.auid)?.filter(|uid| *uid != NO_LOGIN);
+            Ok(())
+        },
+    },
+    ActorMapping {
+        from: "`process.cap.effective`",
+        columns: &["cap_effective"],
+        fill: |from, actor| {
+            actor.cap_effective = names::effective(from.process.cap.as_ref());
+            Ok(())
+        },
+    },
+    ActorMapping {
+        from: "`process.process_credentials`",
+        columns: &["uid", "gid"],
+        fill: |from, actor| {
+            if let Some(credentials) = &from.process.process_credentials {
+                actor.uid = id("process_credentials.uid", credentials.uid)?;
+                actor.gid = id("process_credentials.gid", credentials.gid)?;
+            }
+            Ok(())
+        },
+    },
+    ActorMapping {
+        from: "`process.ns`",
+        columns: &["mnt_ns", "pid_ns", "net_ns", "user_ns", "in_host_mnt_ns", "in_host_pid_ns"],
+        fill: namespaces,
+    },
+    ActorMapping {
+        from: "`process.pod`",
+        columns: &[
+            "pod_uid",
+            "pod_name",
+            "namespace",
+            "pod_labels",
+            "workload_kind",
+            "workload_name",
+            "origin_pod_uid",
+            "origin_pod_name",
+            "origin_namespace",
+        ],
+        fill: pod,
+    },
+    ActorMapping {
+        from: "`process.pod.container`",
+        columns: &["container_name", "image", "image_digest", "container_privileged"],
+        fill: container,
+    },
+    ActorMapping {
+        from: "`process.pod.container.id`, else `process.docker`",
+        columns: &["container_id", "origin_container_id"],
+        fill: container_id,
+    },
+    ActorMapping {
+        from: "`parent`, else `process.parent_exec_id`",
+        columns: &["parent_process_uid", "parent_pid", "parent_path", "parent_args"],
+        fill: parent,
+    },
+    ActorMapping { from: "`ancestors`", columns: &["ancestor_uids", "ancestor_paths"], fill: ancestors },
+    ActorMapping {
+        from: "always `imported`",
+        columns: &["enrichment_state"],
+        fill: |_, actor| {
+            actor.enrichment_state = Some("imported".to_owned());
+            Ok(())
+        },
+    },
+];
+
+/// The columns of the actor, for documentation.
+pub(super) fn describe() -> Vec<ColumnOrigin> {
+    let columns = |mapping: &ActorMapping| {
+        let from = mapping.from;
+        mapping.columns.iter().map(move |column| ColumnOrigin::new(column, from)).collect::<Vec<_>>()
+    };
+    ACTOR.iter().flat_map(columns).collect()
+}
+
+/// What [`actor`] makes an actor of.
+pub(super) fn content<'b>(body: &'b Body<'_>, origin: &'b Origin) -> impl Hash + use<'b> {
+    (origin.name(), &body.process, &body.parent, &body.ancestors)
+}
+
+/// The process of `body` with what is around it. Errors: it is missing, has no identity, or a value is out of range.
+pub(super) fn actor(body: &Body<'_>, origin: &Origin) -> Result<Actor, Refusal> {
+    let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
+    let from = Source { body, process, boot: origin.boot() };
+    let mut actor = Actor::default();
+    for mapping in ACTOR {
+        (mapping.fill)(&from, &mut actor)?;
+    }
+    Ok(actor)
+}
+
+pub(super) fn owned(text: &MaybeText<'_>) -> Option<String> {
     given(text).map(str::to_owned)
+}
+
+/// Whether `flag` is among `flags`, which are separated by spaces.
+pub(super) fn has_flag(flags: &str, flag: &str) -> bool {
+    flags.split(' ').any(|known| known == flag)
+}
+
+fn pid(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    actor.pid = fit("process.pid", from.process.pid)?;
+    if actor.pid.is_some_and(|pid| pid < 0) {
+        return Err(Refusal::content("process.pid is negative"));
+    }
+    Ok(())
+}
+
+fn process_uid(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    actor.process_uid = uid_of(&from.process.exec_id, actor.pid, from.boot);
+    if actor.process_uid.is_none() && actor.pid.is_none() {
+        return Err(Refusal::content("a process without exec_id and pid"));
+    }
+    Ok(())
 }
 
 /// Node and identity inside an `exec_id`: base64 of `node:start:pid`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ExecId {
-    pub(crate) node: String,
+pub(super) struct ExecId {
+    pub(super) node: String,
     start: u64,
     pid: u32,
 }
 
 impl ExecId {
-    pub(crate) fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         let mut bytes = [0u8; 512];
         let text = text.trim_end_matches('=');
         let length = STANDARD_NO_PAD.decode_slice(text, &mut bytes).ok()?;
@@ -67,82 +224,30 @@ fn uid_of(exec_id: &MaybeText<'_>, pid: Option<i32>, boot: &BootHash) -> Option<
     })
 }
 
-/// What [`actor`] makes an actor of.
-pub(crate) fn content<'b>(body: &'b Body<'_>, node: &'b Node) -> impl Hash + use<'b> {
-    (&node.name, &body.process, &body.parent, &body.ancestors)
-}
-
-/// The process of `body` with what is around it.
-pub(crate) fn actor(body: &Body<'_>, node: &Node) -> Result<Actor, Refusal> {
-    let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
-    let pid = fit("process.pid", process.pid)?;
-    if pid.is_some_and(|pid: i32| pid < 0) {
-        return Err(Refusal::content("process.pid is negative"));
-    }
-    let mut actor = Actor {
-        process_uid: uid_of(&process.exec_id, pid, &node.boot),
-        pid,
-        enrichment_state: Some("imported".to_owned()),
-        ..Actor::default()
-    };
-    if actor.process_uid.is_none() && pid.is_none() {
-        return Err(Refusal::content("a process without exec_id and pid"));
-    }
-    program(process, &mut actor)?;
-    credentials(process, &mut actor)?;
-    namespaces(process, &mut actor)?;
-    if let Some(pod) = &process.pod {
-        in_pod(pod, &mut actor);
-    }
-    if actor.container_id.is_none() {
-        // The first characters of the id are better than nothing.
-        actor.container_id = given(&process.docker).map(ContainerId::new);
-    }
-    actor.origin_container_id = actor.container_id.clone();
-    actor.origin_pod_uid = actor.pod_uid.clone();
-    actor.origin_pod_name = actor.pod_name.clone();
-    actor.origin_namespace = actor.namespace.clone();
-    lineage(process, body, node, &mut actor)?;
-    Ok(actor)
-}
-
-fn program(process: &Process<'_>, actor: &mut Actor) -> Result<(), Refusal> {
-    let arguments = given(&process.arguments).unwrap_or_default();
-    if let Some(binary) = given(&process.binary) {
+fn program(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let arguments = given(&from.process.arguments).unwrap_or_default();
+    if let Some(binary) = given(&from.process.binary) {
         actor.process_name = binary.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
         actor.process_path = Some(binary.to_owned());
         let args = args::split(binary, arguments);
         actor.cmd_line = Some(shell::quoted(&args));
         actor.args = Some(args);
     }
-    actor.args_truncated = given(&process.flags).map(|flags| has_flag(flags, "truncArgs"));
-    actor.cwd = owned(&process.cwd);
-    if let Some(start) = given(&process.start_time) {
+    Ok(())
+}
+
+fn start_time(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    if let Some(start) = given(&from.process.start_time) {
         let wrong = || Refusal::content(format!("process.start_time {start:?} is no time"));
         actor.process_start_time = Some(rfc3339(start).ok_or_else(wrong)?);
     }
     Ok(())
 }
 
-fn has_flag(flags: &str, flag: &str) -> bool {
-    flags.split(' ').any(|known| known == flag)
-}
-
-fn credentials(process: &Process<'_>, actor: &mut Actor) -> Result<(), Refusal> {
-    actor.euid = id("process.uid", process.uid)?;
-    actor.login_uid = id("process.auid", process.auid)?.filter(|uid| *uid != NO_LOGIN);
-    actor.cap_effective = names::effective(process.cap.as_ref());
-    if let Some(given) = &process.process_credentials {
-        actor.uid = id("process_credentials.uid", given.uid)?;
-        actor.gid = id("process_credentials.gid", given.gid)?;
-    }
-    Ok(())
-}
-
-fn namespaces(process: &Process<'_>, actor: &mut Actor) -> Result<(), Refusal> {
-    let Some(namespaces) = &process.ns else { return Ok(()) };
+fn namespaces(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let Some(namespaces) = &from.process.ns else { return Ok(()) };
     let inode = |field, namespace: &Option<Namespace>| fit(field, namespace.as_ref().and_then(|ns| ns.inum));
-    // In JSON of protobuf, false is not written.
+    // In protobuf's JSON, false is not written.
     let host = |namespace: &Option<Namespace>| namespace.as_ref().map(|ns| ns.is_host.unwrap_or_default());
     actor.mnt_ns = inode("ns.mnt.inum", &namespaces.mnt)?;
     actor.pid_ns = inode("ns.pid.inum", &namespaces.pid)?;
@@ -153,34 +258,45 @@ fn namespaces(process: &Process<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn in_pod(pod: &Pod<'_>, actor: &mut Actor) {
-    actor.pod_uid = given(&pod.uid).map(PodUid::new);
-    actor.pod_name = owned(&pod.name);
-    actor.namespace = owned(&pod.namespace);
-    actor.workload_kind = owned(&pod.workload_kind);
-    actor.workload_name = owned(&pod.workload);
-    let pair = |(name, value): &(super::record::Text<'_>, super::record::Text<'_>)| {
-        (name.as_str().to_owned(), value.as_str().to_owned())
-    };
-    actor.pod_labels = pod.pod_labels.as_ref().map(|labels| labels.0.iter().map(pair).collect());
-    if let Some(container) = &pod.container {
-        in_container(container, actor);
-    }
+fn pod(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let Some(pod) = &from.process.pod else { return Ok(()) };
+    let Pod { namespace, name, uid, pod_labels, workload, workload_kind, .. } = pod;
+    actor.pod_uid = given(uid).map(PodUid::new);
+    actor.pod_name = owned(name);
+    actor.namespace = owned(namespace);
+    actor.workload_kind = owned(workload_kind);
+    actor.workload_name = owned(workload);
+    let labels = pod_labels.as_ref().map(|labels| labels.0.iter());
+    actor.pod_labels =
+        labels.map(|pairs| pairs.map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned())).collect());
+    actor.origin_pod_uid = actor.pod_uid.clone();
+    actor.origin_pod_name = actor.pod_name.clone();
+    actor.origin_namespace = actor.namespace.clone();
+    Ok(())
 }
 
-fn in_container(container: &Container<'_>, actor: &mut Actor) {
-    // `containerd://<id>`
-    let id = given(&container.id).map(|id| id.rsplit("://").next().unwrap_or(id));
-    actor.container_id = id.map(ContainerId::new);
+fn container(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let Some(container) = from.process.pod.as_ref().and_then(|pod| pod.container.as_ref()) else { return Ok(()) };
     actor.container_name = owned(&container.name);
     if let Some(image) = &container.image {
         (actor.image, actor.image_digest) = reference(image);
     }
-    actor.container_privileged =
-        container.security_context.as_ref().map(|context| context.privileged.unwrap_or_default());
+    let privileged = container.security_context.as_ref();
+    actor.container_privileged = privileged.map(|context| context.privileged.unwrap_or_default());
+    Ok(())
 }
 
-/// Reference and digest of an image, whose id is `docker-pullable://repository@sha256:...` or parts of that.
+fn container_id(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let container = from.process.pod.as_ref().and_then(|pod| pod.container.as_ref());
+    // `containerd://<id>`
+    let id = container.and_then(|container| given(&container.id)).map(|id| id.rsplit("://").next().unwrap_or(id));
+    // `docker` holds the first characters of the id.
+    actor.container_id = id.or(given(&from.process.docker)).map(ContainerId::new);
+    actor.origin_container_id = actor.container_id.clone();
+    Ok(())
+}
+
+/// Reference and digest of an image, whose id is `docker-pullable://repository@sha256:...` or a part of that.
 fn reference(image: &Image<'_>) -> (Option<String>, Option<String>) {
     let id = given(&image.id).map(|id| id.rsplit("://").next().unwrap_or(id));
     let (repository, digest) = match id.map(|id| id.split_once('@').unwrap_or((id, ""))) {
@@ -192,63 +308,35 @@ fn reference(image: &Image<'_>) -> (Option<String>, Option<String>) {
     (given(&image.name).or(repository).map(str::to_owned), digest.map(str::to_owned))
 }
 
-fn lineage(process: &Process<'_>, body: &Body<'_>, node: &Node, actor: &mut Actor) -> Result<(), Refusal> {
-    if let Some(parent) = &body.parent {
+fn parent(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    if let Some(parent) = &from.body.parent {
         actor.parent_pid = fit("parent.pid", parent.pid)?;
-        actor.parent_process_uid = uid_of(&parent.exec_id, actor.parent_pid, &node.boot);
+        actor.parent_process_uid = uid_of(&parent.exec_id, actor.parent_pid, from.boot);
         if let Some(binary) = given(&parent.binary) {
             actor.parent_path = Some(binary.to_owned());
             actor.parent_args = Some(args::split(binary, given(&parent.arguments).unwrap_or_default()));
         }
     }
     if actor.parent_process_uid.is_none() {
-        actor.parent_process_uid = uid_of(&process.parent_exec_id, actor.parent_pid, &node.boot);
-        let id = given(&process.parent_exec_id).and_then(ExecId::read);
+        let exec_id = &from.process.parent_exec_id;
+        actor.parent_process_uid = uid_of(exec_id, actor.parent_pid, from.boot);
+        let id = given(exec_id).and_then(ExecId::read);
         actor.parent_pid = actor.parent_pid.or_else(|| i32::try_from(id?.pid).ok());
-    }
-    if let Some(ancestors) = &body.ancestors {
-        let uid = |ancestor: &Relative<'_>| {
-            let pid = fit("ancestors.pid", ancestor.pid)?;
-            Ok(uid_of(&ancestor.exec_id, pid, &node.boot).map(|uid| uid.to_string()).unwrap_or_default())
-        };
-        // Places must agree, so what is unknown of one of them is an empty text.
-        actor.ancestor_uids = Some(ancestors.iter().map(uid).collect::<Result<_, Refusal>>()?);
-        let path = |ancestor: &Relative<'_>| given(&ancestor.binary).unwrap_or_default().to_owned();
-        actor.ancestor_paths = Some(ancestors.iter().map(path).collect());
     }
     Ok(())
 }
 
-/// Activity and own columns of a `process_exec`.
-pub(crate) fn exec(process: &Process<'_>) -> Result<(&'static str, ProcessColumns), Refusal> {
-    // Programs that ran when Tetragon started come from /proc.
-    let existing = given(&process.flags).is_some_and(|flags| has_flag(flags, "procFS"));
-    let mut own = ProcessColumns::default();
-    let file = process.binary_properties.as_ref().and_then(|properties| properties.file.as_ref());
-    if let Some(file) = file {
-        own.binary_inode =
-            fit("binary_properties.file.inode.number", file.inode.as_ref().and_then(|inode| inode.number))?;
-        own.binary_memfd = given(&file.path).map(in_memory);
-    } else if given(&process.binary).is_some_and(in_memory) {
-        own.binary_memfd = Some(true);
-    }
-    Ok((if existing { "existing" } else { "exec" }, own))
-}
-
-fn in_memory(path: &str) -> bool {
-    path.trim_start_matches('/').starts_with("memfd:")
-}
-
-/// Own columns of a `process_exit`.
-pub(crate) fn exit(body: &Body<'_>) -> Result<ProcessColumns, Refusal> {
-    let signal = given(&body.signal);
-    let number =
-        |name: &str| names::signal(name).ok_or_else(|| Refusal::content(format!("signal {name:?} is not known")));
-    let exit_signal = signal.map(number).transpose()?;
-    let status: Option<u8> = fit("status", body.status)?;
-    // In JSON of protobuf, a status of 0 is not written; a process that a signal ended has none.
-    let exit_code = status.map(i32::from).or(exit_signal.is_none().then_some(0));
-    Ok(ProcessColumns { exit_code, exit_signal, ..ProcessColumns::default() })
+fn ancestors(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+    let Some(ancestors) = &from.body.ancestors else { return Ok(()) };
+    let uid = |ancestor: &Relative<'_>| {
+        let pid = fit("ancestors.pid", ancestor.pid)?;
+        Ok(uid_of(&ancestor.exec_id, pid, from.boot).map(|uid| uid.to_string()).unwrap_or_default())
+    };
+    // An empty text stands for an unknown one, so that both lists have the same length.
+    actor.ancestor_uids = Some(ancestors.iter().map(uid).collect::<Result<_, Refusal>>()?);
+    let path = |ancestor: &Relative<'_>| given(&ancestor.binary).unwrap_or_default().to_owned();
+    actor.ancestor_paths = Some(ancestors.iter().map(path).collect());
+    Ok(())
 }
 
 #[cfg(test)]

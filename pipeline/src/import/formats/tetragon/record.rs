@@ -1,17 +1,19 @@
 //! Tetragon's JSON records, as far as rows are made of them (`api/v1/tetragon` in its repository, and the older
 //! `process_connect`, `process_accept`, `process_listen` and `process_close`).
 //!
-//! Strings are borrowed from the text where they hold no escapes. Fields that no column needs are skipped unread.
-//! As protobuf's JSON mapping wants: absent, null and default are the same; 64-bit numbers may be strings.
+//! Strings are borrowed from the text where they have no escapes. Fields that no column needs are skipped.
+//! As in protobuf's JSON mapping, absent, null and default are the same, and 64-bit numbers may be strings.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Unexpected, Visitor};
 
+use super::kind;
+
 /// A string, borrowed where possible.
 #[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -32,17 +34,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A text that may be missing; an empty one is.
-pub(crate) type MaybeText<'a> = Option<Text<'a>>;
+/// A text that may be missing; an empty one counts as missing.
+pub(super) type MaybeText<'a> = Option<Text<'a>>;
 
 /// The text, unless it is missing or empty.
-pub(crate) fn given<'a>(text: &'a MaybeText<'_>) -> Option<&'a str> {
+pub(super) fn given<'a>(text: &'a MaybeText<'_>) -> Option<&'a str> {
     text.as_ref().map(|text| text.0.as_ref()).filter(|text| !text.is_empty())
 }
 
 /// A whole number, written as such or as a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Number(pub(crate) i128);
+pub(super) struct Number(pub(super) i128);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,7 +61,7 @@ impl<'de> Deserialize<'de> for Number {
                 Ok(Number(number.into()))
             }
             fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Number, E> {
-                // Up to here a float tells neighbors apart.
+                // Up to here a float holds whole numbers exactly.
                 match number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
                     true => Ok(Number(number as i128)),
                     false => Err(E::invalid_value(Unexpected::Float(number), &self)),
@@ -75,7 +77,7 @@ impl<'de> Deserialize<'de> for Number {
 
 /// Names and values of a map, in the order of the text.
 #[derive(Debug, Default, Hash)]
-pub(crate) struct Pairs<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
+pub(super) struct Pairs<'a>(pub(super) Vec<(Text<'a>, Text<'a>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -99,7 +101,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 impl Text<'_> {
     /// The text.
-    pub(crate) fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -111,22 +113,22 @@ macro_rules! records {
             #[derive(Debug, Default, Hash, serde::Deserialize)]
             #[serde(bound(deserialize = "'de: 'a"), expecting = "an object")]
             $(#[$doc])*
-            pub(crate) struct $name<'a> {
-                $(pub(crate) $field: Option<$kind>,)*
+            pub(super) struct $name<'a> {
+                $(pub(super) $field: Option<$kind>,)*
             }
         )*
     };
 }
 
-/// Likewise, of records that borrow nothing.
+/// Declares records that borrow nothing.
 macro_rules! number_records {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, Default, Hash, serde::Deserialize)]
             #[serde(expecting = "an object")]
-            pub(crate) struct $name {
-                $(pub(crate) $field: Option<$kind>,)*
+            pub(super) struct $name {
+                $(pub(super) $field: Option<$kind>,)*
             }
         )*
     };
@@ -137,7 +139,7 @@ number_records! {
     Namespace { inum: Number, is_host: bool, }
     /// The namespaces of a process that columns need.
     Namespaces { mnt: Namespace, pid: Namespace, net: Namespace, user: Namespace, }
-    /// Of a closed connection.
+    /// Counts of a closed connection.
     Stats { bytes_sent: Number, bytes_received: Number, }
     /// How many events were aggregated into one.
     Aggregation { count: Number, }
@@ -187,9 +189,9 @@ records! {
     Capabilities { effective: Vec<Text<'a>>, }
     /// Credentials, of a process or as an argument.
     Credentials { uid: Number, gid: Number, euid: Number, caps: Capabilities<'a>, }
-    /// The file of a program that has no name on disk.
+    /// About the file of a program that has no name on disk.
     BinaryProperties { file: BinaryFile<'a>, }
-    /// Likewise.
+    /// The file of a program that has no name on disk.
     BinaryFile { inode: Inode, path: Text<'a>, }
     /// A file, of `file_arg`, `path_arg` and `linux_binprm_arg`.
     FileArg { path: Text<'a>, }
@@ -228,7 +230,7 @@ records! {
         bpf_attr_arg: BpfArg<'a>,
         bpf_prog_arg: BpfArg<'a>,
     }
-    /// What is inside of an event of any kind; each kind uses some of it.
+    /// The fields of an event of any kind; each kind has some of them.
     Body {
         process: Process<'a>,
         parent: Relative<'a>,
@@ -252,51 +254,17 @@ records! {
     }
 }
 
-/// Kinds of events that have rows, or of calls that may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A program was run, or ran already.
-    Exec,
-    /// A process ended.
-    Exit,
-    /// A kernel function or an LSM hook was called.
-    Call,
-    /// A connection was opened.
-    Connect,
-    /// A connection was taken.
-    Accept,
-    /// A socket listens.
-    Listen,
-    /// A connection ended.
-    Close,
-}
-
-impl Kind {
-    fn of(key: &str) -> Option<Self> {
-        Some(match key {
-            "process_exec" => Self::Exec,
-            "process_exit" => Self::Exit,
-            "process_kprobe" | "process_lsm" => Self::Call,
-            "process_connect" => Self::Connect,
-            "process_accept" => Self::Accept,
-            "process_listen" => Self::Listen,
-            "process_close" => Self::Close,
-            _ => return None,
-        })
-    }
-}
-
 /// One record of the export.
 #[derive(Debug, Default)]
-pub(crate) struct Record<'a> {
-    /// The event, with its kind; `None` where the record holds one that is not known, or none.
-    pub(crate) event: Option<(Kind, Body<'a>)>,
+pub(super) struct Record<'a> {
+    /// The event and the name of its kind, if that is in a mapping table.
+    pub(super) event: Option<(&'static str, Body<'a>)>,
     /// Name of an event of another kind.
-    pub(crate) other: Option<String>,
-    pub(crate) node_name: MaybeText<'a>,
-    pub(crate) time: MaybeText<'a>,
-    pub(crate) cluster_name: MaybeText<'a>,
-    pub(crate) aggregation_info: Option<Aggregation>,
+    pub(super) other: Option<String>,
+    pub(super) node_name: MaybeText<'a>,
+    pub(super) time: MaybeText<'a>,
+    pub(super) cluster_name: MaybeText<'a>,
+    pub(super) aggregation_info: Option<Aggregation>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
@@ -322,7 +290,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
                 "time" => once(&mut record.time, "time", &mut map)?,
                 "cluster_name" => once(&mut record.cluster_name, "cluster_name", &mut map)?,
                 "aggregation_info" => once(&mut record.aggregation_info, "aggregation_info", &mut map)?,
-                key => match Kind::of(key) {
+                key => match kind(key) {
                     Some(_) if record.event.is_some() => {
                         return Err(serde::de::Error::custom(format_args!("a second event, `{key}`")));
                     }

@@ -1,0 +1,53 @@
+//! `docs/importing.md`, written from the formats' mapping tables.
+
+use std::fmt::Write as _;
+
+use super::format::{ColumnOrigin, Format, RowOrigin};
+
+/// The page that describes every format of `formats` and its mapping, in Markdown.
+pub fn importing_page(formats: &[&dyn Format]) -> String {
+    let mut page = String::from(
+        "# Importing\n\nWritten from the formats' mapping tables; `make docs` writes it again. `kerntrail replay FILE…` imports \
+         exports of other tools: JSON objects on a line each, over several lines, side by side or in arrays; plain or \
+         compressed with gzip or zstd. Each record is recognized by its content. Importing a file again adds nothing.\n\n\
+         Columns that are not listed are NULL. In every row `source` is the format's name, `stream` that name and the \
+         node, `seq` a hash of the record and, from its second row on, of the row's place in it.\n",
+    );
+    for format in formats {
+        section(&mut page, *format);
+    }
+    page
+}
+
+fn section(page: &mut String, format: &dyn Format) {
+    let mapping = format.mapping();
+    let _ = writeln!(page, "\n## {}\n\n`source`: `{}`.", format.description(), format.source());
+    columns(page, "The envelope", &mapping.envelope);
+    if !mapping.actor.is_empty() {
+        columns(page, "The actor", &mapping.actor);
+    }
+    page.push_str("\n### Rows\n\n| record | table | activity | columns |\n|---|---|---|---|\n");
+    for row in &mapping.rows {
+        let _ = writeln!(page, "| {} | `{}` | `{}` | {} |", records(row), row.table, row.activity, own(&row.columns));
+    }
+}
+
+fn columns(page: &mut String, title: &str, columns: &[ColumnOrigin]) {
+    let _ = writeln!(page, "\n### {title}\n\n| column | from |\n|---|---|");
+    for ColumnOrigin { column, from } in columns {
+        let _ = writeln!(page, "| `{column}` | {from} |");
+    }
+}
+
+fn records(row: &RowOrigin) -> String {
+    let names: Vec<String> = row.records.iter().map(|name| format!("`{name}`")).collect();
+    match row.when {
+        "" => names.join(", "),
+        when => format!("{}: {when}", names.join(", ")),
+    }
+}
+
+fn own(columns: &[ColumnOrigin]) -> String {
+    let columns: Vec<String> = columns.iter().map(|origin| format!("`{}`: {}", origin.column, origin.from)).collect();
+    columns.join("; ")
+}

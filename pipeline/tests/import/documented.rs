@@ -1,0 +1,89 @@
+//! What the mapping tables of the formats say is true, and documentation says the same.
+
+use std::collections::BTreeSet;
+
+use kerntrail_pipeline::import::format::{ColumnOrigin, FormatMapping};
+use kerntrail_pipeline::import::{FORMATS, importing_page};
+use kerntrail_schemas::Columns;
+use kerntrail_schemas::tables::{Actor, Envelope};
+
+use super::*;
+
+/// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
+#[test]
+fn importing_page_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/importing.md");
+    let expected = importing_page(FORMATS);
+    if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == expected, "docs/importing.md is not what the formats' mappings say: run `make docs`");
+}
+
+fn names(columns: &[ColumnOrigin]) -> BTreeSet<&'static str> {
+    columns.iter().map(|column| column.column).collect()
+}
+
+#[test]
+fn mappings_name_activities_and_columns_that_exist() {
+    for format in FORMATS {
+        let FormatMapping { envelope, actor, rows } = format.mapping();
+        let known = |columns: Vec<kerntrail_schemas::Column>| columns.iter().map(|column| column.name).collect();
+        let unknown = |named: BTreeSet<&'static str>, known: BTreeSet<&'static str>| {
+            named.difference(&known).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(unknown(names(&envelope), known(Envelope::columns())), [""; 0], "{format:?}");
+        assert_eq!(unknown(names(&actor), known(Actor::columns())), [""; 0], "{format:?}");
+        for row in rows {
+            assert!(row.table.activities().contains(&row.activity), "{format:?}: {row:?}");
+            assert_eq!(unknown(names(&row.columns), known(row.table.own_columns())), [""; 0], "{format:?}: {row:?}");
+        }
+    }
+}
+
+#[test]
+fn formats_have_names_of_their_own_that_documentation_knows() {
+    let names: BTreeSet<_> = FORMATS.iter().map(|format| format.name()).collect();
+    assert_eq!(names.len(), FORMATS.len());
+    let columns = Envelope::columns();
+    let source = columns.iter().find(|column| column.name == "source").unwrap();
+    for format in FORMATS {
+        let named = format!("`{}`", format.source());
+        assert!(source.meaning.contains(&named), "the meaning of the column `source` does not name {named}");
+    }
+}
+
+/// The columns that have a value in any row of `table`, among `columns`.
+async fn filled(importing: &Importing, table: Table, columns: &[&'static str]) -> BTreeSet<&'static str> {
+    let mut filled = BTreeSet::new();
+    for row in importing.rows(table, &columns.join(", ")).await {
+        filled.extend(columns.iter().zip(row).filter(|(_, value)| value != "-").map(|(column, _)| *column));
+    }
+    filled
+}
+
+/// A record with every field of a process: its row has the columns of the mapping, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_actor_of_tetragon_has_the_columns_of_its_mapping() {
+    let record = r#"{"process_exec":{"process":{"exec_id":"bjoxNzo3","pid":7,"uid":0,"cwd":"/","binary":"/bin/sh",
+        "arguments":"-c id","flags":"execve","start_time":"2026-11-24T12:00:00Z","auid":5,
+        "pod":{"namespace":"s","name":"p","uid":"u","container":{"id":"containerd://abc","name":"c",
+            "image":{"id":"r/i@sha256:12","name":"r/i:1"},"security_context":{"privileged":true}},
+            "pod_labels":{"a":"b"},"workload":"w","workload_kind":"Deployment"},
+        "docker":"abc","parent_exec_id":"bjo1OjM=","cap":{"effective":["CAP_CHOWN"]},
+        "ns":{"mnt":{"inum":1,"is_host":true},"pid":{"inum":2},"net":{"inum":3},"user":{"inum":4}},
+        "process_credentials":{"uid":1,"gid":2,"euid":0}},
+        "parent":{"exec_id":"bjo1OjM=","pid":3,"binary":"/b"},"ancestors":[{"exec_id":"bjoxOjE=","pid":1}],
+        "policy_name":"x"},"node_name":"n","time":"2026-11-24T12:00:00Z","cluster_name":"k"}"#;
+    let importing = Importing::new();
+    assert_eq!(importing.import("full", record).await.rows, 1);
+    let mapping = FORMATS.iter().find(|format| format.name() == "tetragon").unwrap().mapping();
+    let columns: Vec<_> = Actor::columns().iter().map(|column| column.name).collect();
+    assert_eq!(filled(&importing, Table::ProcessEvents, &columns).await, names(&mapping.actor));
+    let by_import = ["date", "ingest_time", "source", "stream", "cpu", "seq", "activity"];
+    let mut envelope = names(&mapping.envelope);
+    envelope.extend(by_import);
+    let columns: Vec<_> = Envelope::columns().iter().map(|column| column.name).collect();
+    assert_eq!(filled(&importing, Table::ProcessEvents, &columns).await, envelope);
+}
