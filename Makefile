@@ -36,8 +36,8 @@ lint: lint-deps ## formatting, lints, unused dependencies, licences and duplicat
 	$(LINT_TOOLS)/bin/cargo-machete
 	$(LINT_TOOLS)/bin/cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
 
-docs: ## writes docs/tables.md and docs/configuration.md again
-	KERNTRAIL_WRITE_DOCS=1 $(CARGO) test --profile quick --locked -p kerntrail-schemas -p kerntrail is_current
+docs: ## writes docs/tables.md, docs/importing.md and docs/configuration.md again
+	KERNTRAIL_WRITE_DOCS=1 $(CARGO) test --profile quick --locked -p kerntrail-schemas -p kerntrail-pipeline -p kerntrail is_current
 
 bench: release test-deps ## measures, beside peers in the same run
 	@bench/run.sh

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kerntrail_common::suggest::typo_of;
+use kerntrail_pipeline::import::FORMATS;
 use kerntrail_query_service::output::Format;
 use kerntrail_query_service::timeline::StoryFormat;
 
@@ -37,7 +38,7 @@ pub enum Action {
     // A tree may be of everything, a timeline is somebody's.
     #[command(mut_group("Subject", |subject| subject.required(true)))]
     Timeline(Story),
-    /// Import exported events (Tetragon JSON), then return: the rows are committed.
+    #[command(about = replay_about())]
     Replay(Replay),
     /// Detection rules.
     #[command(subcommand)]
@@ -102,6 +103,12 @@ pub struct Subject {
     /// A finding id.
     #[arg(long, value_name = "ID")]
     pub finding: Option<String>,
+}
+
+/// What `replay` reads, from the list of formats.
+fn replay_about() -> String {
+    let formats: Vec<&str> = FORMATS.iter().map(|format| format.description()).collect();
+    format!("Import exported events and return when their rows are committed. Formats: {}.", formats.join("; "))
 }
 
 /// `kerntrail replay`
