@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::format::{ColumnOrigin, Format, RowOrigin};
+use super::format::{ImportFormat, MappedColumn, MappedRow};
 
 /// The page that describes every format of `formats` and its mapping, in Markdown.
-pub fn importing_page(formats: &[&dyn Format]) -> String {
+pub fn importing_page(formats: &[&dyn ImportFormat]) -> String {
     let mut page = String::from(
         "# Importing\n\nWritten from the formats' mapping tables; `make docs` writes it again. `kerntrail replay FILE…` imports \
          exports of other tools: JSON objects on a line each, over several lines, side by side or in arrays; plain or \
@@ -19,7 +19,7 @@ pub fn importing_page(formats: &[&dyn Format]) -> String {
     page
 }
 
-fn section(page: &mut String, format: &dyn Format) {
+fn section(page: &mut String, format: &dyn ImportFormat) {
     let mapping = format.mapping();
     let _ = writeln!(page, "\n## {}\n\n`source`: `{}`.", format.description(), format.source());
     columns(page, "The envelope", &mapping.envelope);
@@ -32,14 +32,14 @@ fn section(page: &mut String, format: &dyn Format) {
     }
 }
 
-fn columns(page: &mut String, title: &str, columns: &[ColumnOrigin]) {
+fn columns(page: &mut String, title: &str, columns: &[MappedColumn]) {
     let _ = writeln!(page, "\n### {title}\n\n| column | from |\n|---|---|");
-    for ColumnOrigin { column, from } in columns {
+    for MappedColumn { column, from } in columns {
         let _ = writeln!(page, "| `{column}` | {from} |");
     }
 }
 
-fn records(row: &RowOrigin) -> String {
+fn records(row: &MappedRow) -> String {
     let names: Vec<String> = row.records.iter().map(|name| format!("`{name}`")).collect();
     match row.when {
         "" => names.join(", "),
@@ -47,7 +47,7 @@ fn records(row: &RowOrigin) -> String {
     }
 }
 
-fn own(columns: &[ColumnOrigin]) -> String {
+fn own(columns: &[MappedColumn]) -> String {
     let columns: Vec<String> = columns.iter().map(|origin| format!("`{}`: {}", origin.column, origin.from)).collect();
     columns.join("; ")
 }

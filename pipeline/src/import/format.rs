@@ -1,6 +1,6 @@
 //! What an import format offers: it recognizes its records and makes rows of them.
 //!
-//! A format is one module in [`super::formats`] that implements [`Format`], with its mapping table as data, and one line
+//! A format is one module in [`super::formats`] that implements [`ImportFormat`], with its mapping table as data, and one line
 //! in [`super::FORMATS`]. Everything else (decompression, splitting, numbering, duplicates, batching, rejected records,
 //! help and documentation) comes from the import.
 
@@ -9,13 +9,13 @@ use std::fmt;
 use kerntrail_schemas::Table;
 
 pub use super::row::ImportedRow;
-pub use super::scope::{KeyedActor, Origin, Scope};
+pub use super::scope::{EventOrigin, FormatScope, KeyedActor};
 
 /// A kind of export that can be imported.
 ///
 /// The same text must give the same rows in the same order whenever it is read: a row is identified by the hash of its
 /// record and its place among the record's rows.
-pub trait Format: Send + Sync {
+pub trait ImportFormat: Send + Sync {
     /// Short lower-case name. It is the first part of the rows' `stream`, so it must never change.
     fn name(&self) -> &'static str;
 
@@ -32,12 +32,12 @@ pub trait Format: Send + Sync {
 
     /// Appends the rows of the JSON object `text` to `rows`, which is empty.
     ///
-    /// Errors: the record is of this format and wrong; rows that were appended before are dropped. A [`Refusal::Json`]
+    /// Errors: the record is of this format and wrong; rows that were appended before are dropped. A [`RecordRefusal::Json`]
     /// counts only when no other format recognizes the record.
-    fn read(&self, text: &str, scope: &mut Scope, rows: &mut Vec<ImportedRow>) -> Result<Reading, Refusal>;
+    fn read(&self, text: &str, scope: &mut FormatScope, rows: &mut Vec<ImportedRow>) -> Result<Reading, RecordRefusal>;
 }
 
-impl fmt::Debug for dyn Format {
+impl fmt::Debug for dyn ImportFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -56,21 +56,21 @@ pub enum Reading {
 
 /// Why a record of the format is rejected.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum RecordRefusal {
     /// It is not JSON of the right shape.
     Json(serde_json::Error),
     /// It lacks a value or has an impossible one; the reason, for the user.
     Content(String),
 }
 
-impl Refusal {
+impl RecordRefusal {
     /// A refusal because of `reason`.
     pub fn content(reason: impl Into<String>) -> Self {
         Self::Content(reason.into())
     }
 }
 
-impl From<serde_json::Error> for Refusal {
+impl From<serde_json::Error> for RecordRefusal {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error)
     }
@@ -80,23 +80,23 @@ impl From<serde_json::Error> for Refusal {
 #[derive(Clone, Debug, Default)]
 pub struct FormatMapping {
     /// Columns of the envelope.
-    pub envelope: Vec<ColumnOrigin>,
+    pub envelope: Vec<MappedColumn>,
     /// Columns of the actor; empty where rows have none.
-    pub actor: Vec<ColumnOrigin>,
+    pub actor: Vec<MappedColumn>,
     /// The rows, by kind of record.
-    pub rows: Vec<RowOrigin>,
+    pub rows: Vec<MappedRow>,
 }
 
 /// A column, and what in the record fills it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ColumnOrigin {
+pub struct MappedColumn {
     /// Name of the column.
     pub column: &'static str,
     /// What fills it, in a few words.
     pub from: String,
 }
 
-impl ColumnOrigin {
+impl MappedColumn {
     /// `column`, filled with `from`.
     pub fn new(column: &'static str, from: impl Into<String>) -> Self {
         Self { column, from: from.into() }
@@ -105,7 +105,7 @@ impl ColumnOrigin {
 
 /// Rows of one table and activity, and the records that they are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowOrigin {
+pub struct MappedRow {
     /// Kinds of records, as the export names them.
     pub records: Vec<&'static str>,
     /// Which of these records, where the kind alone does not decide it; empty where it does.
@@ -115,5 +115,5 @@ pub struct RowOrigin {
     /// Their activity.
     pub activity: &'static str,
     /// The table's own columns.
-    pub columns: Vec<ColumnOrigin>,
+    pub columns: Vec<MappedColumn>,
 }

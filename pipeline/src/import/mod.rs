@@ -34,9 +34,9 @@ use kerntrail_transport::EventLog;
 
 use self::parse::ParseOptions;
 use self::reject_file::RejectFile;
-use self::run::Run;
+use self::run::ImportRun;
 use self::source::Meter;
-use self::stages::{End, Next};
+use self::stages::{InputEnd, NextChunk};
 
 pub use self::docs::importing_page;
 pub use self::formats::FORMATS;
@@ -62,26 +62,26 @@ pub async fn import<R: Read + Send + 'static>(
     let ImportOptions { name, bytes_total, node, cluster, rejects_dir, parsers, max_record_bytes, formats } = options;
     let reject_file = RejectFile::new(&rejects_dir, &name)
         .map_err(|source| ImportError::Rejects { path: rejects_dir.clone(), source })?;
-    let mut run = Run::new(log, lake, reject_file);
+    let mut run = ImportRun::new(log, lake, reject_file);
     let meter = Arc::new(Meter::default());
     let parsing = ParseOptions { formats, max_record_bytes, node, cluster };
     let chunks = stages::start(input, Arc::clone(&meter), parsers, &parsing);
     let mut chunks = chunks.map_err(|error| ImportError::Thread(error.into()))?;
     let end = loop {
         match chunks.recv().await {
-            Some(Next::Chunk(parsed)) => {
+            Some(NextChunk::Chunk(parsed)) => {
                 let parsed = parsed.await.map_err(|error| ImportError::Thread(error.into()))?;
                 run.take(parsed).await?;
                 progress(run.progress(meter.bytes(), bytes_total));
             }
-            Some(Next::End(end)) => break end,
+            Some(NextChunk::InputEnd(end)) => break end,
             None => return Err(ImportError::Thread("the thread that reads ended early".into())),
         }
     };
     let report = run.finish().await?;
     match end {
-        End::Read => Ok(report),
-        End::Failed(source) => Err(ImportError::Read { name, source }),
-        End::NotReadable(what) => Err(ImportError::NotReadable { name, what }),
+        InputEnd::Read => Ok(report),
+        InputEnd::Failed(source) => Err(ImportError::Read { name, source }),
+        InputEnd::NotReadable(what) => Err(ImportError::NotReadable { name, what }),
     }
 }

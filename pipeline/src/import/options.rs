@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::format::Format;
+use super::format::ImportFormat;
 use super::formats::FORMATS;
 
 /// Longest record in bytes, unless the options set another limit.
@@ -26,7 +26,7 @@ pub struct ImportOptions {
     /// Longest record in bytes; a longer one is rejected. It bounds the memory used.
     pub max_record_bytes: usize,
     /// Formats that records are recognized by, in this order.
-    pub formats: &'static [&'static dyn Format],
+    pub formats: &'static [&'static dyn ImportFormat],
 }
 
 impl ImportOptions {

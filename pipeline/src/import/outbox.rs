@@ -19,7 +19,7 @@ use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
 
 use super::ImportError;
 use super::row::{ImportedRow, RowBuilder};
-use super::scope::Origin;
+use super::scope::EventOrigin;
 
 /// Rows of a message.
 const MESSAGE_ROWS: usize = 8192;
@@ -34,7 +34,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 
 /// Rows of one table and origin that wait for more.
 struct Waiting {
-    origin: Arc<Origin>,
+    origin: Arc<EventOrigin>,
     builder: Box<dyn RowBuilder>,
     rows: usize,
     /// Name and stream of the origin, lent to one row after the other, so that they are not copied for each.

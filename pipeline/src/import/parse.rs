@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::format::{Format, ImportedRow, Reading, Refusal, Scope};
+use super::format::{FormatScope, ImportFormat, ImportedRow, Reading, RecordRefusal};
 use super::identity::canonical;
 use super::reject_file::MAX_RAW;
 use super::scope::Actors;
@@ -37,7 +37,7 @@ impl ParsedRecord {
 /// How to read records; the same for all parsers of an import.
 #[derive(Clone, Debug)]
 pub(super) struct ParseOptions {
-    pub(super) formats: &'static [&'static dyn Format],
+    pub(super) formats: &'static [&'static dyn ImportFormat],
     pub(super) max_record_bytes: usize,
     pub(super) node: Option<String>,
     pub(super) cluster: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct ParseOptions {
 
 /// Parses pieces, with what it remembers from one record to the next.
 pub(super) struct Parser {
-    formats: Vec<(&'static dyn Format, Scope)>,
+    formats: Vec<(&'static dyn ImportFormat, FormatScope)>,
     /// The rows of the current record.
     rows: Vec<ImportedRow>,
     max_record_bytes: usize,
@@ -55,7 +55,9 @@ impl Parser {
     /// `actors` is shared by the parsers of an import.
     pub(super) fn new(options: ParseOptions, actors: &Arc<Actors>) -> Self {
         let ParseOptions { formats, max_record_bytes, node, cluster } = options;
-        let scope = |format: &dyn Format| Scope::new(format.name(), node.clone(), cluster.clone(), Arc::clone(actors));
+        let scope = |format: &dyn ImportFormat| {
+            FormatScope::new(format.name(), node.clone(), cluster.clone(), Arc::clone(actors))
+        };
         let formats = formats.iter().map(|format| (*format, scope(*format))).collect();
         Self { formats, rows: Vec::new(), max_record_bytes }
     }
@@ -112,13 +114,13 @@ impl Parser {
                     rows.append(&mut self.rows);
                     return Ok(ParsedRecord::Rows(count));
                 }
-                Err(Refusal::Content(reason)) => return Err(Refused::because(reason)),
+                Err(RecordRefusal::Content(reason)) => return Err(Refused::because(reason)),
                 // Every format would say the same of text that is not JSON.
-                Err(Refusal::Json(error)) if error.is_syntax() => {
+                Err(RecordRefusal::Json(error)) if error.is_syntax() => {
                     return Err(Refused { reason: json_reason(&error, line), may_be_several: true });
                 }
                 // A record of another format may have a value of another type under the same name.
-                Err(Refusal::Json(error)) => shape = shape.or(Some(json_reason(&error, line))),
+                Err(RecordRefusal::Json(error)) => shape = shape.or(Some(json_reason(&error, line))),
             }
         }
         Err(Refused::because(shape.unwrap_or_else(|| self.unknown())))

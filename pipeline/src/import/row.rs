@@ -10,13 +10,13 @@ use kerntrail_schemas::tables::{Envelope, OwnColumns};
 use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 
 use super::identity::row_number;
-use super::scope::{KeyedActor, Origin};
+use super::scope::{EventOrigin, KeyedActor};
 
 /// A row of any table, as a format makes it of a record.
 #[derive(Debug)]
 pub struct ImportedRow {
     /// Where the row comes from. It gives `node` and, unless the envelope has one, `stream`.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<EventOrigin>,
     /// When it happened: the columns `time` and `date`.
     pub time: Micros,
     /// The other columns of the envelope that the record fills. Filled by the import where they are empty: `source`,
@@ -30,7 +30,7 @@ pub struct ImportedRow {
 
 impl ImportedRow {
     /// A row of the table that `own` belongs to, without an actor. `envelope`: what the record has of it, see the field.
-    pub fn new<Own>(origin: Arc<Origin>, time: Micros, activity: &str, envelope: Envelope, own: Own) -> Self
+    pub fn new<Own>(origin: Arc<EventOrigin>, time: Micros, activity: &str, envelope: Envelope, own: Own) -> Self
     where
         Own: OwnColumns + Debug + Send + Sync + 'static,
         Own::Builder: Send,

@@ -15,14 +15,14 @@ use crate::metrics::RECORDS_IN_TOTAL;
 const MAX_NAMES: usize = 1000;
 
 /// What an import does with parsed records, and the counts of its report.
-pub(super) struct Run<'a> {
+pub(super) struct ImportRun<'a> {
     known: KnownRows<'a>,
     outbox: Outbox<'a>,
     reject_file: RejectFile,
     report: ImportReport,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ImportRun<'a> {
     /// Appends to `log` what `lake` does not hold.
     pub(super) fn new(log: &'a dyn EventLog, lake: &'a Lake, reject_file: RejectFile) -> Self {
         let report = ImportReport::default();

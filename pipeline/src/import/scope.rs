@@ -13,14 +13,14 @@ use super::identity::canonical::mix;
 
 /// Where rows come from: what their stream and the messages that carry them are named after.
 #[derive(Debug)]
-pub struct Origin {
+pub struct EventOrigin {
     name: String,
     is_node: bool,
     stream: StreamId,
     boot: BootHash,
 }
 
-impl Origin {
+impl EventOrigin {
     fn new(format: &str, name: &str, is_node: bool) -> Self {
         Self { name: name.to_owned(), is_node, stream: StreamId::of_import(format, name), boot: BootHash::of(name) }
     }
@@ -65,18 +65,18 @@ const MAX_ORIGINS: usize = 20_000;
 
 /// What holds for all records of an input, and what a parser remembers of one format from record to record.
 #[derive(Debug)]
-pub struct Scope {
+pub struct FormatScope {
     format: &'static str,
     /// Node to use instead of the one that records name.
     node: Option<String>,
     /// Cluster to use instead of the one that records name.
     cluster: Option<String>,
-    nodes: HashMap<String, Arc<Origin>>,
-    others: HashMap<String, Arc<Origin>>,
+    nodes: HashMap<String, Arc<EventOrigin>>,
+    others: HashMap<String, Arc<EventOrigin>>,
     actors: Arc<Actors>,
 }
 
-impl Scope {
+impl FormatScope {
     /// For records of `format`. `node`, `cluster`: to use instead of what records name. `actors`: shared by the parsers.
     pub(super) fn new(
         format: &'static str,
@@ -88,7 +88,7 @@ impl Scope {
     }
 
     /// The node of a record that names `named`, unless the user named another; `None` when there is neither.
-    pub fn node(&mut self, named: Option<&str>) -> Option<Arc<Origin>> {
+    pub fn node(&mut self, named: Option<&str>) -> Option<Arc<EventOrigin>> {
         match self.node.take() {
             Some(node) => {
                 let origin = self.origin(&node, true);
@@ -100,11 +100,11 @@ impl Scope {
     }
 
     /// What made the events of a record, such as a cluster, where that is not a node; `None` when `name` is empty.
-    pub fn other_origin(&mut self, name: &str) -> Option<Arc<Origin>> {
+    pub fn other_origin(&mut self, name: &str) -> Option<Arc<EventOrigin>> {
         self.origin(name, false)
     }
 
-    fn origin(&mut self, name: &str, is_node: bool) -> Option<Arc<Origin>> {
+    fn origin(&mut self, name: &str, is_node: bool) -> Option<Arc<EventOrigin>> {
         if name.is_empty() {
             return None;
         }
@@ -115,7 +115,7 @@ impl Scope {
         if known.len() >= MAX_ORIGINS {
             known.clear();
         }
-        let origin = Arc::new(Origin::new(self.format, name, is_node));
+        let origin = Arc::new(EventOrigin::new(self.format, name, is_node));
         known.insert(name.to_owned(), Arc::clone(&origin));
         Some(origin)
     }

@@ -22,7 +22,7 @@ const CHUNK: usize = 1024 * 1024;
 const IN_FLIGHT: usize = 6;
 
 /// How the reading of an input ended.
-pub(super) enum End {
+pub(super) enum InputEnd {
     /// At its end, or where it could not be decompressed further, which is among the rejected records.
     Read,
     /// Where it could not be read any more.
@@ -32,11 +32,11 @@ pub(super) enum End {
 }
 
 /// What comes next.
-pub(super) enum Next {
+pub(super) enum NextChunk {
     /// The records of the next chunk, when its parser is done.
     Chunk(oneshot::Receiver<Parsed>),
     /// Nothing more.
-    End(End),
+    InputEnd(InputEnd),
 }
 
 struct Chunk {
@@ -52,7 +52,7 @@ pub(super) fn start<R: Read + Send + 'static>(
     meter: Arc<Meter>,
     parsers: usize,
     options: &ParseOptions,
-) -> std::io::Result<mpsc::Receiver<Next>> {
+) -> std::io::Result<mpsc::Receiver<NextChunk>> {
     let (to_consumer, consumer) = mpsc::channel(IN_FLIGHT);
     let (to_parsers, work) = sync_channel::<Work>(IN_FLIGHT);
     let (work, actors) = (Arc::new(Mutex::new(work)), Arc::new(Actors::default()));
@@ -63,31 +63,31 @@ pub(super) fn start<R: Read + Send + 'static>(
     }
     let max_record_bytes = options.max_record_bytes;
     let read = move || {
-        let mut reader = Reader { to_consumer, to_parsers, max_record_bytes };
+        let mut reader = InputReader { to_consumer, to_parsers, max_record_bytes };
         let end = reader.run(input, meter);
         // The consumer may be gone.
-        reader.to_consumer.blocking_send(Next::End(end)).ok();
+        reader.to_consumer.blocking_send(NextChunk::InputEnd(end)).ok();
     };
     thread::Builder::new().name("import-read".into()).spawn(read)?;
     Ok(consumer)
 }
 
-struct Reader {
-    to_consumer: mpsc::Sender<Next>,
+struct InputReader {
+    to_consumer: mpsc::Sender<NextChunk>,
     to_parsers: SyncSender<Work>,
     max_record_bytes: usize,
 }
 
-impl Reader {
-    fn run<R: Read + Send + 'static>(&mut self, input: R, meter: Arc<Meter>) -> End {
+impl InputReader {
+    fn run<R: Read + Send + 'static>(&mut self, input: R, meter: Arc<Meter>) -> InputEnd {
         match source::open(input, Arc::clone(&meter)) {
-            Ok((Compression::Other(name), _)) => End::NotReadable(name),
+            Ok((Compression::Other(name), _)) => InputEnd::NotReadable(name),
             Ok((compression, reader)) => self.read(reader, compression, &meter),
-            Err(error) => End::Failed(error),
+            Err(error) => InputEnd::Failed(error),
         }
     }
 
-    fn read(&mut self, mut input: Box<dyn Read + Send>, compression: Compression, meter: &Meter) -> End {
+    fn read(&mut self, mut input: Box<dyn Read + Send>, compression: Compression, meter: &Meter) -> InputEnd {
         let mut splitter = Splitter::new(1, self.max_record_bytes);
         let mut buffer = Vec::with_capacity(CHUNK * 2);
         loop {
@@ -102,16 +102,16 @@ impl Reader {
             next.extend_from_slice(&buffer[rest..]);
             let bytes = std::mem::replace(&mut buffer, next);
             if !self.pass_on(Chunk { bytes, pieces }) {
-                return End::Read;
+                return InputEnd::Read;
             }
             match read {
-                Err(error) if meter.failed() => return End::Failed(error),
+                Err(error) if meter.failed() => return InputEnd::Failed(error),
                 Err(error) => {
                     let (line, raw) = cut_off.unwrap_or_else(|| (splitter.line(), Vec::new()));
                     self.report_damage(line, &raw, compression, &error);
-                    return End::Read;
+                    return InputEnd::Read;
                 }
-                Ok(_) if end => return End::Read,
+                Ok(_) if end => return InputEnd::Read,
                 Ok(_) => {}
             }
         }
@@ -123,7 +123,7 @@ impl Reader {
             return !self.to_consumer.is_closed();
         }
         let (done, found) = oneshot::channel();
-        self.to_parsers.send((chunk, done)).is_ok() && self.to_consumer.blocking_send(Next::Chunk(found)).is_ok()
+        self.to_parsers.send((chunk, done)).is_ok() && self.to_consumer.blocking_send(NextChunk::Chunk(found)).is_ok()
     }
 
     fn report_damage(&mut self, line: u64, raw: &[u8], compression: Compression, error: &std::io::Error) {
@@ -131,7 +131,7 @@ impl Reader {
         let reason = format!("the {} stream is damaged or cut short: {error}", compression.name());
         let records = vec![ParsedRecord::rejected(line, reason, raw)];
         done.send(Parsed { records, rows: Vec::new() }).ok();
-        self.to_consumer.blocking_send(Next::Chunk(found)).ok();
+        self.to_consumer.blocking_send(NextChunk::Chunk(found)).ok();
     }
 }
 

@@ -1,10 +1,10 @@
-//! Times as exports write them.
+//! Times as exports write them (RFC 3339).
 
 use kerntrail_schemas::cell::Micros;
 
-/// The moment that an RFC 3339 `text` names, any number of fractional digits; what is below a microsecond is cut.
+/// The time that `text` names in RFC 3339, with any number of fractional digits; nanoseconds are truncated.
 ///
-/// `None`: it is none, or lies before 1970.
+/// `None`: it is not a time, or lies before 1970.
 pub(crate) fn rfc3339(text: &str) -> Option<Micros> {
     utc(text.as_bytes()).or_else(|| {
         let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
@@ -12,7 +12,7 @@ pub(crate) fn rfc3339(text: &str) -> Option<Micros> {
     })
 }
 
-/// The common form, `2026-09-01T00:00:00.123456789Z`, without what chrono costs for the others.
+/// The common form, `2026-09-01T00:00:00.123456789Z`. It is read here because every record has several.
 fn utc(text: &[u8]) -> Option<Micros> {
     let (head, rest) = text.split_at_checked(19)?;
     let number = |range: std::ops::Range<usize>| {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_time() {
+    fn texts_that_are_times() {
         let cases = [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("2026-09-01T00:00:00.123456789Z", Some(1_788_220_800_123_456)),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_agrees_with_chrono() {
+    fn the_common_form_is_read_as_chrono_reads_it() {
         for day in (0..60_000).step_by(7) {
             let time = chrono::DateTime::from_timestamp(day * 86_400 + day % 86_400, 987_654_321).unwrap();
             let text = time.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kerntrail_pipeline::import::format::{ColumnOrigin, FormatMapping};
+use kerntrail_pipeline::import::format::{FormatMapping, MappedColumn};
 use kerntrail_pipeline::import::{FORMATS, importing_page};
 use kerntrail_schemas::Columns;
 use kerntrail_schemas::tables::{Actor, Envelope};
@@ -21,7 +21,7 @@ fn importing_page_is_current() {
     assert!(page == expected, "docs/importing.md is not what the formats' mappings say: run `make docs`");
 }
 
-fn names(columns: &[ColumnOrigin]) -> BTreeSet<&'static str> {
+fn names(columns: &[MappedColumn]) -> BTreeSet<&'static str> {
     columns.iter().map(|column| column.column).collect()
 }
 

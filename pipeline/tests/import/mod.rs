@@ -22,7 +22,7 @@ use kerntrail_transport::EventLog;
 use crate::memory_log::MemoryLog;
 use crate::support::{config, pipeline, running};
 
-/// An escape from a container, as Tetragon tells it: eleven events with rows, one without a importing.
+/// An escape from a container, as Tetragon exports it: eleven events with rows, one without a place.
 const ESCAPE: &str = include_str!("escape.ndjson");
 const ESCAPE_ROWS: u64 = 11;
 

@@ -2,7 +2,7 @@
 
 use kerntrail_pipeline::import::FORMATS;
 use kerntrail_pipeline::import::format::{
-    ColumnOrigin, Format, FormatMapping, ImportedRow, Reading, Refusal, RowOrigin, Scope,
+    FormatMapping, FormatScope, ImportFormat, ImportedRow, MappedColumn, MappedRow, Reading, RecordRefusal,
 };
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::StreamId;
@@ -38,7 +38,7 @@ struct Opened {
     path: String,
 }
 
-impl Format for Sensor {
+impl ImportFormat for Sensor {
     fn name(&self) -> &'static str {
         "sensor"
     }
@@ -48,16 +48,16 @@ impl Format for Sensor {
     }
 
     fn mapping(&self) -> FormatMapping {
-        let row = |part, table, activity, column, from: &str| RowOrigin {
+        let row = |part, table, activity, column, from: &str| MappedRow {
             records: vec![part],
             when: "",
             table,
             activity,
-            columns: vec![ColumnOrigin::new(column, from)],
+            columns: vec![MappedColumn::new(column, from)],
         };
         FormatMapping {
-            envelope: vec![ColumnOrigin::new("time", "`time`")],
-            actor: vec![ColumnOrigin::new("pid", "`opened.pid`")],
+            envelope: vec![MappedColumn::new("time", "`time`")],
+            actor: vec![MappedColumn::new("pid", "`opened.pid`")],
             rows: vec![
                 row("opened", Table::FileEvents, "open", "path", "`opened.path`"),
                 row("lost", Table::EventLoss, "ring_full", "lost", "`lost`"),
@@ -65,13 +65,13 @@ impl Format for Sensor {
         }
     }
 
-    fn read(&self, text: &str, scope: &mut Scope, rows: &mut Vec<ImportedRow>) -> Result<Reading, Refusal> {
+    fn read(&self, text: &str, scope: &mut FormatScope, rows: &mut Vec<ImportedRow>) -> Result<Reading, RecordRefusal> {
         let Record { sensor: Some(event) } = serde_json::from_str(text)? else { return Ok(Reading::OtherFormat) };
         let origin = match &event.cluster {
             Some(cluster) => scope.other_origin(cluster),
             None => scope.node(event.node.as_deref()),
         };
-        let origin = origin.ok_or_else(|| Refusal::content("no node"))?;
+        let origin = origin.ok_or_else(|| RecordRefusal::content("no node"))?;
         let mut envelope = Envelope { cluster: scope.cluster(event.cluster.as_deref()), ..Envelope::default() };
         if let Some((cpu, seq)) = event.number {
             envelope.stream = Some(StreamId::new("sensor-7"));
@@ -79,14 +79,14 @@ impl Format for Sensor {
         }
         let time = Micros(event.time);
         if let Some(opened) = event.opened {
-            let make = || Ok::<_, Refusal>(Actor { pid: Some(opened.pid), ..Actor::default() });
+            let make = || Ok::<_, RecordRefusal>(Actor { pid: Some(opened.pid), ..Actor::default() });
             let actor = scope.actor(&opened, make)?;
             let own = FileColumns { path: Some(opened.path), ..FileColumns::default() };
             let row = ImportedRow::new(origin.clone(), time, "open", envelope.clone(), own);
             rows.push(row.with_actor(actor));
         }
         if let Some(reason) = event.broken {
-            return Err(Refusal::content(reason));
+            return Err(RecordRefusal::content(reason));
         }
         if event.lost.is_some() {
             let own = LossColumns { lost: event.lost, ..LossColumns::default() };
@@ -97,8 +97,8 @@ impl Format for Sensor {
 }
 
 /// The format of the test beside those of the program, as one more line of their list.
-static WITH_SENSOR: [&dyn Format; FORMATS.len() + 1] = {
-    let mut formats: [&dyn Format; FORMATS.len() + 1] = [&Sensor; FORMATS.len() + 1];
+static WITH_SENSOR: [&dyn ImportFormat; FORMATS.len() + 1] = {
+    let mut formats: [&dyn ImportFormat; FORMATS.len() + 1] = [&Sensor; FORMATS.len() + 1];
     let mut place = 0;
     while place < FORMATS.len() {
         formats[place] = FORMATS[place];

@@ -29,7 +29,7 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
         ("pretty, tabs, side by side", indented.concat().replace("  ", "\t").into()),
         ("array", array.clone().into()),
         ("array on one line", format!("[{}]", compact.join(",")).into()),
-        ("array, an object a line", format!("[\n{}\n]\n", compact.join(",\n")).into()),
+        ("array, an object on each line", format!("[\n{}\n]\n", compact.join(",\n")).into()),
         ("array, braces side by side", format!("[{}]", indented.join(", ")).into()),
         ("arrays", format!("[{}]\n[{}]", compact[..3].join(","), compact[3..].join(",")).into()),
         (
@@ -107,7 +107,7 @@ async fn long_inputs_keep_the_order_of_each_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn node_and_cluster_can_be_told() {
+async fn node_and_cluster_can_be_overridden() {
     let importing = Importing::new();
     let options = ImportOptions { node: Some("n1".into()), cluster: Some("c1".into()), ..importing.options("x") };
     importing.import_to(&importing.log, options, Cursor::new(ESCAPE)).await.unwrap();

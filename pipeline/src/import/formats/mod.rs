@@ -2,7 +2,7 @@
 
 mod tetragon;
 
-use super::format::Format;
+use super::format::ImportFormat;
 
 /// Every format, in the order in which a record is tried: recognition, help and documentation read this list.
-pub const FORMATS: &[&dyn Format] = &[&tetragon::Tetragon];
+pub const FORMATS: &[&dyn ImportFormat] = &[&tetragon::Tetragon];

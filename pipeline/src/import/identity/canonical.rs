@@ -42,7 +42,7 @@ pub(crate) enum NoNumber {
 /// Errors: `text` is not one JSON value, or is nested too deeply. Halves of surrogate pairs and numbers beyond the range
 /// of a float are accepted, as `serde_json` does in values that it skips.
 pub(crate) fn number_of(text: &str) -> Result<i64, NoNumber> {
-    let mut reader = Reader { text: text.as_bytes(), at: 0, unescaped: Vec::new() };
+    let mut reader = JsonHasher { text: text.as_bytes(), at: 0, unescaped: Vec::new() };
     let hash = reader.value(0)?;
     reader.peek();
     if reader.at < text.len() {
@@ -51,14 +51,14 @@ pub(crate) fn number_of(text: &str) -> Result<i64, NoNumber> {
     Ok((hash >> 1) as i64)
 }
 
-struct Reader<'a> {
+struct JsonHasher<'a> {
     text: &'a [u8],
     at: usize,
     /// Holds a string while its escapes are resolved.
     unescaped: Vec<u8>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonHasher<'a> {
     /// The next byte that is not white space; 0 at the end, which starts and continues nothing in JSON.
     fn peek(&mut self) -> u8 {
         while let b' ' | b'\t' | b'\r' | b'\n' = self.byte() {

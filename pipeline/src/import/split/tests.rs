@@ -71,7 +71,7 @@ fn shapes() {
         ("[ ]\n[\n]\n{}", &["4:{}"]),
         ("[{}][{}]\n[{}]", &["1:{}", "1:{}", "2:{}"]),
         ("{}{} {}", &["1:{}", "1:{}", "1:{}"]),
-        // Several on a line of a file with an object a line: the parser takes them apart.
+        // Several on one line of a file with an object on each line: the parser separates them.
         ("{}\n{\"a\":1}{\"b\":2}\n", &["1:{}", "2:{\"a\":1}{\"b\":2}"]),
         ("{\"a\":1}\n{\n  \"b\": 2\n}\n{\"c\":3}\n", &["1:{\"a\":1}", "2:{\n  \"b\": 2\n}", "5:{\"c\":3}"]),
         (r#"{"a":"}{][\"\\"}{"b":"{"}"#, &[r#"1:{"a":"}{][\"\\"}"#, r#"1:{"b":"{"}"#]),
@@ -91,7 +91,7 @@ fn garbage_and_truncation() {
         ),
         ("[INFO] {}\n{}", &["!1:[INFO] {}", "2:{}"]),
         ("{\"a\":1}}\n{}", &["1:{\"a\":1}", "!1:}", "2:{}"]),
-        // An object a line, one of them cut: also the first, the second and the last.
+        // An object on each line, one of them cut off: also the first, the second and the last.
         ("{\"a\":\"x\n{\"b\":2}\n{\"c\":3}", &["!1:{\"a\":\"x", "2:{\"b\":2}", "3:{\"c\":3}"]),
         ("{\"a\":1,\n{\"b\":2}\n{\"c\":3}", &["!1:{\"a\":1,", "2:{\"b\":2}", "3:{\"c\":3}"]),
         ("{\"a\":[\n{\"b\":2}\n{\"c\":3}", &["!1:{\"a\":[", "2:{\"b\":2}", "3:{\"c\":3}"]),
@@ -128,7 +128,7 @@ fn garbage_and_truncation() {
 }
 
 #[test]
-fn reasons_are_told() {
+fn broken_pieces_have_reasons() {
     let long = format!("{{\"a\":\"{}\"}}\n{{}}", "x".repeat(2 * MAX));
     let deep = format!("{}{}\n{{}}", "{\"a\":".repeat(200), "}".repeat(200));
     let cases = [
@@ -190,7 +190,7 @@ fn the_object_behind_one_that_is_longer_than_the_limit_is_found_wherever_the_inp
     }
 }
 
-/// A model: what is between good objects, a line each, must come back whole, whatever is done to the lines between.
+/// A model: good objects, each on a line, come back whole, whatever is done to the lines between them.
 #[test]
 fn good_lines_survive_any_damage_to_their_neighbors() {
     let good = r#"{"process_exec":{"process":{"exec_id":"x","args":["{","}"]}},"time":"t"}"#;

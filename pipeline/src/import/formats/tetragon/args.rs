@@ -1,7 +1,7 @@
-//! Tetragon's one-line `arguments`, taken apart again.
+//! Tetragon's one-line `arguments`, split again.
 //!
-//! Tetragon joins the arguments after argv[0] by single spaces and puts double quotes around each that holds a space,
-//! without escaping quotes inside. So most lines can be taken apart exactly, and these cannot:
+//! Tetragon joins the arguments after argv[0] with single spaces and puts double quotes around each that has a space,
+//! without escaping quotes inside. So most lines can be split exactly; these cannot:
 //! - an argument with both a space and a quote before another space (`a" b`) ends at that quote;
 //! - a first argument that is empty is not in the line at all;
 //! - argv[0] is not in the export: the program's path stands for it.
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back() {
+    fn lines_that_split_exactly() {
         let cases: &[&[&str]] = &[
             &[],
             &["-c", "nsenter -t 1 -a /bin/bash && sleep infinity;"],
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not() {
+    fn lines_that_do_not() {
         let cases: &[(&[&str], &[&str])] = &[(&["", "a"], &["a"]), (&["echo \"a b\" c"], &["echo \"a b", "c\""])];
         for (args, got) in cases {
             let line = joined(args);

@@ -1,12 +1,12 @@
-//! The arguments of a call, told apart by type.
+//! The arguments of a call, by type.
 
 use super::numbers::fit;
 use super::record::{Arg, Body, Number, given};
-use crate::import::format::Refusal;
+use crate::import::format::RecordRefusal;
 
-/// The arguments of a call, told apart by type: texts (strings, paths, files), numbers, and others.
+/// The arguments of a call, by type: texts (strings, paths, files), numbers, and others.
 #[derive(Default)]
-pub(super) struct Call<'a> {
+pub(super) struct CallArguments<'a> {
     pub(super) args: &'a [Arg<'a>],
     pub(super) returned: Option<&'a Arg<'a>>,
     texts: Vec<String>,
@@ -18,9 +18,9 @@ pub(super) struct Call<'a> {
     return_value: Option<i64>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallArguments<'a> {
     /// The arguments of `body`. Errors: one has more than 64 bits.
-    pub(super) fn new(body: &'a Body<'a>) -> Result<Self, Refusal> {
+    pub(super) fn new(body: &'a Body<'a>) -> Result<Self, RecordRefusal> {
         let mut call = Self {
             args: body.args.as_deref().unwrap_or_default(),
             returned: body.r#return.as_ref(),
@@ -79,7 +79,7 @@ impl<'a> Call<'a> {
     }
 }
 
-fn number(arg: &Arg<'_>) -> Result<Option<i64>, Refusal> {
+fn number(arg: &Arg<'_>) -> Result<Option<i64>, RecordRefusal> {
     let number = arg.int_arg.or(arg.uint_arg).or(arg.size_arg).or(arg.long_arg);
     // Flags and sizes of 64 bits have no sign.
     if number.is_some_and(|Number(number)| number > i64::MAX.into()) {

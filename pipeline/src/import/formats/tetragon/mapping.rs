@@ -6,24 +6,24 @@ use std::sync::Arc;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::tables::{Actor, Envelope, OwnColumns};
 
-use super::call::Call;
+use super::call::CallArguments;
 use super::names;
 use super::numbers::id;
 use super::record::{Body, Number};
-use crate::import::format::{ColumnOrigin, ImportedRow, Origin, Refusal, RowOrigin};
+use crate::import::format::{EventOrigin, ImportedRow, MappedColumn, MappedRow, RecordRefusal};
 
 /// What a row is made of.
-pub(super) struct Event<'a> {
+pub(super) struct TetragonEvent<'a> {
     pub(super) body: &'a Body<'a>,
     /// The arguments; empty for events that are no calls.
-    pub(super) call: Call<'a>,
+    pub(super) call: CallArguments<'a>,
     pub(super) actor: &'a Actor,
     pub(super) time: Micros,
 }
 
 /// A value of an event, on its way to a column.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(super) enum ColumnValue {
     Text(String),
     Number(i64),
     Flag(bool),
@@ -31,12 +31,12 @@ pub(super) enum Value {
 }
 
 /// A value, or none; or why the event is refused.
-pub(super) type Found = Result<Option<Value>, Refusal>;
+pub(super) type FoundValue = Result<Option<ColumnValue>, RecordRefusal>;
 
 /// Where the value of a column is found.
 ///
-/// A policy chooses which arguments of a function are exported, and the export does not name them. So arguments are told
-/// apart by type and order: the texts (strings, paths, files) count from 0, and so do the numbers. The value of an
+/// A policy chooses which arguments of a function are exported, and the export does not name them. So arguments are
+/// identified by type and order: the texts (strings, paths, files) count from 0, and so do the numbers. The value of an
 /// argument that the policy leaves out is NULL where that can be seen.
 #[derive(Clone, Copy)]
 pub(super) enum ArgumentSource {
@@ -63,30 +63,30 @@ pub(super) enum ArgumentSource {
     /// The same for every event.
     Fixed(&'static str),
     /// The field of this name, read by a function.
-    Field(&'static str, for<'a> fn(&Event<'a>) -> Found),
+    Field(&'static str, for<'a> fn(&TetragonEvent<'a>) -> FoundValue),
 }
 
 impl ArgumentSource {
     /// The value in `event`. Errors: it is out of range.
-    fn find(self, event: &Event<'_>) -> Found {
+    fn find(self, event: &TetragonEvent<'_>) -> FoundValue {
         let call = &event.call;
         Ok(match self {
-            Self::Text(place) => call.text(place).map(Value::Text),
+            Self::Text(place) => call.text(place).map(ColumnValue::Text),
             Self::FromTarget(distance) => {
-                call.target().checked_add_signed(distance).and_then(|place| call.text(place)).map(Value::Text)
+                call.target().checked_add_signed(distance).and_then(|place| call.text(place)).map(ColumnValue::Text)
             }
-            Self::FirstOfTwo => call.text(0).filter(|_| call.has_two_texts()).map(Value::Text),
-            Self::LastOfTwo => call.text(usize::from(call.has_two_texts())).map(Value::Text),
-            Self::Number(place) => call.number(place).map(Value::Number),
-            Self::AfterText(place) => call.after_text(place).map(Value::Number),
-            Self::Permissions(place) => call.after_text(place).map(|mode| Value::Number(mode & 0o7777)),
+            Self::FirstOfTwo => call.text(0).filter(|_| call.has_two_texts()).map(ColumnValue::Text),
+            Self::LastOfTwo => call.text(usize::from(call.has_two_texts())).map(ColumnValue::Text),
+            Self::Number(place) => call.number(place).map(ColumnValue::Number),
+            Self::AfterText(place) => call.after_text(place).map(ColumnValue::Number),
+            Self::Permissions(place) => call.after_text(place).map(|mode| ColumnValue::Number(mode & 0o7777)),
             Self::UserId(place) => {
                 let number = call.number(place).or(call.last_number()).filter(|number| *number != -1);
-                id("uid", number.map(|number| Number(number.into())))?.map(|id| Value::Number(id.into()))
+                id("uid", number.map(|number| Number(number.into())))?.map(|id| ColumnValue::Number(id.into()))
             }
-            Self::Namespaces(place) => call.number(place).and_then(names::namespaces).map(Value::Text),
-            Self::Return => call.return_value().map(Value::Number),
-            Self::Fixed(text) => Some(Value::Text(text.to_owned())),
+            Self::Namespaces(place) => call.number(place).and_then(names::namespaces).map(ColumnValue::Text),
+            Self::Return => call.return_value().map(ColumnValue::Number),
+            Self::Fixed(text) => Some(ColumnValue::Text(text.to_owned())),
             Self::Field(_, read) => read(event)?,
         })
     }
@@ -119,14 +119,14 @@ pub(super) enum When {
     /// All of them.
     Always,
     /// Those for which the function holds; the text says which.
-    If(&'static str, for<'a> fn(&Event<'a>) -> bool),
+    If(&'static str, for<'a> fn(&TetragonEvent<'a>) -> bool),
 }
 
 /// A column and where its value is found.
 pub(super) struct ColumnMapping<Own> {
     pub(super) name: &'static str,
     pub(super) source: ArgumentSource,
-    pub(super) set: fn(&mut Own, Value),
+    pub(super) set: fn(&mut Own, ColumnValue),
 }
 
 /// An entry of a mapping table: the rows of `Own`'s table with one activity.
@@ -144,13 +144,18 @@ pub(super) trait MakeRow: Sync {
     fn names(&self) -> &'static [&'static str];
 
     /// Whether it is for `event`, which has one of its names.
-    fn applies(&self, event: &Event<'_>) -> bool;
+    fn applies(&self, event: &TetragonEvent<'_>) -> bool;
 
     /// The row of `event`, with `envelope` but for its activity. Errors: a value is out of range.
-    fn make(&self, event: &Event<'_>, origin: &Arc<Origin>, envelope: Envelope) -> Result<ImportedRow, Refusal>;
+    fn make(
+        &self,
+        event: &TetragonEvent<'_>,
+        origin: &Arc<EventOrigin>,
+        envelope: Envelope,
+    ) -> Result<ImportedRow, RecordRefusal>;
 
     /// For documentation.
-    fn describe(&self) -> RowOrigin;
+    fn describe(&self) -> MappedRow;
 }
 
 impl<Own> MakeRow for RowMapping<Own>
@@ -162,14 +167,19 @@ where
         self.names
     }
 
-    fn applies(&self, event: &Event<'_>) -> bool {
+    fn applies(&self, event: &TetragonEvent<'_>) -> bool {
         match self.when {
             When::Always => true,
             When::If(_, holds) => holds(event),
         }
     }
 
-    fn make(&self, event: &Event<'_>, origin: &Arc<Origin>, envelope: Envelope) -> Result<ImportedRow, Refusal> {
+    fn make(
+        &self,
+        event: &TetragonEvent<'_>,
+        origin: &Arc<EventOrigin>,
+        envelope: Envelope,
+    ) -> Result<ImportedRow, RecordRefusal> {
         let mut own = Own::default();
         for column in self.columns {
             if let Some(value) = column.source.find(event)? {
@@ -179,9 +189,9 @@ where
         Ok(ImportedRow::new(Arc::clone(origin), event.time, self.activity, envelope, own))
     }
 
-    fn describe(&self) -> RowOrigin {
+    fn describe(&self) -> MappedRow {
         let columns = self.columns.iter();
-        RowOrigin {
+        MappedRow {
             records: self.names.to_vec(),
             when: match self.when {
                 When::Always => "",
@@ -189,43 +199,43 @@ where
             },
             table: Own::TABLE,
             activity: self.activity,
-            columns: columns.map(|column| ColumnOrigin::new(column.name, column.source.to_string())).collect(),
+            columns: columns.map(|column| MappedColumn::new(column.name, column.source.to_string())).collect(),
         }
     }
 }
 
 /// What a column can hold, from a value; `None` where the value does not fit.
 pub(super) trait FromValue: Sized {
-    fn from_value(value: Value) -> Option<Self>;
+    fn from_value(value: ColumnValue) -> Option<Self>;
 }
 
 impl FromValue for String {
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Text(text) = value { Some(text) } else { None }
+    fn from_value(value: ColumnValue) -> Option<Self> {
+        if let ColumnValue::Text(text) = value { Some(text) } else { None }
     }
 }
 
 impl FromValue for i64 {
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Number(number) = value { Some(number) } else { None }
+    fn from_value(value: ColumnValue) -> Option<Self> {
+        if let ColumnValue::Number(number) = value { Some(number) } else { None }
     }
 }
 
 impl FromValue for i32 {
-    fn from_value(value: Value) -> Option<Self> {
+    fn from_value(value: ColumnValue) -> Option<Self> {
         i64::from_value(value).and_then(|number| number.try_into().ok())
     }
 }
 
 impl FromValue for bool {
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Flag(flag) = value { Some(flag) } else { None }
+    fn from_value(value: ColumnValue) -> Option<Self> {
+        if let ColumnValue::Flag(flag) = value { Some(flag) } else { None }
     }
 }
 
 impl FromValue for Micros {
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Time(time) = value { Some(time) } else { None }
+    fn from_value(value: ColumnValue) -> Option<Self> {
+        if let ColumnValue::Time(time) = value { Some(time) } else { None }
     }
 }
 

@@ -20,22 +20,23 @@ use std::sync::{Arc, LazyLock};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::tables::Envelope;
 
-use self::call::Call;
+use self::call::CallArguments;
 use self::calls::CALLS;
 use self::events::{CALL_KINDS, EVENTS};
-use self::mapping::{Event, MakeRow};
+use self::mapping::{MakeRow, TetragonEvent};
 use self::numbers::fit;
 use self::process::{ExecId, owned};
 use self::record::{Body, Record, given};
 use crate::import::format::{
-    ColumnOrigin, Format, FormatMapping, ImportedRow, KeyedActor, Origin, Reading, Refusal, Scope,
+    EventOrigin, FormatMapping, FormatScope, ImportFormat, ImportedRow, KeyedActor, MappedColumn, Reading,
+    RecordRefusal,
 };
 use crate::import::time::rfc3339;
 
 /// Tetragon's JSON export.
 pub(super) struct Tetragon;
 
-impl Format for Tetragon {
+impl ImportFormat for Tetragon {
     fn name(&self) -> &'static str {
         "tetragon"
     }
@@ -46,21 +47,21 @@ impl Format for Tetragon {
 
     fn mapping(&self) -> FormatMapping {
         FormatMapping {
-            envelope: ENVELOPE.iter().map(|(column, from)| ColumnOrigin::new(column, *from)).collect(),
+            envelope: ENVELOPE.iter().map(|(column, from)| MappedColumn::new(column, *from)).collect(),
             actor: process::describe(),
             rows: EVENTS.iter().chain(CALLS).map(|entry| entry.describe()).collect(),
         }
     }
 
-    fn read(&self, text: &str, scope: &mut Scope, rows: &mut Vec<ImportedRow>) -> Result<Reading, Refusal> {
+    fn read(&self, text: &str, scope: &mut FormatScope, rows: &mut Vec<ImportedRow>) -> Result<Reading, RecordRefusal> {
         let record: Record<'_> = serde_json::from_str(text)?;
         let Some((kind, body)) = &record.event else {
             return Ok(record.other.map_or(Reading::OtherFormat, Reading::NoPlace));
         };
-        let event = Parts::new(&record, body, scope)?;
+        let event = EventContext::new(&record, body, scope)?;
         let (name, entries) = if CALL_KINDS.contains(kind) {
             let function = given(&body.function_name);
-            let function = function.ok_or_else(|| Refusal::content("a call without function_name"))?;
+            let function = function.ok_or_else(|| RecordRefusal::content("a call without function_name"))?;
             (function, entries(&CALLS_BY_NAME, without_architecture(function)))
         } else {
             (*kind, entries(&EVENTS_BY_NAME, kind))
@@ -75,7 +76,7 @@ impl Format for Tetragon {
     }
 }
 
-/// Which fields fill the envelope; [`Parts`] reads them.
+/// Which fields fill the envelope; [`EventContext`] reads them.
 const ENVELOPE: &[(&str, &str)] = &[
     ("time", "`time`, else the time in the event"),
     ("cluster", "`cluster_name`, unless the configuration names a cluster"),
@@ -89,25 +90,25 @@ const ENVELOPE: &[(&str, &str)] = &[
 ];
 
 /// An event with what every row of it has.
-struct Parts<'a> {
+struct EventContext<'a> {
     body: &'a Body<'a>,
-    origin: Arc<Origin>,
+    origin: Arc<EventOrigin>,
     time: Micros,
     envelope: Envelope,
     actor: KeyedActor,
 }
 
-impl<'a> Parts<'a> {
-    fn new(record: &Record<'_>, body: &'a Body<'a>, scope: &mut Scope) -> Result<Self, Refusal> {
-        let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
+impl<'a> EventContext<'a> {
+    fn new(record: &Record<'_>, body: &'a Body<'a>, scope: &mut FormatScope) -> Result<Self, RecordRefusal> {
+        let process = body.process.as_ref().ok_or_else(|| RecordRefusal::content("no process"))?;
         let inside = || given(&process.exec_id).and_then(ExecId::read).map(|id| id.node);
         let origin = match given(&record.node_name) {
             Some(name) => scope.node(Some(name)),
             None => scope.node(inside().as_deref()),
         };
-        let origin = origin.ok_or_else(|| Refusal::content("no node_name"))?;
-        let time = given(&record.time).or(given(&body.time)).ok_or_else(|| Refusal::content("no time"))?;
-        let time = rfc3339(time).ok_or_else(|| Refusal::content(format!("time {time:?} is no time")))?;
+        let origin = origin.ok_or_else(|| RecordRefusal::content("no node_name"))?;
+        let time = given(&record.time).or(given(&body.time)).ok_or_else(|| RecordRefusal::content("no time"))?;
+        let time = rfc3339(time).ok_or_else(|| RecordRefusal::content(format!("time {time:?} is no time")))?;
         let count = record.aggregation_info.as_ref().and_then(|info| info.count);
         let envelope = Envelope {
             cluster: scope.cluster(given(&record.cluster_name)),
@@ -125,12 +126,12 @@ impl<'a> Parts<'a> {
     }
 
     /// The row that the first of `entries` that applies makes; `None` when none applies.
-    fn row(self, entries: &[&dyn MakeRow]) -> Result<Option<ImportedRow>, Refusal> {
+    fn row(self, entries: &[&dyn MakeRow]) -> Result<Option<ImportedRow>, RecordRefusal> {
         if entries.is_empty() {
             return Ok(None);
         }
         let Self { body, origin, time, envelope, actor } = self;
-        let event = Event { body, call: Call::new(body)?, actor: actor.actor(), time };
+        let event = TetragonEvent { body, call: CallArguments::new(body)?, actor: actor.actor(), time };
         let Some(entry) = entries.iter().find(|entry| entry.applies(&event)) else { return Ok(None) };
         let row = entry.make(&event, &origin, envelope)?;
         Ok(Some(row.with_actor(actor)))

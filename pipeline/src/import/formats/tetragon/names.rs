@@ -24,9 +24,9 @@ const NAMESPACES: [(i64, &str); 8] = [
     (0x0000_0080, "time"),
 ];
 
-/// The set as bits; `None` when it is not given, or names one that is not known.
+/// The set as bits; `None` when it is missing or names an unknown capability.
 pub(super) fn effective(capabilities: Option<&Capabilities<'_>>) -> Option<i64> {
-    // Tetragon's list has one name without `CAP_`, `DAC_OVERRIDE`. A set that is given without items is empty.
+    // Tetragon's list has one name without `CAP_`, `DAC_OVERRIDE`. A set without items is empty.
     let names = capabilities?.effective.as_deref().unwrap_or_default();
     names.iter().map(Text::as_str).try_fold(0, |bits, name| Some(bits | 1 << bit(name)?))
 }

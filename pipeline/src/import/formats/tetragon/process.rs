@@ -19,14 +19,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::numbers::{fit, id};
 use super::record::{Body, Image, MaybeText, Namespace, Pod, Process, Relative, given};
 use super::{args, names};
-use crate::import::format::{ColumnOrigin, Origin, Refusal};
+use crate::import::format::{EventOrigin, MappedColumn, RecordRefusal};
 use crate::import::time::rfc3339;
 
 /// The value of an audit login uid that was never set.
 const NO_LOGIN: i32 = -1;
 
 /// What an actor is made of.
-struct Source<'a> {
+struct ActorSource<'a> {
     body: &'a Body<'a>,
     process: &'a Process<'a>,
     boot: &'a BootHash,
@@ -36,7 +36,7 @@ struct Source<'a> {
 struct ActorMapping {
     from: &'static str,
     columns: &'static [&'static str],
-    fill: for<'a> fn(&Source<'a>, &mut Actor) -> Result<(), Refusal>,
+    fill: for<'a> fn(&ActorSource<'a>, &mut Actor) -> Result<(), RecordRefusal>,
 }
 
 /// Which part of an event fills which columns of the actor, in this order.
@@ -147,23 +147,23 @@ const ACTOR: &[ActorMapping] = &[
 ];
 
 /// The columns of the actor, for documentation.
-pub(super) fn describe() -> Vec<ColumnOrigin> {
+pub(super) fn describe() -> Vec<MappedColumn> {
     let columns = |mapping: &ActorMapping| {
         let from = mapping.from;
-        mapping.columns.iter().map(move |column| ColumnOrigin::new(column, from)).collect::<Vec<_>>()
+        mapping.columns.iter().map(move |column| MappedColumn::new(column, from)).collect::<Vec<_>>()
     };
     ACTOR.iter().flat_map(columns).collect()
 }
 
 /// What [`actor`] makes an actor of.
-pub(super) fn content<'b>(body: &'b Body<'_>, origin: &'b Origin) -> impl Hash + use<'b> {
+pub(super) fn content<'b>(body: &'b Body<'_>, origin: &'b EventOrigin) -> impl Hash + use<'b> {
     (origin.name(), &body.process, &body.parent, &body.ancestors)
 }
 
 /// The process of `body` with what is around it. Errors: it is missing, has no identity, or a value is out of range.
-pub(super) fn actor(body: &Body<'_>, origin: &Origin) -> Result<Actor, Refusal> {
-    let process = body.process.as_ref().ok_or_else(|| Refusal::content("no process"))?;
-    let from = Source { body, process, boot: origin.boot() };
+pub(super) fn actor(body: &Body<'_>, origin: &EventOrigin) -> Result<Actor, RecordRefusal> {
+    let process = body.process.as_ref().ok_or_else(|| RecordRefusal::content("no process"))?;
+    let from = ActorSource { body, process, boot: origin.boot() };
     let mut actor = Actor::default();
     for mapping in ACTOR {
         (mapping.fill)(&from, &mut actor)?;
@@ -180,18 +180,18 @@ pub(super) fn has_flag(flags: &str, flag: &str) -> bool {
     flags.split(' ').any(|known| known == flag)
 }
 
-fn pid(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn pid(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     actor.pid = fit("process.pid", from.process.pid)?;
     if actor.pid.is_some_and(|pid| pid < 0) {
-        return Err(Refusal::content("process.pid is negative"));
+        return Err(RecordRefusal::content("process.pid is negative"));
     }
     Ok(())
 }
 
-fn process_uid(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn process_uid(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     actor.process_uid = uid_of(&from.process.exec_id, actor.pid, from.boot);
     if actor.process_uid.is_none() && actor.pid.is_none() {
-        return Err(Refusal::content("a process without exec_id and pid"));
+        return Err(RecordRefusal::content("a process without exec_id and pid"));
     }
     Ok(())
 }
@@ -224,7 +224,7 @@ fn uid_of(exec_id: &MaybeText<'_>, pid: Option<i32>, boot: &BootHash) -> Option<
     })
 }
 
-fn program(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn program(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let arguments = given(&from.process.arguments).unwrap_or_default();
     if let Some(binary) = given(&from.process.binary) {
         actor.process_name = binary.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned);
@@ -236,15 +236,15 @@ fn program(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn start_time(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn start_time(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     if let Some(start) = given(&from.process.start_time) {
-        let wrong = || Refusal::content(format!("process.start_time {start:?} is no time"));
+        let wrong = || RecordRefusal::content(format!("process.start_time {start:?} is no time"));
         actor.process_start_time = Some(rfc3339(start).ok_or_else(wrong)?);
     }
     Ok(())
 }
 
-fn namespaces(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn namespaces(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let Some(namespaces) = &from.process.ns else { return Ok(()) };
     let inode = |field, namespace: &Option<Namespace>| fit(field, namespace.as_ref().and_then(|ns| ns.inum));
     // In protobuf's JSON, false is not written.
@@ -258,7 +258,7 @@ fn namespaces(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn pod(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn pod(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let Some(pod) = &from.process.pod else { return Ok(()) };
     let Pod { namespace, name, uid, pod_labels, workload, workload_kind, .. } = pod;
     actor.pod_uid = given(uid).map(PodUid::new);
@@ -275,7 +275,7 @@ fn pod(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn container(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn container(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let Some(container) = from.process.pod.as_ref().and_then(|pod| pod.container.as_ref()) else { return Ok(()) };
     actor.container_name = owned(&container.name);
     if let Some(image) = &container.image {
@@ -286,7 +286,7 @@ fn container(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn container_id(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn container_id(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let container = from.process.pod.as_ref().and_then(|pod| pod.container.as_ref());
     // `containerd://<id>`
     let id = container.and_then(|container| given(&container.id)).map(|id| id.rsplit("://").next().unwrap_or(id));
@@ -308,7 +308,7 @@ fn reference(image: &Image<'_>) -> (Option<String>, Option<String>) {
     (given(&image.name).or(repository).map(str::to_owned), digest.map(str::to_owned))
 }
 
-fn parent(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn parent(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     if let Some(parent) = &from.body.parent {
         actor.parent_pid = fit("parent.pid", parent.pid)?;
         actor.parent_process_uid = uid_of(&parent.exec_id, actor.parent_pid, from.boot);
@@ -326,14 +326,14 @@ fn parent(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn ancestors(from: &Source<'_>, actor: &mut Actor) -> Result<(), Refusal> {
+fn ancestors(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     let Some(ancestors) = &from.body.ancestors else { return Ok(()) };
     let uid = |ancestor: &Relative<'_>| {
         let pid = fit("ancestors.pid", ancestor.pid)?;
         Ok(uid_of(&ancestor.exec_id, pid, from.boot).map(|uid| uid.to_string()).unwrap_or_default())
     };
     // An empty text stands for an unknown one, so that both lists have the same length.
-    actor.ancestor_uids = Some(ancestors.iter().map(uid).collect::<Result<_, Refusal>>()?);
+    actor.ancestor_uids = Some(ancestors.iter().map(uid).collect::<Result<_, RecordRefusal>>()?);
     let path = |ancestor: &Relative<'_>| given(&ancestor.binary).unwrap_or_default().to_owned();
     actor.ancestor_paths = Some(ancestors.iter().map(path).collect());
     Ok(())

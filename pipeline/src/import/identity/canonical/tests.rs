@@ -404,6 +404,57 @@ fn known_traps() {
     for one in texts {
         texts.iter().for_each(|other| compare(one, other));
     }
+}
+
+#[test]
+fn notation_does_not_change_a_number_and_content_does() {
+    let same = [
+        (r#"{"a":1,"b":[1,2]}"#, "{\n \"b\" : [ 1,\r\n2 ] , \"a\":1 }"),
+        (r#"{"a":"\u0041\n/é"}"#, r#"{"a":"A\u000a\/\u00e9"}"#),
+        (r#"{"a":"😀"}"#, r#"{"a":"\ud83d\ude00"}"#),
+        (r#"{"a":1.0,"b":-0}"#, r#"{"a":1e0,"b":0}"#),
+        (r#"{"a":{"x":null,"y":true}}"#, r#"{"a":{"y":true,"x":null}}"#),
+    ];
+    for (one, other) in same {
+        assert_eq!(number_of(one).unwrap(), number_of(other).unwrap(), "{one} {other}");
+    }
+    let texts = [
+        r#"{"a":1,"b":2}"#,
+        r#"{"a":2,"b":1}"#,
+        r#"{"a":1}"#,
+        r#"{"a":1,"b":2,"c":{}}"#,
+        r#"{"a":"1","b":2}"#,
+        r#"{"a":[1,2]}"#,
+        r#"{"a":[2,1]}"#,
+        r#"{"a":[[1],2]}"#,
+        r#"{"a":[1,[2]]}"#,
+        r#"{"a":{"b":1}}"#,
+        r#"{"b":{"a":1}}"#,
+        r#"{"a":null}"#,
+        r#"{"a":"null"}"#,
+        r#"{"a":[]}"#,
+        r#"{"a":{}}"#,
+        r#"{"a":""}"#,
+        r#"{"a":true}"#,
+        r#"{"a":1.5}"#,
+        r#"{"a":"\ud800"}"#,
+        r#"{"a":4026531837}"#,
+        r#"{"a":18446744073709551615}"#,
+        "{}",
+        "[]",
+        "1",
+    ];
+    let numbers: std::collections::BTreeSet<i64> = texts.iter().map(|text| number_of(text).unwrap()).collect();
+    assert_eq!(numbers.len(), texts.len());
+    assert!(numbers.iter().all(|number| *number >= 0));
+}
+
+#[test]
+fn reading_ends_on_any_text() {
+    for text in ["", "{", "[", "\"", "{\"a\"", "{\"a\":", "[1,", "\"\\", "\"\\u12", "}", "{,}", "[}", "é", "{\"a\":}"]
+    {
+        let _ = number_of(text);
+    }
     assert_eq!(number_of(&"[".repeat(1000)), Err(NoNumber::TooDeep));
 }
 
