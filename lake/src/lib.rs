@@ -15,6 +15,8 @@
 //! over.
 
 mod added;
+mod append;
+mod checkpoint;
 mod commit;
 mod compact;
 mod error;
@@ -26,6 +28,7 @@ pub mod metrics;
 mod progress;
 mod provider;
 mod session;
+mod shape;
 mod sort;
 mod state;
 mod stats;

@@ -1,33 +1,19 @@
-//! One table: a handle with a snapshot of it, and the append.
+//! One table: a handle with a snapshot of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
-use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{Action, MetadataExt, Protocol, StructType, new_metadata};
 use kerntrail_schemas::Table;
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use crate::commit::{Change, Outcome};
-use crate::error::{LakeError, Source};
-use crate::file::{self, DataFile, PARTITION};
+use crate::error::LakeError;
+use crate::file::DataFile;
 use crate::log::DeltaLog;
-use crate::metrics::{BYTES_WRITTEN_TOTAL, EVENTS_IN_TOTAL, FILES};
+use crate::metrics::FILES;
 use crate::progress::Progress;
 use crate::provider::{self, FilesProvider};
-use crate::state::{Passed, READER_VERSION, TableState, WRITER_VERSION};
-use crate::{sort, stats, writer};
-
-/// Table properties: the log must remember removed files for as long as [`LakeTable::vacuum`] may keep them.
-const PROPERTIES: [(&str, &str); 3] = [
-    ("delta.deletedFileRetentionDuration", "interval 6 hours"),
-    ("delta.logRetentionDuration", "interval 6 hours"),
-    ("delta.checkpointInterval", "100"),
-];
+use crate::shape;
+use crate::state::{Passed, TableState};
 
 /// What the handles of one table have in common.
 pub(crate) struct Shared {
@@ -79,7 +65,7 @@ impl LakeTable {
     pub(crate) async fn open_or_create(shared: Arc<Shared>) -> Result<Self, LakeError> {
         if Self::open(Arc::clone(&shared)).await?.is_none() {
             let log = &shared.log;
-            let created = log.write_commit(0, &creation(log.table)?).await?;
+            let created = log.write_commit(0, &shape::creation(log.table)?).await?;
             info!(table = %log.table, created, "table made");
         }
         let missing = || LakeError::refused(shared.log.table, "the table vanished");
@@ -155,74 +141,6 @@ impl LakeTable {
         Progress::read(partition, &self.state.txns)
     }
 
-    /// Commits `rows` together with the `progress` of where they come from, and moves on to that version.
-    ///
-    /// `rows`: flat, columns of [`Table::schema`], any order and number; none records progress alone.
-    /// `progress`: what is now taken of each source, `rows` included. Holds two copies of the rows while it sorts them.
-    /// Returns the version; it is the current one when there is nothing to write.
-    ///
-    /// Errors: `Conflict` when the lake already has as much of a source; `Refused` when the columns differ; `Store`.
-    /// On error no row is visible, except after a `Store` error of the commit itself, when it is unknown: appending
-    /// the same again then gives `Conflict` if they are. Cancel-safe: leaves at most files that nothing names.
-    pub async fn append(&mut self, rows: Vec<RecordBatch>, progress: &[Progress]) -> Result<i64, LakeError> {
-        self.refresh().await?;
-        // Before anything is written: it may be in vain.
-        Progress::rising(self.table(), progress, &self.state.txns)?;
-        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
-        let added = self.write_files(rows).await?;
-        if added.is_empty() && progress.is_empty() {
-            return Ok(self.version());
-        }
-        let bytes: u64 = added.iter().map(|file| file.size).sum();
-        let paths: Vec<String> = added.iter().map(|file| file.path.clone()).collect();
-        match self.commit(&Change::Append { added, progress }).await {
-            Ok(Outcome::Committed(version)) => {
-                let name = self.table().name();
-                metrics::counter!(EVENTS_IN_TOTAL, "table" => name).increment(count as u64);
-                metrics::counter!(BYTES_WRITTEN_TOTAL, "table" => name).increment(bytes);
-                Ok(version)
-            }
-            Ok(Outcome::Overtaken) => Err(LakeError::refused(self.table(), "an append was overtaken")),
-            Err(error) => {
-                if matches!(error, LakeError::Conflict { .. }) {
-                    self.discard(&paths).await;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn write_files(&self, rows: Vec<RecordBatch>) -> Result<Vec<DataFile>, LakeError> {
-        let table = self.table();
-        let schema = table.schema();
-        if let Some(other) = rows.iter().find(|batch| batch.schema() != schema) {
-            return Err(LakeError::refused(table, format!("rows of other columns: {}", other.schema())));
-        }
-        let encoded = tokio::task::spawn_blocking(move || encode(&rows)).await;
-        let failed = |source| LakeError::store(format!("encode rows of {table}"), source);
-        let encoded = encoded.map_err(|source| failed(source.into()))?.map_err(failed)?;
-        let store = self.log().files();
-        let mut added = Vec::with_capacity(encoded.len());
-        for (file, bytes) in encoded {
-            let path = Path::from(file.path.as_str());
-            let put = store.put(&path, bytes.into()).await;
-            put.map_err(|source| self.log().failed(&format!("write {path} of"), source))?;
-            self.log().sync(&file.path).await?;
-            added.push(file);
-        }
-        Ok(added)
-    }
-
-    /// Deletes files that were written and never committed; what cannot be deleted is left to vacuum.
-    pub(crate) async fn discard(&self, paths: &[String]) {
-        let store = self.log().files();
-        for path in paths {
-            if let Err(error) = store.delete(&Path::from(path.as_str())).await {
-                warn!(table = %self.table(), path, %error, "left an uncommitted file to vacuum");
-            }
-        }
-    }
-
     /// The rows at this handle's version, for DataFusion. Files are skipped by their statistics.
     pub fn provider(&self) -> Arc<dyn TableProvider> {
         self.provider_of(self.state.files.values().cloned().collect())
@@ -236,22 +154,6 @@ impl LakeTable {
     pub fn files(&self) -> Vec<String> {
         self.state.files.keys().map(|path| provider::absolute(self.log().location(), path)).collect()
     }
-
-    async fn add_missing_columns(&mut self) -> Result<(), LakeError> {
-        let table = self.table();
-        loop {
-            let Some(schema) = merged(table, &self.state)? else { return Ok(()) };
-            let unknown = || LakeError::refused(table, "the log names no schema");
-            let metadata = self.state.metadata.as_deref().cloned().ok_or_else(unknown)?;
-            let metadata = metadata.with_schema(&delta_schema(table, &schema)?);
-            let metadata = metadata.map_err(|error| LakeError::refused(table, error.to_string()))?;
-            let change = Change::Reshape { actions: vec![Action::Metadata(metadata)] };
-            if let Outcome::Committed(version) = self.commit(&change).await? {
-                info!(%table, version, "added the columns that the table lacked");
-                return Ok(());
-            }
-        }
-    }
 }
 
 /// What happened between two states of a table.
@@ -262,48 +164,4 @@ fn passed(before: &TableState, after: &TableState) -> Passed {
         reshaped: before.metadata.as_deref().map(|m| m.schema_string())
             != after.metadata.as_deref().map(|m| m.schema_string()),
     }
-}
-
-/// Sorts, cuts apart by day and encodes.
-fn encode(rows: &[RecordBatch]) -> Result<Vec<(DataFile, Vec<u8>)>, Source> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let mut files = Vec::new();
-    for part in sort::by_day(&first.schema(), rows)? {
-        let (bytes, metadata) = writer::encode(&part.rows)?;
-        let stats = stats::write(&part.rows.schema(), &metadata);
-        files.push((DataFile::fresh(file::new_path(part.day), part.day, bytes.len() as u64, stats), bytes));
-    }
-    Ok(files)
-}
-
-/// The actions that make `table`.
-fn creation(table: Table) -> Result<Vec<Action>, LakeError> {
-    let refused = |error: String| LakeError::refused(table, error);
-    let versions = serde_json::json!({"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION});
-    let protocol: Protocol = serde_json::from_value(versions).map_err(|error| refused(error.to_string()))?;
-    let metadata = new_metadata(&delta_schema(table, &table.schema())?, [PARTITION], PROPERTIES)
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(vec![Action::Protocol(protocol), Action::Metadata(metadata)])
-}
-
-fn delta_schema(table: Table, schema: &Schema) -> Result<StructType, LakeError> {
-    schema.try_into_kernel().map_err(|error| LakeError::refused(table, format!("the schema: {error}")))
-}
-
-/// The table's columns and those that it lacks; `None` when it lacks none.
-fn merged(table: Table, state: &TableState) -> Result<Option<Schema>, LakeError> {
-    let has = state.schema()?;
-    let mut lacking = Vec::new();
-    for field in table.schema().fields() {
-        match has.field_with_name(field.name()) {
-            Ok(known) if provider::same_type(known.data_type(), field.data_type()) => {}
-            Ok(known) => {
-                let reason = format!("{} is {} and should be {}", field.name(), known.data_type(), field.data_type());
-                return Err(LakeError::refused(table, reason));
-            }
-            Err(_) => lacking.push(Arc::clone(field)),
-        }
-    }
-    let fields = has.fields().iter().cloned().chain(lacking.iter().cloned());
-    Ok((!lacking.is_empty()).then(|| Schema::new(fields.collect::<Vec<_>>())))
 }

@@ -1,0 +1,96 @@
+//! The append: rows become files, then one commit with the progress of their source.
+
+use arrow::array::RecordBatch;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tracing::warn;
+
+use crate::commit::{Change, Outcome};
+use crate::error::{LakeError, Source};
+use crate::file::{self, DataFile};
+use crate::metrics::{BYTES_WRITTEN_TOTAL, EVENTS_IN_TOTAL};
+use crate::progress::Progress;
+use crate::table::LakeTable;
+use crate::{sort, stats, writer};
+
+impl LakeTable {
+    /// Commits `rows` together with the `progress` of where they come from, and moves on to that version.
+    ///
+    /// `rows`: flat, columns of [`Table::schema`], any order and number; none records progress alone.
+    /// `progress`: what is now taken of each source, `rows` included. Holds two copies of the rows while it sorts them.
+    /// Returns the version; it is the current one when there is nothing to write.
+    ///
+    /// Errors: `Conflict` when the lake already has as much of a source; `Refused` when the columns differ; `Store`.
+    /// On error no row is visible, except after a `Store` error of the commit itself, when it is unknown: appending
+    /// the same again then gives `Conflict` if they are. Cancel-safe: leaves at most files that nothing names.
+    pub async fn append(&mut self, rows: Vec<RecordBatch>, progress: &[Progress]) -> Result<i64, LakeError> {
+        self.refresh().await?;
+        // Before anything is written: it may be in vain.
+        Progress::rising(self.table(), progress, &self.state().txns)?;
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        let added = self.write_files(rows).await?;
+        if added.is_empty() && progress.is_empty() {
+            return Ok(self.version());
+        }
+        let bytes: u64 = added.iter().map(|file| file.size).sum();
+        let paths: Vec<String> = added.iter().map(|file| file.path.clone()).collect();
+        match self.commit(&Change::Append { added, progress }).await {
+            Ok(Outcome::Committed(version)) => {
+                let name = self.table().name();
+                metrics::counter!(EVENTS_IN_TOTAL, "table" => name).increment(count as u64);
+                metrics::counter!(BYTES_WRITTEN_TOTAL, "table" => name).increment(bytes);
+                Ok(version)
+            }
+            Ok(Outcome::Overtaken) => Err(LakeError::refused(self.table(), "an append was overtaken")),
+            Err(error) => {
+                if matches!(error, LakeError::Conflict { .. }) {
+                    self.discard(&paths).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_files(&self, rows: Vec<RecordBatch>) -> Result<Vec<DataFile>, LakeError> {
+        let table = self.table();
+        let schema = table.schema();
+        if let Some(other) = rows.iter().find(|batch| batch.schema() != schema) {
+            return Err(LakeError::refused(table, format!("rows of other columns: {}", other.schema())));
+        }
+        let encoded = tokio::task::spawn_blocking(move || encode(&rows)).await;
+        let failed = |source| LakeError::store(format!("encode rows of {table}"), source);
+        let encoded = encoded.map_err(|source| failed(source.into()))?.map_err(failed)?;
+        let store = self.log().files();
+        let mut added = Vec::with_capacity(encoded.len());
+        for (file, bytes) in encoded {
+            let path = Path::from(file.path.as_str());
+            let put = store.put(&path, bytes.into()).await;
+            put.map_err(|source| self.log().failed(&format!("write {path} of"), source))?;
+            self.log().sync(&file.path).await?;
+            added.push(file);
+        }
+        Ok(added)
+    }
+
+    /// Deletes files that were written and never committed; what cannot be deleted is left to vacuum.
+    pub(crate) async fn discard(&self, paths: &[String]) {
+        let store = self.log().files();
+        for path in paths {
+            if let Err(error) = store.delete(&Path::from(path.as_str())).await {
+                warn!(table = %self.table(), path, %error, "left an uncommitted file to vacuum");
+            }
+        }
+    }
+}
+
+/// Sorts, cuts apart by day and encodes.
+fn encode(rows: &[RecordBatch]) -> Result<Vec<(DataFile, Vec<u8>)>, Source> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let mut files = Vec::new();
+    for part in sort::by_day(&first.schema(), rows)? {
+        let (bytes, metadata) = writer::encode(&part.rows)?;
+        let stats = stats::write(&part.rows.schema(), &metadata);
+        files.push((DataFile::fresh(file::new_path(part.day), part.day, bytes.len() as u64, stats), bytes));
+    }
+    Ok(files)
+}
