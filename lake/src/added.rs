@@ -1,4 +1,4 @@
-//! What was added between two versions: the way a rule reads each row once, however late it is.
+//! Rows added between two versions: how a rule reads each row once, however late it arrives.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ pub struct Added {
 }
 
 impl LakeTable {
-    /// The rows that were committed after `version`, up to the version of this handle; all of them for `None`.
+    /// The rows committed after `version`, up to the version of this handle; all rows for `None`.
     ///
-    /// Compaction moves no row into or out of a range: its commits are skipped, and the files that it replaced are
-    /// read where they still lie. They do for as long as vacuum keeps them, so a cursor may be that old.
+    /// Compaction moves no row into or out of a range: its commits are skipped, and the files that it replaced are read
+    /// as long as vacuum keeps them. So a cursor may be as old as that.
     ///
-    /// Errors: `CursorTooOld` when a commit of the range was cleaned up, or a file of it was vacuumed; `CursorAhead`
-    /// when this table never came to `version`; `Store`.
+    /// Errors: `CursorTooOld` when a commit of the range was cleaned up or one of its files was vacuumed; `CursorAhead`
+    /// when the table has not reached `version`; `Store`.
     pub async fn added_since(&self, version: Option<i64>) -> Result<Added, LakeError> {
         let to_version = self.version();
         let Some(cursor) = version else {
@@ -40,7 +40,7 @@ impl LakeTable {
         }
         let mut files = Vec::new();
         let mut oldest = cursor;
-        // Newest first, so that a gap shows where reading on is possible from.
+        // Newest first: a gap then shows from which version reading can resume.
         for version in (cursor + 1..=to_version).rev() {
             match self.added_by(version).await? {
                 Some(commit) => files.extend(commit.added.iter().cloned()),
@@ -57,14 +57,12 @@ impl LakeTable {
         Ok(Added { to_version, rows })
     }
 
-    /// What the commit of `version` added; `None` when that can no longer be read.
+    /// What the commit of `version` added; `None` when it can no longer be read.
     async fn added_by(&self, version: i64) -> Result<Option<Arc<CommitAdds>>, LakeError> {
-        let recent = &self.state().recent;
-        let remembered = recent.front().and_then(|first| usize::try_from(version - first.version).ok());
-        let commit = match remembered.and_then(|index| recent.get(index)) {
+        let commit = match self.state().recent.get(&version) {
             Some(known) => Arc::clone(known),
             None => match self.log().commit(version).await? {
-                Some(actions) => Arc::new(CommitAdds { version, added: data_files(actions) }),
+                Some(actions) => Arc::new(CommitAdds { added: data_files(actions) }),
                 None => return Ok(None),
             },
         };
@@ -78,10 +76,10 @@ impl LakeTable {
 
     /// Whether `file` can be read: it is current, or replaced but not yet vacuumed.
     async fn is_there(&self, file: &DataFile) -> Result<bool, LakeError> {
-        if self.state().files.contains_key(file.path.as_str()) {
+        if self.state().files.contains_key(&file.path) {
             return Ok(true);
         }
-        match self.log().files().head(&Path::from(file.path.as_str())).await {
+        match self.log().files().head(&Path::from(&*file.path)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(source) => Err(self.log().failed("look for a replaced file of", source)),

@@ -1,4 +1,6 @@
-//! The append: rows become files, then one commit with the progress of their source.
+//! Appending: rows become files, then one commit adds them together with the progress of their source.
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use object_store::ObjectStoreExt;
@@ -14,26 +16,27 @@ use crate::table::LakeTable;
 use crate::{sort, stats, writer};
 
 impl LakeTable {
-    /// Commits `rows` together with the `progress` of where they come from, and moves on to that version.
+    /// Commits `rows` together with the `progress` of their sources, and moves this handle to that version.
     ///
-    /// `rows`: flat, columns of [`Table::schema`], any order and number; none records progress alone.
-    /// `progress`: what is now taken of each source, `rows` included. Holds two copies of the rows while it sorts them.
-    /// Returns the version; it is the current one when there is nothing to write.
+    /// `rows`: flat, with the columns of [`Table::schema`](kerntrail_schemas::Table::schema), in any order; without rows
+    /// only progress is recorded. `progress`: how far each source is taken, `rows` included. Memory: two copies of the
+    /// rows while they are sorted. Returns the version, the current one when there is nothing to write.
     ///
-    /// Errors: `Conflict` when the lake already has as much of a source; `Refused` when the columns differ; `Store`.
-    /// On error no row is visible, except after a `Store` error of the commit itself, when it is unknown: appending
-    /// the same again then gives `Conflict` if they are. Cancel-safe: leaves at most files that nothing names.
+    /// Errors: `Conflict` when another writer has recorded progress of a source; `Refused` when the columns differ;
+    /// `Store`. After an error no row is visible, except that a `Store` error of the commit itself leaves it unknown:
+    /// appending the same again then gives `Conflict` if the rows are there. Cancel-safe: at most, files are left that
+    /// no commit names.
     pub async fn append(&mut self, rows: Vec<RecordBatch>, progress: &[Progress]) -> Result<i64, LakeError> {
         self.refresh().await?;
-        // Before anything is written: it may be in vain.
-        Progress::rising(self.table(), progress, &self.state().txns)?;
+        // Checked before files are written, and again by the commit.
+        Progress::rising(self.table(), progress, &self.state().txns, self.now())?;
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let added = self.write_files(rows).await?;
         if added.is_empty() && progress.is_empty() {
             return Ok(self.version());
         }
         let bytes: u64 = added.iter().map(|file| file.size).sum();
-        let paths: Vec<String> = added.iter().map(|file| file.path.clone()).collect();
+        let paths: Vec<Arc<str>> = added.iter().map(|file| file.path.clone()).collect();
         match self.commit(&Change::Append { added, progress }).await {
             Ok(Outcome::Committed(version)) => {
                 let name = self.table().name();
@@ -63,7 +66,7 @@ impl LakeTable {
         let store = self.log().files();
         let mut added = Vec::with_capacity(encoded.len());
         for (file, bytes) in encoded {
-            let path = Path::from(file.path.as_str());
+            let path = Path::from(&*file.path);
             let put = store.put(&path, bytes.into()).await;
             put.map_err(|source| self.log().failed(&format!("write {path} of"), source))?;
             self.log().sync(&file.path).await?;
@@ -72,18 +75,18 @@ impl LakeTable {
         Ok(added)
     }
 
-    /// Deletes files that were written and never committed; what cannot be deleted is left to vacuum.
-    pub(crate) async fn discard(&self, paths: &[String]) {
+    /// Deletes files that were written but not committed; vacuum removes what cannot be deleted now.
+    pub(crate) async fn discard(&self, paths: &[Arc<str>]) {
         let store = self.log().files();
         for path in paths {
-            if let Err(error) = store.delete(&Path::from(path.as_str())).await {
-                warn!(table = %self.table(), path, %error, "left an uncommitted file to vacuum");
+            if let Err(error) = store.delete(&Path::from(&**path)).await {
+                warn!(table = %self.table(), %path, %error, "left an uncommitted file to vacuum");
             }
         }
     }
 }
 
-/// Sorts, cuts apart by day and encodes.
+/// Sorts the rows, splits them by day and encodes each part.
 fn encode(rows: &[RecordBatch]) -> Result<Vec<(DataFile, Vec<u8>)>, Source> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let mut files = Vec::new();

@@ -1,23 +1,18 @@
 //! Checkpoints: the newest that can be read, and a new one.
 
-use arrow::json::LineDelimitedWriter;
-use bytes::Bytes;
 use deltalake_core::checkpoints::create_checkpoint_from_table_url_and_cleanup;
-use deltalake_core::kernel::Action;
-use deltalake_core::logstore::get_actions;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use tracing::warn;
 
 use crate::error::{LakeError, Source};
 use crate::log::{DeltaLog, FOLDER};
 
-/// What a checkpoint holds that a state is made of.
-const CHECKPOINT_COLUMNS: [&str; 5] = ["add", "remove", "txn", "metaData", "protocol"];
+mod rows;
+
+pub(crate) use rows::{Checkpoint, Removed, Wanted};
 
 /// What `_last_checkpoint` says.
 #[derive(Deserialize)]
@@ -27,14 +22,28 @@ struct LastCheckpoint {
     parts: Option<u64>,
 }
 
+impl LastCheckpoint {
+    /// Paths of the files that the checkpoint consists of.
+    fn paths(&self) -> impl Iterator<Item = Path> {
+        let Self { version, parts } = *self;
+        (1..=parts.unwrap_or(1)).map(move |part| {
+            let name = match parts {
+                None => format!("{version:020}.checkpoint.parquet"),
+                Some(parts) => format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"),
+            };
+            Path::from_iter([FOLDER, name.as_str()])
+        })
+    }
+}
+
 impl DeltaLog {
-    /// The newest checkpoint that can be read, with its version. Its name comes from `_last_checkpoint`, or from a look
+    /// What is `wanted` of the newest checkpoint that can be read. Its name comes from `_last_checkpoint`, or from a look
     /// at the folder when that, or what it names, is missing or damaged.
-    pub(crate) async fn newest_checkpoint(&self) -> Result<Option<(i64, Vec<Action>)>, LakeError> {
+    pub(crate) async fn newest_checkpoint(&self, wanted: Wanted) -> Result<Option<Checkpoint>, LakeError> {
         let failure = match self.last_checkpoint().await {
             Ok(None) => None,
-            Ok(Some(hint)) => match self.checkpoint(&hint).await {
-                Ok(actions) => return Ok(Some((hint.version, actions))),
+            Ok(Some(hint)) => match self.checkpoint(&hint, wanted).await {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => Some(error),
             },
             Err(error) => Some(error),
@@ -43,9 +52,9 @@ impl DeltaLog {
             return Ok(None);
         }
         for version in self.checkpoint_versions().await?.into_iter().rev() {
-            if let Ok(actions) = self.checkpoint(&LastCheckpoint { version, parts: None }).await {
+            if let Ok(checkpoint) = self.checkpoint(&LastCheckpoint { version, parts: None }, wanted).await {
                 warn!(table = %self.table, version, "the last checkpoint cannot be read; this one can");
-                return Ok(Some((version, actions)));
+                return Ok(Some(checkpoint));
             }
         }
         match failure {
@@ -64,6 +73,23 @@ impl DeltaLog {
         let mut versions: Vec<i64> = listed.iter().filter_map(version).collect();
         versions.sort_unstable();
         Ok(versions)
+    }
+
+    async fn checkpoint(&self, hint: &LastCheckpoint, wanted: Wanted) -> Result<Checkpoint, LakeError> {
+        let version = hint.version;
+        let failed = |source: Source| self.failed(&format!("read checkpoint {version} of"), source);
+        let mut checkpoint = Checkpoint::empty(version);
+        for path in hint.paths() {
+            let found = self.files().get(&path).await.map_err(|source| failed(source.into()))?;
+            let bytes = found.bytes().await.map_err(|source| failed(source.into()))?;
+            // Thousands of files take a while to decode.
+            let decoded = tokio::task::spawn_blocking(move || {
+                checkpoint.read(bytes, wanted)?;
+                Ok::<_, Source>(checkpoint)
+            });
+            checkpoint = decoded.await.map_err(|source| failed(source.into()))?.map_err(failed)?;
+        }
+        Ok(checkpoint)
     }
 
     /// Makes a checkpoint of `version`, on disk before anything that it stands for is removed.
@@ -91,44 +117,4 @@ impl DeltaLog {
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|source| failed(source.into()))
     }
-
-    async fn checkpoint(&self, hint: &LastCheckpoint) -> Result<Vec<Action>, LakeError> {
-        let version = hint.version;
-        let failed = |source: Source| self.failed(&format!("read checkpoint {version} of"), source);
-        let mut actions = Vec::new();
-        for part in 1..=hint.parts.unwrap_or(1) {
-            let name = match hint.parts {
-                None => format!("{version:020}.checkpoint.parquet"),
-                Some(parts) => format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"),
-            };
-            let path = Path::from_iter([FOLDER, name.as_str()]);
-            let found = self.files().get(&path).await.map_err(|source| failed(source.into()))?;
-            let bytes = found.bytes().await.map_err(|source| failed(source.into()))?;
-            let lines = checkpoint_lines(bytes).map_err(failed)?;
-            actions.extend(get_actions(version as u64, &lines).map_err(|source| failed(source.into()))?);
-        }
-        Ok(actions)
-    }
-}
-
-/// The actions in the bytes of a checkpoint, one JSON object a line, as in a commit.
-fn checkpoint_lines(bytes: Bytes) -> Result<Bytes, Source> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let schema = reader.parquet_schema();
-    let leaves = (0..schema.num_columns()).filter(|&leaf| {
-        let path = schema.column(leaf).path().clone();
-        let parts = path.parts();
-        CHECKPOINT_COLUMNS.contains(&parts[0].as_str()) && !parts.iter().any(|part| part.ends_with("_parsed"))
-    });
-    let mask = ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>());
-    let mut lines = Vec::new();
-    for batch in reader.with_projection(mask).build()? {
-        let mut writer = LineDelimitedWriter::new(&mut lines);
-        writer.write(&batch?)?;
-        writer.finish()?;
-    }
-    // A row of a kind of action that no state is made of leaves an empty object.
-    let kept: Vec<&[u8]> =
-        lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && *line != b"{}").collect();
-    Ok(kept.join(&b'\n').into())
 }

@@ -1,29 +1,30 @@
-//! The commit loop: one version at a time, with a check of what was committed in between.
+//! The commit loop: one version at a time, with a check of what others committed meanwhile.
 
 use std::sync::Arc;
 
-use deltalake_core::kernel::{Action, CommitInfo, Transaction};
+use deltalake_core::kernel::{Action, CommitInfo};
 use serde_json::Value;
 use tracing::debug;
 
 use crate::error::LakeError;
 use crate::file::{self, DataFile};
 use crate::metrics::{COMMITS_TOTAL, CONFLICTS_TOTAL, RACES_TOTAL};
-use crate::progress::Progress;
-use crate::state::Passed;
+use crate::progress::{self, Progress};
+use crate::shape;
+use crate::state::TableState;
 use crate::table::LakeTable;
 
 /// How many versions in a row may be lost to other writers before giving up.
 const ATTEMPTS: usize = 100;
 
-/// What to commit, and what would make it wrong.
+/// What to commit, and which other commits would invalidate it.
 pub(crate) enum Change<'a> {
-    /// New files, with the progress of their source, which must still rise.
+    /// New files and the progress of their sources, which must still rise.
     Append { added: Vec<DataFile>, progress: &'a [Progress] },
-    /// Files in place of others with the same rows, which must still be there.
+    /// Files that replace others with the same rows, which must still be current.
     Replace { removed: Vec<Arc<DataFile>>, added: Vec<DataFile> },
-    /// Anything about the table itself; nobody else may have changed that.
-    Reshape { actions: Vec<Action> },
+    /// What the table lacks of its shape, as of the version that the commit follows.
+    Shape,
 }
 
 /// Whether a commit took place.
@@ -31,7 +32,7 @@ pub(crate) enum Change<'a> {
 pub(crate) enum Outcome {
     /// It is this version.
     Committed(i64),
-    /// Another writer has made it pointless; nothing was written.
+    /// There is nothing to do, or another writer has made it pointless; nothing was written.
     Overtaken,
 }
 
@@ -40,29 +41,37 @@ impl Change<'_> {
         match self {
             Self::Append { .. } => "WRITE",
             Self::Replace { .. } => "OPTIMIZE",
-            Self::Reshape { .. } => "SET TABLE PROPERTIES",
+            Self::Shape => "SET TABLE PROPERTIES",
         }
     }
 
-    /// The actions of a commit on top of `table`. Errors: `Conflict` when progress does not rise.
-    fn actions(&self, table: &LakeTable) -> Result<Vec<Action>, LakeError> {
+    /// The actions of a commit on top of `table`; `None` when there are none to commit.
+    ///
+    /// Errors: `Conflict` when progress does not rise; `Refused` when the table's shape is not known.
+    fn actions(&self, table: &LakeTable) -> Result<Option<Vec<Action>>, LakeError> {
         let now = file::now();
         let mut actions = vec![self.commit_info(table, now)];
         match self {
             Self::Append { added, progress } => {
-                let rising = Progress::rising(table.table(), progress, &table.state().txns)?;
-                actions.extend(rising.into_iter().map(|(app_id, version)| {
-                    Action::Txn(Transaction::new_with_last_update(app_id, version, Some(now)))
-                }));
+                let recorded_at = table.now();
+                let rising = Progress::rising(table.table(), progress, &table.state().txns, recorded_at)?;
+                let records = rising.iter().map(|(app_id, version)| progress::action(app_id, *version, recorded_at));
+                actions.extend(records.map(Action::Txn));
                 actions.extend(added.iter().map(|file| Action::Add(file.add(true))));
             }
             Self::Replace { removed, added } => {
                 actions.extend(removed.iter().map(|file| Action::Remove(file.remove(now))));
                 actions.extend(added.iter().map(|file| Action::Add(file.add(false))));
             }
-            Self::Reshape { actions: shape } => actions.extend(shape.iter().cloned()),
+            Self::Shape => {
+                let missing = shape::missing(table.state())?;
+                if missing.is_empty() {
+                    return Ok(None);
+                }
+                actions.extend(missing);
+            }
         }
-        Ok(actions)
+        Ok(Some(actions))
     }
 
     fn commit_info(&self, table: &LakeTable, now: i64) -> Action {
@@ -78,20 +87,21 @@ impl Change<'_> {
         })
     }
 
-    /// Whether the commits that `passed` in between leave the change meaningful. Progress is checked by `actions`.
-    fn survives(&self, passed: &Passed) -> bool {
+    /// Whether the change is still meaningful on top of `after`, having been prepared on top of `before`. What an append
+    /// or a shape needs is checked by `actions`.
+    fn survives(&self, before: &TableState, after: &TableState) -> bool {
         match self {
-            Self::Append { .. } => true,
+            Self::Append { .. } | Self::Shape => true,
             Self::Replace { removed, .. } => {
-                !passed.reshaped && !removed.iter().any(|file| passed.removed.contains(&file.path))
+                before.schema_string() == after.schema_string()
+                    && removed.iter().all(|file| after.files.contains_key(&file.path))
             }
-            Self::Reshape { .. } => !passed.reshaped,
         }
     }
 }
 
 impl LakeTable {
-    /// Commits `change` at the next free version and takes the table there.
+    /// Commits `change` at the next free version and moves this handle there.
     ///
     /// Errors: `Conflict` when the progress of an append does not rise any more; `Store`.
     pub(crate) async fn commit(&mut self, change: &Change<'_>) -> Result<Outcome, LakeError> {
@@ -100,6 +110,7 @@ impl LakeTable {
             let actions = change.actions(self).inspect_err(|_| {
                 metrics::counter!(CONFLICTS_TOTAL, &labels).increment(1);
             })?;
+            let Some(actions) = actions else { return Ok(Outcome::Overtaken) };
             let version = self.version() + 1;
             if self.log().write_commit(version, &actions).await? {
                 self.state_mut().apply(version, actions)?;
@@ -110,7 +121,9 @@ impl LakeTable {
             }
             debug!(table = %self.table(), version, "another writer took the version");
             metrics::counter!(RACES_TOTAL, &labels).increment(1);
-            if !change.survives(&self.take_commits().await?) {
+            let before = self.snapshot();
+            self.refresh().await?;
+            if !change.survives(&before, self.state()) {
                 return Ok(Outcome::Overtaken);
             }
         }

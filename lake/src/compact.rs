@@ -1,9 +1,9 @@
-//! Compaction: many small sorted files into few large ones, with the same rows.
+//! Compaction: merges many small sorted files into few large ones with the same rows.
 //!
-//! A partition has tiers of files by size. When a tier has too many, its files are merged; each row is thus rewritten
-//! about once a tier, not at every run. A partition whose day has passed and that has been quiet is merged into as few
-//! files as possible. Inputs are sorted already, so they are merged, not sorted again: memory holds one row group
-//! (compressed) and one batch of each input. The work has a thread of its own, so it does not hold up the writers.
+//! The files of a partition form tiers by size. A tier with too many files is merged, so each row is rewritten about once
+//! per tier rather than at every run. A partition whose day has passed and that has been quiet is merged into as few
+//! files as possible. Inputs are already sorted, so they are merged, not sorted again: memory holds one compressed row
+//! group and one batch of each input. The work runs on a thread of its own, so it does not delay writers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,27 +38,27 @@ use crate::stats;
 use crate::table::LakeTable;
 use crate::writer::{self, Kind, file_schema};
 
-/// Rows of a batch while merging; small, since there is one of each input.
+/// Rows of a batch while merging; small, since each input has one in memory.
 const BATCH_ROWS: usize = 1024;
-/// Bytes of a file that go to the store at once.
+/// Bytes of an output file that are uploaded at once.
 const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
-/// Milliseconds of a day.
+/// A day in milliseconds.
 const DAY: i64 = 86_400_000;
 
-/// When to merge which files.
+/// Which files to merge, and when.
 #[derive(Clone, Debug)]
 pub struct CompactOptions {
-    /// A partition may have this many files of the smallest tier before they are merged. Default 32.
+    /// Files of the smallest tier that a partition may have before they are merged. Default 32.
     pub small_files: usize,
-    /// Likewise of each larger tier. Default 8.
+    /// The same for each larger tier. Default 8.
     pub tier_files: usize,
-    /// Upper bound of the smallest tier, in bytes; each next tier's is eight times as high. Default 1 MiB.
+    /// Upper bound of the smallest tier, in bytes; that of each next tier is eight times higher. Default 1 MiB.
     pub tier_bytes: u64,
-    /// Files of at least half as many bytes are left alone; output is cut at about this size. Default 128 MiB.
+    /// Size at which output files are split. Files of at least half this size are not merged. Default 128 MiB.
     pub target_bytes: u64,
-    /// How many files one merge may open. Default 64.
+    /// Most files that one merge opens. Default 64.
     pub most_inputs: usize,
-    /// How long after its day, and after its last file, a partition is closed. Default 10 min.
+    /// A partition is closed this long after its day has ended and its last file was written. Default 10 min.
     pub quiet: Duration,
 }
 
@@ -86,11 +86,11 @@ pub struct CompactReport {
     pub added: usize,
     /// Rows rewritten.
     pub rows: usize,
-    /// Merges given up because another writer had replaced the same files.
+    /// Merges abandoned because another writer had replaced the same files.
     pub overtaken: usize,
 }
 
-/// Which files to merge now: one list for each merge, all of one partition. The smallest files first.
+/// The files to merge now: one list per merge, all of one partition, smallest files first.
 fn plan(files: &[Arc<DataFile>], now: i64, options: &CompactOptions) -> Vec<Vec<Arc<DataFile>>> {
     let mut partitions: BTreeMap<Option<i32>, Vec<Arc<DataFile>>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.size < options.target_bytes / 2) {
@@ -134,13 +134,13 @@ fn tier(size: u64, smallest: u64) -> u32 {
 }
 
 impl LakeTable {
-    /// Merges small files, as `options` say, until there are no more to merge than that, and commits each merge.
+    /// Merges the files that `options` select, and commits each merge.
     ///
-    /// Appends by others go on meanwhile and do not conflict. Rows, [`LakeTable::added_since`] and progress are as
-    /// before. Replaced files stay in the store until [`LakeTable::vacuum`] removes them.
+    /// Other writers may append meanwhile without a conflict. Rows, [`LakeTable::added_since`] and progress stay the
+    /// same. Replaced files stay in the store until [`LakeTable::vacuum`] removes them.
     ///
-    /// Errors: `Store`; `Refused` when a merge would change the number of rows, which then is not committed.
-    /// Cancel-safe: leaves at most files that nothing names.
+    /// Errors: `Store`; `Refused` when a merge would change the number of rows, which is then not committed.
+    /// Cancel-safe: at most, files are left that no commit names.
     pub async fn compact(&mut self, options: &CompactOptions) -> Result<CompactReport, LakeError> {
         self.refresh().await?;
         let mut report = CompactReport::default();
@@ -166,12 +166,12 @@ impl LakeTable {
             day: removed.first().and_then(|file| file.day),
             target_bytes: options.target_bytes,
         };
-        // Dropped with this future, and then the merge ends too.
+        // Dropped with this future, which ends the merge.
         let (_wanted, unwanted) = oneshot::channel();
         let written = tokio::task::spawn_blocking(move || merge.run(unwanted)).await;
         let failed = |source: Source| LakeError::store(format!("merge {inputs} files of {table}"), source);
         let written = written.map_err(|source| failed(source.into()))?.map_err(failed)?;
-        let paths: Vec<String> = written.iter().map(|file| file.path.clone()).collect();
+        let paths: Vec<Arc<str>> = written.iter().map(|file| file.path.clone()).collect();
         let rows = written.iter().map(|file| file.rows(table)).sum::<Option<usize>>();
         let had = removed.iter().map(|file| file.rows(table)).sum::<Option<usize>>();
         if rows.is_none() || had.is_some_and(|had| Some(had) != rows) {
@@ -210,7 +210,7 @@ struct Merge {
 }
 
 impl Merge {
-    /// Merges on this thread, with a runtime of its own, unless it becomes `unwanted`.
+    /// Merges on this thread, with a runtime of its own, until done or `unwanted`.
     fn run(&self, unwanted: oneshot::Receiver<()>) -> Result<Vec<DataFile>, Source> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -218,12 +218,12 @@ impl Merge {
             let mut written = Vec::new();
             let outcome = tokio::select! {
                 outcome = self.write_all(&mut rows, &mut written) => outcome,
-                _ = unwanted => Err("nobody waits for it any more".into()),
+                _ = unwanted => Err("the merge was cancelled".into()),
             };
             if outcome.is_err() {
                 for file in &written {
-                    if let Err(error) = self.store.delete(&Path::from(file.path.as_str())).await {
-                        warn!(path = file.path, %error, "left an uncommitted file to vacuum");
+                    if let Err(error) = self.store.delete(&Path::from(&*file.path)).await {
+                        warn!(path = %file.path, %error, "left an uncommitted file to vacuum");
                     }
                 }
             }

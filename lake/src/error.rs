@@ -1,35 +1,35 @@
-//! What can go wrong with the lake, by what the caller should do.
+//! The lake's errors, distinguished by what the caller should do.
 
 use kerntrail_schemas::Table;
 
-/// Any other crate's error.
+/// An error of another crate.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// What failed in the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// Another writer recorded progress first. Nothing was written: drop the rows, refresh, read the progress again.
-    #[error("{table} holds {app_id} up to {recorded}, and the writer took it to be {expected}")]
+    #[error("another writer recorded {app_id} in {table} up to {recorded}; this one expected {expected}")]
     Conflict {
         /// The table.
         table: Table,
-        /// Delta application id, the name of a partition or a stream.
+        /// Delta application id: the name of a partition or a stream.
         app_id: String,
-        /// Version that the table holds: the last offset, or the last batch; -1 for none.
+        /// What the table has: the last offset or batch number; -1 for none.
         recorded: i64,
-        /// What the writer took it to be, at most.
+        /// What the writer expected.
         expected: i64,
     },
-    /// The store failed. Whether a commit took place may be unknown; trying again is safe, since it conflicts then.
+    /// The store failed. Whether a commit took place may be unknown; a retry is safe, since it then conflicts.
     #[error("cannot {operation}")]
     Store {
-        /// What was tried, with the table and the file.
+        /// The operation, with the table and the file.
         operation: String,
         /// The store's own error.
         #[source]
         source: Source,
     },
-    /// The table or the rows are not what this version of kerntrail can handle; trying again does not help.
+    /// This version of kerntrail cannot handle the table or the rows; a retry does not help.
     #[error("{table}: {reason}")]
     Refused {
         /// The table.
@@ -37,20 +37,20 @@ pub enum LakeError {
         /// Why.
         reason: String,
     },
-    /// The files added after the cursor are gone. Reading on is possible from `oldest`, with a gap.
+    /// Files added after the cursor are gone. Reading can resume at `oldest`, with a gap.
     #[error(
-        "what {table} took after version {cursor} is no longer known one commit at a time; it is from version {oldest} on"
+        "the rows that {table} got after version {cursor} can no longer be read commit by commit; reading can resume at version {oldest}"
     )]
     CursorTooOld {
         /// The table.
         table: Table,
         /// The cursor.
         cursor: i64,
-        /// Lowest cursor that can be read on from.
+        /// Lowest cursor at which reading can resume.
         oldest: i64,
     },
-    /// The cursor is of another table: this one has not come so far.
-    #[error("{table} is at version {latest}, before the cursor {cursor}: it was made anew")]
+    /// The cursor is of another table: this one has not reached it.
+    #[error("{table} is at version {latest}, before the cursor {cursor}: the table was created again")]
     CursorAhead {
         /// The table.
         table: Table,

@@ -7,46 +7,55 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kerntrail_schemas::Table;
 use url::Url;
 
+use crate::clock::Clock;
 use crate::error::LakeError;
 use crate::log::DeltaLog;
 use crate::table::{LakeTable, Shared};
 
 /// The tables of one tenant, at `<root>/<tenant>/<table>/`.
 ///
-/// Cheap to share; the handles that it gives share what they know of the log, so a second one does not read it again.
+/// Cheap to share. Its handles share what they have read of the log, so a second one does not read it again.
 pub struct Lake {
     root: Url,
     tenant: String,
+    clock: Clock,
     tables: Mutex<HashMap<Table, Arc<Shared>>>,
 }
 
 impl Lake {
     /// The lake at `uri_or_path`, a local path or the URL of an object store. Does no IO; the folder need not exist.
     ///
-    /// Errors: `Store` when the text is no location.
+    /// Errors: `Store` when the text is not a location.
     pub fn open(uri_or_path: &str, tenant: &str) -> Result<Self, LakeError> {
         let root = location(uri_or_path)?;
-        Ok(Self { root, tenant: tenant.to_owned(), tables: Mutex::default() })
+        Ok(Self { root, tenant: tenant.to_owned(), clock: Clock::default(), tables: Mutex::default() })
     }
 
-    /// Whose tables these are.
+    /// The lake with another clock for progress, in milliseconds since the Unix epoch: progress is recorded with its
+    /// time and expires by it. Checkpoints expire progress by the system's clock all the same.
+    pub fn with_clock(self, now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self { clock: Clock::new(now), ..self }
+    }
+
+    /// The tenant.
     pub fn tenant(&self) -> &str {
         &self.tenant
     }
 
-    /// Where the tenant's tables lie.
+    /// The folder of the tenant's tables.
     pub fn location(&self) -> Result<Url, LakeError> {
         self.below(&[&self.tenant, ""])
     }
 
-    /// `table`, as of now; made if it does not exist, given columns that it lacks.
+    /// `table` at its latest version. It is created if it does not exist, and gets columns and properties that it lacks.
     ///
-    /// Errors: `Store`; `Refused` when its columns have other types or its protocol is newer.
+    /// Errors: `Store`; `Refused` when its columns have other types, or its protocol or its progress is of a newer
+    /// version.
     pub async fn table(&self, table: Table) -> Result<LakeTable, LakeError> {
         LakeTable::open_or_create(self.shared(table)?).await
     }
 
-    /// `table`, as of now; `None` when nothing was ever written to it.
+    /// `table` at its latest version; `None` when it does not exist.
     ///
     /// Errors: as [`Lake::table`].
     pub async fn existing(&self, table: Table) -> Result<Option<LakeTable>, LakeError> {
@@ -59,7 +68,7 @@ impl Lake {
             return Ok(Arc::clone(known));
         }
         let location = self.below(&[&self.tenant, table.name(), ""])?;
-        let shared = Arc::new(Shared::new(DeltaLog::new(table, &location)?));
+        let shared = Arc::new(Shared::new(DeltaLog::new(table, &location)?, self.clock.clone()));
         tables.insert(table, Arc::clone(&shared));
         Ok(shared)
     }
@@ -81,10 +90,10 @@ fn location(uri_or_path: &str) -> Result<Url, LakeError> {
         return Ok(url);
     }
     let path = without_dots(Path::new(uri_or_path)).map_err(|error| failed(&error.to_string()))?;
-    Url::from_directory_path(path).map_err(|()| failed("it is no path"))
+    Url::from_directory_path(path).map_err(|()| failed("it is not a path"))
 }
 
-/// `path` from the root, without `..`: a store's paths have none. A symbolic link before it is followed.
+/// `path` made absolute and without `..`, which a store's paths cannot have. A symbolic link before `..` is followed.
 fn without_dots(path: &Path) -> std::io::Result<PathBuf> {
     let mut plain = PathBuf::new();
     for part in std::path::absolute(path)?.components() {

@@ -1,4 +1,4 @@
-//! Locks among the processes that use one lake.
+//! Locks between the processes that use one lake.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use kerntrail_common::lock::FileLock;
 use crate::error::LakeError;
 use crate::lake::Lake;
 
-/// Wait between two attempts to take a lock.
+/// Pause between two attempts to take a lock.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// A lock, until it is dropped or its process ends.
+/// A lock, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct LakeLock {
     _file: FileLock,
 }
 
 impl Lake {
-    /// Takes the lock `name` of this tenant's tables; `None` while another process, or another handle, has it.
+    /// Takes the lock `name` of this tenant's tables; `None` while another process or handle holds it.
     ///
-    /// It is a `flock` of the file `.NAME.lock` beside the tables.
+    /// It is a `flock` on the file `.NAME.lock` beside the tables.
     ///
-    /// Errors: `Store`, also where the lake is no folder.
+    /// Errors: `Store`, also when the lake is not a local folder.
     pub fn try_lock(&self, name: &str) -> Result<Option<LakeLock>, LakeError> {
         let path = self.lock_file(name)?;
         let failed = |error| LakeError::store(format!("lock {}", path.display()), error);
@@ -41,7 +41,7 @@ impl Lake {
 
     fn lock_file(&self, name: &str) -> Result<PathBuf, LakeError> {
         let location = self.location()?;
-        let no_folder = |()| LakeError::store(format!("lock {location}"), "it is no folder");
+        let no_folder = |()| LakeError::store(format!("lock {location}"), "it is not a local folder");
         Ok(location.to_file_path().map_err(no_folder)?.join(format!(".{name}.lock")))
     }
 }

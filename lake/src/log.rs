@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::TransactionError;
-use deltalake_core::kernel::{Action, Remove};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, get_actions, logstore_for};
 use futures::TryStreamExt;
 use kerntrail_common::durable;
@@ -15,12 +15,13 @@ use object_store::path::Path;
 use url::Url;
 use uuid::Uuid;
 
+use crate::checkpoint::{Removed, Wanted};
 use crate::error::{LakeError, Source};
 use crate::state::TableState;
 
 /// Folder of the log below the table.
 pub(crate) const FOLDER: &str = "_delta_log";
-/// How often a log is read again that was cleaned up under the reader's eyes.
+/// Attempts to read a log that is cleaned up meanwhile.
 const READS: usize = 5;
 
 /// The log and the files of one table.
@@ -63,7 +64,7 @@ impl DeltaLog {
         LakeError::store(format!("{operation} {}", self.location()), source)
     }
 
-    /// The actions of the commit of `version`; `None` when there is none (yet, or any more).
+    /// The actions of the commit of `version`; `None` when it does not exist yet, or was cleaned up.
     pub(crate) async fn commit(&self, version: i64) -> Result<Option<Vec<Action>>, LakeError> {
         let failed = |source| self.failed(&format!("read commit {version} of"), source);
         let Some(bytes) = self.store.read_commit_entry(version as u64).await.map_err(failed)? else {
@@ -72,7 +73,7 @@ impl DeltaLog {
         get_actions(version as u64, &bytes).map(Some).map_err(failed)
     }
 
-    /// Writes `actions` as the commit of `version`, whole or not at all. `false` when that version is taken.
+    /// Writes `actions` as the commit of `version`, completely or not at all. `false` when that version exists.
     pub(crate) async fn write_commit(&self, version: i64, actions: &[Action]) -> Result<bool, LakeError> {
         let operation = || format!("write commit {version} of");
         let mut lines = Vec::new();
@@ -101,7 +102,7 @@ impl DeltaLog {
         Ok(created.await??)
     }
 
-    /// Waits until a file of the table will survive a power cut. An object store has seen to that already.
+    /// Waits until a file of the table would survive a power cut. In an object store it already does.
     pub(crate) async fn sync(&self, path: &str) -> Result<(), LakeError> {
         let Some(local) = self.local(path) else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || durable::sync(&local)).await;
@@ -109,15 +110,15 @@ impl DeltaLog {
         synced.map_err(|source| failed(source.into()))?.map_err(|source| failed(source.into()))
     }
 
-    /// Where `path` below the table lies on a local disk.
+    /// `path` below the table on the local disk; `None` in an object store.
     fn local(&self, path: &str) -> Option<PathBuf> {
         let folder = self.location().to_file_path().ok().filter(|_| self.location().scheme() == "file")?;
         Some(folder.join(path))
     }
 
-    /// The table as the log has it now; `None` when there is no table.
+    /// The table at the latest version of the log; `None` when there is no table.
     pub(crate) async fn load(&self) -> Result<Option<TableState>, LakeError> {
-        // The log can be cleaned up between the read of the hint and that of what it points to.
+        // The log can be cleaned up after `_last_checkpoint` was read and before what it names is.
         let mut last = None;
         for _ in 0..READS {
             match self.try_load().await {
@@ -130,15 +131,15 @@ impl DeltaLog {
     }
 
     async fn try_load(&self) -> Result<Option<TableState>, LakeError> {
-        let mut state = TableState::empty(self.table);
-        if let Some((version, actions)) = self.newest_checkpoint().await? {
-            state.restore(version, actions)?;
-        }
+        let mut state = match self.newest_checkpoint(Wanted::State).await? {
+            Some(checkpoint) => TableState::restored(self.table, checkpoint)?,
+            None => TableState::empty(self.table),
+        };
         self.catch_up(&mut state).await?;
         Ok((state.version >= 0).then_some(state))
     }
 
-    /// Takes the commits after `state`, as far as they are there without a gap.
+    /// Applies the commits after `state`, up to the first gap.
     pub(crate) async fn catch_up(&self, state: &mut TableState) -> Result<(), LakeError> {
         while let Some(actions) = self.commit(state.version + 1).await? {
             state.apply(state.version + 1, actions)?;
@@ -147,22 +148,17 @@ impl DeltaLog {
     }
 
     /// The removals that the log still remembers.
-    pub(crate) async fn tombstones(&self) -> Result<Vec<Remove>, LakeError> {
-        let mut removed = Vec::new();
-        let mut take = |actions: Vec<Action>| {
+    pub(crate) async fn removals(&self) -> Result<Vec<Removed>, LakeError> {
+        let (mut version, mut removed) = match self.newest_checkpoint(Wanted::Removals).await? {
+            Some(checkpoint) => (checkpoint.version, checkpoint.removed),
+            None => (-1, Vec::new()),
+        };
+        while let Some(actions) = self.commit(version + 1).await? {
+            version += 1;
             removed.extend(actions.into_iter().filter_map(|action| match action {
-                Action::Remove(remove) => Some(remove),
+                Action::Remove(remove) => Some(Removed { path: remove.path, at: remove.deletion_timestamp }),
                 _ => None,
             }));
-        };
-        let mut version = -1;
-        if let Some((of, actions)) = self.newest_checkpoint().await? {
-            take(actions);
-            version = of;
-        }
-        while let Some(actions) = self.commit(version + 1).await? {
-            take(actions);
-            version += 1;
         }
         Ok(removed)
     }

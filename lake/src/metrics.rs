@@ -7,12 +7,14 @@ kerntrail_common::metric_names! {
     counter EVENTS_IN_TOTAL = "kerntrail_lake_events_in_total";
     /// Bytes of the files that appends committed, by table.
     counter BYTES_WRITTEN_TOTAL = "kerntrail_lake_bytes_written_total";
-    /// Commits that lost a race for a version, by table; most are tried again at the next version.
+    /// Commits that lost the race for a version, by table; most are retried at the next version.
     counter RACES_TOTAL = "kerntrail_lake_races_total";
     /// Appends refused because their progress was already recorded, by table.
     counter CONFLICTS_TOTAL = "kerntrail_lake_conflicts_total";
-    /// Files of the current snapshot, by table.
+    /// Files in the current snapshot, by table.
     gauge FILES = "kerntrail_lake_files";
+    /// Records of progress in the current snapshot, offsets and batch numbers, by table; ended streams expire.
+    gauge PROGRESS_RECORDS = "kerntrail_lake_progress_records";
     /// Files that compaction replaced, by table.
     counter COMPACTED_FILES_TOTAL = "kerntrail_lake_compacted_files_total";
     /// Files that vacuum deleted, by table.

@@ -1,61 +1,94 @@
 //! How far a source has been taken, as Delta `txn` actions.
 //!
-//! appId `<topic>/<n>` holds the last offset taken of that partition; appId `<topic>/stream/<stream>` the last batch
-//! number taken of that stream, whichever partition it came by. So a stream must not move to another partition while
-//! the one that it leaves holds batches not yet taken: they would pass for known. (Give a topic more partitions only
-//! when it is drained.)
+//! appId `<topic>/<n>` records the last offset taken of that partition, appId `<topic>/stream/<stream>` the last batch
+//! number taken of that stream, from whichever partition. So a stream must not move to another partition while batches of
+//! it wait in the old one: they would be dropped as known. (Add partitions to a topic only when it is drained.)
+//!
+//! The table property [`VERSION_PROPERTY`] holds the version of this form, [`VERSION`]:
+//!
+//! | version | form |
+//! |---|---|
+//! | 1, or no property | offsets and batch numbers have `lastUpdated`; none expires |
+//! | 2 | only batch numbers have it, and expire [`RETENTION_PROPERTY`] after the stream's last commit |
+//!
+//! A message that is sent again when the record of its stream has expired cannot be known by its number.
+//! [`LakeTable::may_have_expired`](crate::LakeTable::may_have_expired) tells when to look for its rows instead, with
+//! [`LakeTable::holds_event`](crate::LakeTable::holds_event).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
+use deltalake_core::kernel::Transaction;
 use kerntrail_schemas::Table;
 
 use crate::error::LakeError;
+use crate::txns::Txns;
+
+/// Version of the form in which progress is recorded.
+pub(crate) const VERSION: u32 = 2;
+/// Table property that holds it.
+pub(crate) const VERSION_PROPERTY: &str = "kerntrail.progressVersion";
+/// Table property that holds how long batch numbers are kept; Delta's own.
+pub(crate) const RETENTION_PROPERTY: &str = "delta.setTransactionRetentionDuration";
+/// Its value where there is none. A spool is sent as soon as its node has a network, and Kafka keeps messages for a week
+/// unless told otherwise: what is sent again is rarely older than days.
+pub(crate) const RETENTION: &str = "interval 30 days";
+
+/// What is between a topic and a stream in an appId.
+const STREAM: &str = "/stream/";
 
 /// How far one partition of a source has been taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// `<topic>/<number>`.
     pub partition: String,
-    /// Written: where the rows begin, which must be where the lake is; else another writer has been here. Read: the same
-    /// as `next_offset`.
+    /// Written: offset of the first message, which must be the next one of the lake; otherwise another writer has been
+    /// here. Read: the same as `next_offset`.
     pub from_offset: i64,
     /// Offset of the next message to take; 0 when none was taken yet.
     pub next_offset: i64,
-    /// Last batch number taken of each stream. Read: every stream of the topic. Written: those that changed suffice.
+    /// Last batch number taken of each stream. Read: every stream of the topic whose record has not expired. Written:
+    /// those that changed suffice.
     pub batches: BTreeMap<String, i64>,
+}
+
+/// Whether `app_id` is that of a stream, not of a partition.
+pub(crate) fn is_stream(app_id: &str) -> bool {
+    app_id.contains(STREAM)
+}
+
+/// The action that records `version` of `app_id` at `now`, in milliseconds since the Unix epoch.
+pub(crate) fn action(app_id: &str, version: i64, now: i64) -> Transaction {
+    Transaction::new_with_last_update(app_id, version, is_stream(app_id).then_some(now))
 }
 
 impl Progress {
     /// Start of the appIds of the streams that come by `partition`.
     fn stream_prefix(partition: &str) -> String {
         let topic = partition.rsplit_once('/').map_or(partition, |(topic, _)| topic);
-        format!("{topic}/stream/")
+        format!("{topic}{STREAM}")
     }
 
-    /// The progress of `partition` that `txns` record.
-    pub(crate) fn read(partition: &str, txns: &HashMap<Arc<str>, i64>) -> Self {
+    /// The progress of `partition` that `txns` record at `now`.
+    pub(crate) fn read(partition: &str, txns: &Txns, now: i64) -> Self {
         let prefix = Self::stream_prefix(partition);
-        let batches = txns
-            .iter()
-            .filter_map(|(app_id, version)| Some((app_id.strip_prefix(&prefix)?.to_owned(), *version)))
-            .collect();
-        let next_offset = txns.get(partition).map_or(0, |last| last + 1);
+        let batches = txns.below(&prefix, now).map(|(stream, batch)| (stream.to_owned(), batch)).collect();
+        let next_offset = txns.get(partition, now).map_or(0, |last| last + 1);
         Self { partition: partition.to_owned(), from_offset: next_offset, next_offset, batches }
     }
 
-    /// The appIds and versions to record on top of `txns`: those that rise.
+    /// The appIds and versions to record on top of `txns` at `now`: those that rise.
     ///
-    /// Errors: `Conflict` when the lake is elsewhere than where the rows begin, an offset does not rise, or a batch
+    /// Errors: `Conflict` when the rows do not begin at the next offset of the lake, an offset does not rise, or a batch
     /// number falls: another writer has been here.
     pub(crate) fn rising(
         table: Table,
         progress: &[Self],
-        txns: &HashMap<Arc<str>, i64>,
+        txns: &Txns,
+        now: i64,
     ) -> Result<Vec<(String, i64)>, LakeError> {
         let mut rising = Vec::new();
         for source in progress {
-            let recorded = txns.get(source.partition.as_str()).copied().unwrap_or(-1);
+            let recorded = txns.get(&source.partition, now).unwrap_or(-1);
             let offered = source.next_offset - 1;
             if recorded + 1 != source.from_offset || recorded >= offered {
                 let (app_id, expected) = (source.partition.clone(), source.from_offset - 1);
@@ -65,11 +98,11 @@ impl Progress {
             let prefix = Self::stream_prefix(&source.partition);
             for (stream, &offered) in &source.batches {
                 let app_id = format!("{prefix}{stream}");
-                match txns.get(app_id.as_str()) {
-                    Some(&recorded) if recorded > offered => {
+                match txns.get(&app_id, now) {
+                    Some(recorded) if recorded > offered => {
                         return Err(LakeError::Conflict { table, app_id, recorded, expected: offered });
                     }
-                    Some(&recorded) if recorded == offered => {}
+                    Some(recorded) if recorded == offered => {}
                     _ => rising.push((app_id, offered)),
                 }
             }
@@ -79,50 +112,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn txns(known: &[(&str, i64)]) -> HashMap<Arc<str>, i64> {
-        known.iter().map(|(app_id, version)| (Arc::from(*app_id), *version)).collect()
-    }
-
-    fn progress(from_offset: i64, next_offset: i64, batches: &[(&str, i64)]) -> Progress {
-        let batches = batches.iter().map(|(stream, batch)| ((*stream).to_owned(), *batch)).collect();
-        Progress { partition: "t/0".into(), from_offset, next_offset, batches }
-    }
-
-    #[test]
-    fn reads_what_it_wrote() {
-        let offered = progress(0, 8, &[("a", 3), ("b+1", 0)]);
-        let written = Progress::rising(Table::EventLoss, std::slice::from_ref(&offered), &txns(&[])).unwrap();
-        let recorded: Vec<_> = written.iter().map(|(app_id, version)| (app_id.as_str(), *version)).collect();
-        assert_eq!(recorded, [("t/0", 7), ("t/stream/a", 3), ("t/stream/b+1", 0)]);
-        assert_eq!(Progress::read("t/0", &txns(&recorded)), Progress { from_offset: 8, ..offered });
-        assert_eq!(Progress::read("t/1", &txns(&recorded)).next_offset, 0);
-        assert_eq!(Progress::read("u/0", &txns(&recorded)).batches.len(), 0);
-    }
-
-    #[test]
-    fn only_rising_progress_is_taken() {
-        let recorded = txns(&[("t/0", 7), ("t/stream/a", 3)]);
-        let cases: [(i64, i64, &[(&str, i64)], Result<&[&str], &str>); 8] = [
-            (8, 9, &[("a", 4)], Ok(&["t/0", "t/stream/a"])),
-            (8, 9, &[("a", 3)], Ok(&["t/0"])),
-            (8, 9, &[("a", 2)], Err("t/stream/a")),
-            (8, 9, &[("new", 0)], Ok(&["t/0", "t/stream/new"])),
-            (8, 8, &[], Err("t/0")),
-            // Another writer took some of it, none of it, or all of it.
-            (5, 9, &[], Err("t/0")),
-            (9, 10, &[], Err("t/0")),
-            (0, 3, &[("a", 9)], Err("t/0")),
-        ];
-        for (from, next, batches, expected) in cases {
-            let got = Progress::rising(Table::EventLoss, &[progress(from, next, batches)], &recorded);
-            match (&got, expected) {
-                (Ok(rising), Ok(ids)) => assert_eq!(rising.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ids),
-                (Err(LakeError::Conflict { app_id, .. }), Err(id)) => assert_eq!(app_id, id),
-                _ => panic!("{from} {next} {batches:?}: {got:?}"),
-            }
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! A fixed list of a table's files, for DataFusion.
+//! A fixed list of a table's files as a DataFusion table.
 //!
-//! Files that a filter cannot match are skipped by the log's statistics before any of them is opened; Parquet's row
-//! groups, pages and bloom filters are skipped by DataFusion's own source. The statistics stay with each file, so that
-//! `order by time desc limit 5` ends after the newest files, and an unfiltered `count(*)` opens none.
+//! Files that a filter cannot match are skipped by the log's statistics before any file is opened. DataFusion's Parquet
+//! source then skips row groups and pages, also by bloom filters. The statistics stay attached to each file, so that
+//! `order by time desc limit 5` ends after the newest files, and an unfiltered `count(*)` opens no file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ const FOOTER_HINT: usize = 64 * 1024;
 pub(crate) struct FilesProvider {
     table: Table,
     schema: SchemaRef,
-    /// Columns of the files, then the partition's: the order that the scan wants.
+    /// The columns of the files, then the partition column: the order of the scan.
     scanned: TableSchema,
     files: Vec<Arc<DataFile>>,
     location: Url,
@@ -99,7 +99,7 @@ impl FilesProvider {
         Ok(DataSourceExec::from_data_source(config))
     }
 
-    /// How the scan's schema calls the columns that `projection` calls by the provider's.
+    /// `projection`, given as indices into the provider's schema, as indices into that of the scan.
     fn scan_indices(&self, projection: Option<&Vec<usize>>) -> Result<Vec<usize>, DataFusionError> {
         let names = self.schema.fields();
         let wanted = projection.cloned().unwrap_or_else(|| (0..names.len()).collect());
@@ -107,7 +107,7 @@ impl FilesProvider {
         Ok(wanted.iter().map(|&index| scanned.index_of(names[index].name())).collect::<Result<_, _>>()?)
     }
 
-    /// Row count of all files together; exact when every file tells its own.
+    /// Row count of all files; exact when each file's is known.
     fn total<'a>(&self, files: impl Iterator<Item = &'a PartitionedFile>) -> Statistics {
         let mut total = Statistics::new_unknown(self.scanned.table_schema());
         let (mut rows, mut bytes) = (Precision::Exact(0), 0);
@@ -121,7 +121,7 @@ impl FilesProvider {
         total
     }
 
-    /// All files, as DataFusion calls them.
+    /// All files, as DataFusion's type.
     pub(crate) fn partitioned(&self) -> Result<Vec<PartitionedFile>, DataFusionError> {
         let folder = Path::from_url_path(self.location.path())?;
         let partitioned = |file: &Arc<DataFile>| {
@@ -137,7 +137,7 @@ impl FilesProvider {
         Ok(self.files.iter().map(partitioned).collect())
     }
 
-    /// The files that may have rows that all `filters` accept.
+    /// The files that may have rows which pass all `filters`.
     fn matching(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>, DataFusionError> {
         let files = self.partitioned()?;
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(files) };
@@ -146,7 +146,7 @@ impl FilesProvider {
             filter.column_refs().iter().filter_map(|column| scanned.index_of(&column.name).ok()).collect();
         let filter = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&scanned))?)?;
         let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&scanned)).try_build(filter);
-        // A filter that says nothing of lowest and highest values skips nothing.
+        // A filter that statistics cannot decide skips nothing.
         let Ok(predicate) = predicate else { return Ok(files) };
         if predicate.always_true() || files.is_empty() {
             return Ok(files);
@@ -207,7 +207,7 @@ impl TableProvider for FilesProvider {
     }
 }
 
-/// DataFusion takes it that a partition's value is never NULL; of this file it is in every row.
+/// DataFusion assumes that a partition value is never NULL; in this file it is NULL in every row.
 fn with_null_partition(mut file: PartitionedFile) -> PartitionedFile {
     if let Some(statistics) = file.statistics.as_mut().map(Arc::make_mut)
         && let Some(partition) = statistics.column_statistics.last_mut()
@@ -217,7 +217,7 @@ fn with_null_partition(mut file: PartitionedFile) -> PartitionedFile {
     file
 }
 
-/// Spreads `files` over at most `groups` groups of about the same size, newest first in each.
+/// Spreads `files` over at most `groups` groups of similar size, newest first in each.
 fn spread(mut files: Vec<PartitionedFile>, groups: usize) -> Vec<Vec<PartitionedFile>> {
     files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.last_modified));
     let mut spread = vec![(0u64, Vec::new()); groups.clamp(1, files.len().max(1))];
@@ -240,7 +240,7 @@ fn join(folder: &Path, path: &str) -> Path {
     path.split('/').fold(folder.clone(), |path, part| path.join(part))
 }
 
-/// Where a file of the table at `location` lies: a path when local, else a URL.
+/// The location of a file of the table at `location`: a path if local, else a URL.
 pub(crate) fn absolute(location: &Url, path: &str) -> String {
     match location.to_file_path() {
         Ok(folder) if location.scheme() == "file" => folder.join(path).to_string_lossy().into_owned(),
@@ -248,7 +248,7 @@ pub(crate) fn absolute(location: &Url, path: &str) -> String {
     }
 }
 
-/// Whether two columns hold the same values; the names inside lists and maps do not matter.
+/// Whether two types hold the same values; the names of the fields inside lists and maps do not matter.
 pub(crate) fn same_type(one: &DataType, other: &DataType) -> bool {
     match (one, other) {
         (DataType::List(one), DataType::List(other)) => same_type(one.data_type(), other.data_type()),

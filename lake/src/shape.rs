@@ -4,39 +4,36 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{Action, MetadataExt, Protocol, StructType, new_metadata};
+use deltalake_core::kernel::{Action, Metadata, MetadataExt, Protocol, StructType, Transaction, new_metadata};
 use kerntrail_schemas::Table;
 use tracing::info;
 
 use crate::commit::{Change, Outcome};
 use crate::error::LakeError;
 use crate::file::PARTITION;
+use crate::progress::{self, RETENTION, RETENTION_PROPERTY, VERSION_PROPERTY};
 use crate::provider;
 use crate::state::{READER_VERSION, TableState, WRITER_VERSION};
 use crate::table::LakeTable;
 
-/// Table properties: the log must remember removed files for as long as [`LakeTable::vacuum`] may keep them.
-const PROPERTIES: [(&str, &str); 3] = [
+/// Properties of a new table: the log must remember removed files for as long as [`LakeTable::vacuum`] may keep them.
+const PROPERTIES: [(&str, &str); 4] = [
     ("delta.deletedFileRetentionDuration", "interval 6 hours"),
     ("delta.logRetentionDuration", "interval 6 hours"),
     ("delta.checkpointInterval", "100"),
+    (RETENTION_PROPERTY, RETENTION),
 ];
 
 impl LakeTable {
-    pub(crate) async fn add_missing_columns(&mut self) -> Result<(), LakeError> {
-        let table = self.table();
-        loop {
-            let Some(schema) = merged(table, self.state())? else { return Ok(()) };
-            let unknown = || LakeError::refused(table, "the log names no schema");
-            let metadata = self.state().metadata.as_deref().cloned().ok_or_else(unknown)?;
-            let metadata = metadata.with_schema(&delta_schema(table, &schema)?);
-            let metadata = metadata.map_err(|error| LakeError::refused(table, error.to_string()))?;
-            let change = Change::Reshape { actions: vec![Action::Metadata(metadata)] };
-            if let Outcome::Committed(version) = self.commit(&change).await? {
-                info!(%table, version, "added the columns that the table lacked");
-                return Ok(());
-            }
+    /// Gives the table what it lacks of its shape, in one commit.
+    ///
+    /// Errors: `Refused` when its columns have other types, or a newer version of kerntrail records its progress;
+    /// `Store`.
+    pub(crate) async fn complete_shape(&mut self) -> Result<(), LakeError> {
+        if let Outcome::Committed(version) = self.commit(&Change::Shape).await? {
+            info!(table = %self.table(), version, "added columns or properties that the table lacked");
         }
+        Ok(())
     }
 }
 
@@ -45,9 +42,65 @@ pub(crate) fn creation(table: Table) -> Result<Vec<Action>, LakeError> {
     let refused = |error: String| LakeError::refused(table, error);
     let versions = serde_json::json!({"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION});
     let protocol: Protocol = serde_json::from_value(versions).map_err(|error| refused(error.to_string()))?;
-    let metadata = new_metadata(&delta_schema(table, &table.schema())?, [PARTITION], PROPERTIES)
+    let version = progress::VERSION.to_string();
+    let properties = PROPERTIES.into_iter().chain([(VERSION_PROPERTY, version.as_str())]);
+    let metadata = new_metadata(&delta_schema(table, &table.schema())?, [PARTITION], properties)
         .map_err(|error| refused(error.to_string()))?;
     Ok(vec![Action::Protocol(protocol), Action::Metadata(metadata)])
+}
+
+/// The actions that give a table what it lacks: columns, the retention of progress, and progress in the present form.
+///
+/// They go into one commit, so that no version of the table has both a retention and offsets that it applies to.
+pub(crate) fn missing(state: &TableState) -> Result<Vec<Action>, LakeError> {
+    let mut actions = Vec::new();
+    if let Some(metadata) = missing_metadata(state)? {
+        actions.push(Action::Metadata(metadata));
+    }
+    let offsets = state.txns.perishable_offsets();
+    actions.extend(offsets.map(|(app_id, version)| Action::Txn(Transaction::new(app_id, version))));
+    Ok(actions)
+}
+
+/// The table's metadata with what it lacks; `None` when it lacks nothing.
+fn missing_metadata(state: &TableState) -> Result<Option<Metadata>, LakeError> {
+    let table = state.table;
+    let refused = |error: String| LakeError::refused(table, error);
+    let known = state.metadata.as_deref().ok_or_else(|| refused("the log names no schema".to_owned()))?;
+    let mut properties = Vec::new();
+    if progress_version(table, known)? < progress::VERSION {
+        properties.push((VERSION_PROPERTY, progress::VERSION.to_string()));
+    }
+    if !known.configuration().contains_key(RETENTION_PROPERTY) {
+        properties.push((RETENTION_PROPERTY, RETENTION.to_owned()));
+    }
+    let schema = merged(table, state)?;
+    if schema.is_none() && properties.is_empty() {
+        return Ok(None);
+    }
+    let mut metadata = known.clone();
+    if let Some(schema) = schema {
+        metadata = metadata.with_schema(&delta_schema(table, &schema)?).map_err(|error| refused(error.to_string()))?;
+    }
+    for (key, value) in properties {
+        metadata = metadata.add_config_key(key.to_owned(), value).map_err(|error| refused(error.to_string()))?;
+    }
+    Ok(Some(metadata))
+}
+
+/// Version of the form in which the table's progress is recorded.
+fn progress_version(table: Table, metadata: &Metadata) -> Result<u32, LakeError> {
+    let Some(text) = metadata.configuration().get(VERSION_PROPERTY) else { return Ok(1) };
+    match text.parse() {
+        Ok(version) if version <= progress::VERSION => Ok(version),
+        _ => {
+            let reason = format!(
+                "its progress has version {text} ({VERSION_PROPERTY}), and this version of kerntrail knows {}",
+                progress::VERSION
+            );
+            Err(LakeError::refused(table, reason))
+        }
+    }
 }
 
 fn delta_schema(table: Table, schema: &Schema) -> Result<StructType, LakeError> {

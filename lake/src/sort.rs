@@ -1,4 +1,4 @@
-//! Order of the rows within a file, and rows apart by day.
+//! The order of rows within a file, and the split of rows by day.
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take};
@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 
 use crate::file::PARTITION;
 
-/// Columns that files are sorted by, ascending with NULLs first, as far as the table has them.
+/// Columns that files are sorted by, ascending with NULLs first; a table may lack some.
 pub(crate) const SORT: [&str; 3] = ["container_id", "process_uid", "time"];
 
 /// Ascending, NULLs first.
@@ -21,7 +21,7 @@ pub(crate) struct DayRows {
     pub(crate) rows: RecordBatch,
 }
 
-/// Sorts `batches` of `schema` and cuts them apart by day.
+/// Sorts `batches` of `schema` and splits them by day.
 pub(crate) fn by_day(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<DayRows>, ArrowError> {
     let all = match batches {
         [one] => one.clone(),
@@ -50,7 +50,7 @@ pub(crate) fn by_day(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<
     Ok(parts)
 }
 
-/// The rows that `order` names. Half the columns of most tables hold only NULLs, and those need no order.
+/// The rows in this `order`. Half the columns of most tables hold only NULLs; those are sliced, which is faster.
 fn taken(all: &RecordBatch, order: &UInt32Array) -> Result<RecordBatch, ArrowError> {
     let columns = all.columns().iter().map(|column| match column.null_count() == column.len() {
         true => Ok(column.slice(0, order.len())),

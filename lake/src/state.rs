@@ -1,52 +1,46 @@
 //! A table as of a version: what replaying its log gives. No IO.
+//!
+//! The collections are persistent: a copy shares its nodes with the original, and a change copies the few nodes on the
+//! way to it. So a commit costs what it changes, however many files the table has, and a reader's snapshot stays as it is.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use deltalake_core::kernel::{Action, Metadata, Protocol};
 use kerntrail_schemas::Table;
+use rpds::RedBlackTreeMapSync;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::LakeError;
 use crate::file::DataFile;
+use crate::txns::{Recorded, Txns};
 
 /// Highest protocol that the log may ask for: plain tables, without features that readers must know.
 pub(crate) const READER_VERSION: i32 = 1;
 /// Likewise of writers.
 pub(crate) const WRITER_VERSION: i32 = 2;
 /// Commits whose added files are remembered; older ones are read from the log again.
-const REMEMBERED: usize = 512;
+const REMEMBERED: i64 = 512;
 
 /// What one commit added.
 #[derive(Debug)]
 pub(crate) struct CommitAdds {
-    /// Its version.
-    pub(crate) version: i64,
     /// Files with rows that were not in the table before; none of a compaction.
     pub(crate) added: Vec<Arc<DataFile>>,
 }
 
-/// What another writer's commit means for one that was prepared before it.
-#[derive(Debug, Default)]
-pub(crate) struct Passed {
-    /// Paths removed.
-    pub(crate) removed: HashSet<String>,
-    /// Whether the schema or the protocol changed.
-    pub(crate) reshaped: bool,
-}
-
-/// A table as of a version.
+/// A table as of a version. A clone costs the same for a table of any size.
 #[derive(Clone, Debug)]
 pub(crate) struct TableState {
     pub(crate) table: Table,
     pub(crate) version: i64,
     pub(crate) metadata: Option<Arc<Metadata>>,
     /// Current files, by path.
-    pub(crate) files: BTreeMap<Arc<str>, Arc<DataFile>>,
-    /// Last version of each application id.
-    pub(crate) txns: HashMap<Arc<str>, i64>,
-    /// The latest commits, oldest first, without gaps.
-    pub(crate) recent: VecDeque<Arc<CommitAdds>>,
+    pub(crate) files: RedBlackTreeMapSync<Arc<str>, Arc<DataFile>>,
+    /// Progress of the table's sources.
+    pub(crate) txns: Txns,
+    /// The latest commits by version, without gaps.
+    pub(crate) recent: RedBlackTreeMapSync<i64, Arc<CommitAdds>>,
     /// Version of the checkpoint that the log was read from, or that was made since.
     pub(crate) checkpoint: Option<i64>,
 }
@@ -58,64 +52,81 @@ impl TableState {
             table,
             version: -1,
             metadata: None,
-            files: BTreeMap::new(),
-            txns: HashMap::new(),
-            recent: VecDeque::new(),
+            files: RedBlackTreeMapSync::new_sync(),
+            txns: Txns::default(),
+            recent: RedBlackTreeMapSync::new_sync(),
             checkpoint: None,
         }
     }
 
-    /// Takes the actions of a checkpoint of `version` as the state before anything else.
+    /// The table as of `checkpoint`. It does not say which commit added a file, so no commit is remembered.
     ///
     /// Errors: `Refused`, as [`TableState::apply`].
-    pub(crate) fn restore(&mut self, version: i64, actions: Vec<Action>) -> Result<(), LakeError> {
-        self.apply(version, actions)?;
-        // A checkpoint does not tell which commit added a file.
-        self.recent.clear();
-        self.checkpoint = Some(version);
-        Ok(())
+    pub(crate) fn restored(table: Table, checkpoint: Checkpoint) -> Result<Self, LakeError> {
+        let mut state = Self::empty(table);
+        if let Some(protocol) = &checkpoint.protocol {
+            state.check_protocol(protocol)?;
+        }
+        if let Some(metadata) = checkpoint.metadata {
+            state.set_metadata(metadata);
+        }
+        for file in checkpoint.files {
+            state.files.insert_mut(Arc::clone(&file.path), Arc::new(file));
+        }
+        for (app_id, recorded) in checkpoint.txns {
+            state.txns.record(app_id, recorded);
+        }
+        state.version = checkpoint.version;
+        state.checkpoint = Some(checkpoint.version);
+        Ok(state)
     }
 
-    /// Takes the actions of the commit of `version`, the next one.
+    /// Applies the actions of the commit of `version`, the next one.
     ///
     /// Errors: `Refused` when the table has become one that this code does not understand.
-    pub(crate) fn apply(&mut self, version: i64, actions: Vec<Action>) -> Result<Passed, LakeError> {
-        let mut passed = Passed::default();
+    pub(crate) fn apply(&mut self, version: i64, actions: Vec<Action>) -> Result<(), LakeError> {
         let mut added = Vec::new();
         for action in actions {
             match action {
                 Action::Add(add) => {
                     let data_change = add.data_change;
                     let file = Arc::new(DataFile::new(add));
-                    self.files.insert(Arc::from(file.path.as_str()), Arc::clone(&file));
+                    self.files.insert_mut(Arc::clone(&file.path), Arc::clone(&file));
                     if data_change {
                         added.push(file);
                     }
                 }
                 Action::Remove(remove) => {
-                    self.files.remove(remove.path.as_str());
-                    passed.removed.insert(remove.path);
+                    self.files.remove_mut(remove.path.as_str());
                 }
                 Action::Txn(txn) => {
-                    self.txns.insert(Arc::from(txn.app_id), txn.version);
+                    let recorded = Recorded { version: txn.version, last_updated: txn.last_updated };
+                    self.txns.record(Arc::from(txn.app_id), recorded);
                 }
-                Action::Metadata(metadata) => {
-                    passed.reshaped = true;
-                    self.metadata = Some(Arc::new(metadata));
-                }
-                Action::Protocol(protocol) => {
-                    passed.reshaped = true;
-                    self.check_protocol(&protocol)?;
-                }
+                Action::Metadata(metadata) => self.set_metadata(metadata),
+                Action::Protocol(protocol) => self.check_protocol(&protocol)?,
                 Action::Cdc(_) | Action::CommitInfo(_) | Action::DomainMetadata(_) => {}
             }
         }
         self.version = version;
-        self.recent.push_back(Arc::new(CommitAdds { version, added }));
-        if self.recent.len() > REMEMBERED {
-            self.recent.pop_front();
+        self.recent.insert_mut(version, Arc::new(CommitAdds { added }));
+        // It may not be there: looking for it first copies nothing.
+        let oldest = version - REMEMBERED;
+        if self.recent.contains_key(&oldest) {
+            self.recent.remove_mut(&oldest);
         }
-        Ok(passed)
+        Ok(())
+    }
+
+    /// Forgets progress that has expired at `now`, in milliseconds since the Unix epoch.
+    pub(crate) fn expire(&mut self, now: i64) {
+        self.txns.expire(now);
+    }
+
+    fn set_metadata(&mut self, metadata: Metadata) {
+        let properties = metadata.parse_table_properties();
+        self.txns.set_retention(properties.set_transaction_retention_duration);
+        self.metadata = Some(Arc::new(metadata));
     }
 
     fn check_protocol(&self, protocol: &Protocol) -> Result<(), LakeError> {
@@ -139,4 +150,12 @@ impl TableState {
         let schema = (&schema).try_into_arrow().map_err(|error| refused(format!("the log's schema: {error}")))?;
         Ok(Arc::new(schema))
     }
+
+    /// The log's own text for the schema.
+    pub(crate) fn schema_string(&self) -> Option<&str> {
+        self.metadata.as_deref().map(|metadata| metadata.schema_string().as_str())
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! Statistics of a file: written into the log as Delta's JSON, read back for pruning.
+//! Statistics of a file: written to the log as Delta's JSON, and read back to skip files.
 //!
-//! Only scalar columns have them. Times are written to the microsecond. Parquet cuts long strings to
-//! [`EXACT_TEXT`] bytes and more, a lower bound downwards and an upper bound upwards, so they still bound the column.
+//! Only scalar columns have them. Times are in microseconds. Parquet truncates long strings, but never below
+//! [`EXACT_TEXT`] bytes; it rounds a lower bound down and an upper bound up, so both still bound the column.
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, SecondsFormat};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::writer::file_schema;
 
-/// A bound shorter than this many bytes was not cut: Parquet cuts at 64, back to the start of a character.
+/// A bound of fewer bytes was not truncated: Parquet truncates at 64 bytes, back to the start of a character.
 const EXACT_TEXT: usize = 60;
 
 /// Delta's statistics of a file of `schema` that was written with this `metadata`.
@@ -61,7 +61,7 @@ impl Bound {
     }
 }
 
-/// What the row groups of a file together say of a column.
+/// The bounds of a column over all row groups of a file.
 struct Bounds {
     min: Option<Bound>,
     max: Option<Bound>,
@@ -69,7 +69,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// `None` when a row group does not know.
+    /// `None` when a row group has no statistics.
     fn of<'a>(chunks: impl Iterator<Item = Option<&'a ChunkStatistics>>, field: &Field) -> Option<Self> {
         let mut all = Self { min: None, max: None, nulls: 0 };
         for chunk in chunks {
@@ -102,7 +102,7 @@ fn bounds(chunk: &ChunkStatistics, data_type: &DataType) -> Option<(Bound, Bound
     }
 }
 
-/// What the statistics of a file of `size` bytes say of the columns of `table` but the partition's, in order.
+/// The statistics of a file of `size` bytes: of the columns of `table` in order, without the partition column.
 pub(crate) fn read(table: Table, json: Option<&str>, size: u64) -> Statistics {
     let schema = file_schema(table);
     let json: Value = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or(Value::Null);
@@ -119,9 +119,9 @@ pub(crate) fn read(table: Table, json: Option<&str>, size: u64) -> Statistics {
 
 /// `statistics` with a NULL of the column's type where one of `columns` has no lowest or highest value.
 ///
-/// DataFusion makes one array of the values of all files, and none when an untyped NULL is among them: without this,
-/// one file in which a column is NULL throughout would keep all others from being skipped by that column. A bound that
-/// was cut (a container's id) still bounds, though it is no value of the column.
+/// DataFusion builds one array of the values of all files, and gives up when one of them is an untyped NULL. Without this,
+/// a single file whose column is all NULL would prevent skipping any file by that column. A truncated bound (of a container
+/// id) still bounds the column, although it is not one of its values.
 pub(crate) fn for_pruning(
     statistics: Option<&Statistics>,
     columns: &[usize],

@@ -3,28 +3,33 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::catalog::TableProvider;
+use deltalake_core::kernel::Metadata;
 use kerntrail_schemas::Table;
 use tracing::{debug, info};
 
+use crate::clock::Clock;
 use crate::error::LakeError;
 use crate::file::DataFile;
 use crate::log::DeltaLog;
-use crate::metrics::FILES;
+use crate::metrics::{FILES, PROGRESS_RECORDS};
 use crate::progress::Progress;
 use crate::provider::{self, FilesProvider};
 use crate::shape;
-use crate::state::{Passed, TableState};
+use crate::state::TableState;
 
 /// What the handles of one table have in common.
 pub(crate) struct Shared {
     log: DeltaLog,
+    clock: Clock,
     /// The newest state that any of them has seen.
     latest: Mutex<Option<Arc<TableState>>>,
+    /// The metadata that a handle last found complete, or made so.
+    complete: Mutex<Option<Arc<Metadata>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(log: DeltaLog) -> Self {
-        Self { log, latest: Mutex::new(None) }
+    pub(crate) fn new(log: DeltaLog, clock: Clock) -> Self {
+        Self { log, clock, latest: Mutex::default(), complete: Mutex::default() }
     }
 
     fn latest(&self) -> Option<Arc<TableState>> {
@@ -37,11 +42,19 @@ impl Shared {
             *latest = Some(Arc::clone(state));
         }
     }
+
+    /// The table as the log has it now, without what has expired; `None` when there is no table.
+    async fn load(&self) -> Result<Option<Arc<TableState>>, LakeError> {
+        let Some(mut state) = self.log.load().await? else { return Ok(None) };
+        state.expire(self.clock.now());
+        Ok(Some(Arc::new(state)))
+    }
 }
 
 /// One table as of a version; it moves on by [`LakeTable::refresh`] and by what is written through it.
 ///
-/// A clone is another handle at the same version. Any number of handles, in any number of processes, may write.
+/// A clone is another handle at the same version, and stays there. Any number of handles, in any number of processes,
+/// may write.
 #[derive(Clone)]
 pub struct LakeTable {
     shared: Arc<Shared>,
@@ -52,8 +65,8 @@ impl LakeTable {
     pub(crate) async fn open(shared: Arc<Shared>) -> Result<Option<Self>, LakeError> {
         let state = match shared.latest() {
             Some(known) => known,
-            None => match shared.log.load().await? {
-                Some(loaded) => Arc::new(loaded),
+            None => match shared.load().await? {
+                Some(loaded) => loaded,
                 None => return Ok(None),
             },
         };
@@ -63,15 +76,27 @@ impl LakeTable {
     }
 
     pub(crate) async fn open_or_create(shared: Arc<Shared>) -> Result<Self, LakeError> {
-        if Self::open(Arc::clone(&shared)).await?.is_none() {
-            let log = &shared.log;
-            let created = log.write_commit(0, &shape::creation(log.table)?).await?;
-            info!(table = %log.table, created, "table made");
+        let mut table = match Self::open(Arc::clone(&shared)).await? {
+            Some(table) => table,
+            None => {
+                let log = &shared.log;
+                let created = log.write_commit(0, &shape::creation(log.table)?).await?;
+                info!(table = %log.table, created, "table made");
+                let missing = || LakeError::refused(shared.log.table, "the table vanished");
+                Self::open(Arc::clone(&shared)).await?.ok_or_else(missing)?
+            }
+        };
+        // Only when the metadata has changed: this is on the way of every append.
+        if !table.is_complete() {
+            table.complete_shape().await?;
+            *shared.complete.lock().unwrap_or_else(PoisonError::into_inner) = table.state.metadata.clone();
         }
-        let missing = || LakeError::refused(shared.log.table, "the table vanished");
-        let mut table = Self::open(Arc::clone(&shared)).await?.ok_or_else(missing)?;
-        table.add_missing_columns().await?;
         Ok(table)
+    }
+
+    fn is_complete(&self) -> bool {
+        let complete = self.shared.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!((&*complete, &self.state.metadata), (Some(complete), Some(current)) if Arc::ptr_eq(complete, current))
     }
 
     /// Which table.
@@ -88,6 +113,12 @@ impl LakeTable {
         &self.state
     }
 
+    /// The state itself, which later changes leave as it is.
+    pub(crate) fn snapshot(&self) -> Arc<TableState> {
+        Arc::clone(&self.state)
+    }
+
+    /// The state to change. Others who hold it keep theirs: what is copied is the way to what changes.
     pub(crate) fn state_mut(&mut self) -> &mut TableState {
         Arc::make_mut(&mut self.state)
     }
@@ -96,49 +127,56 @@ impl LakeTable {
         &self.shared.log
     }
 
-    /// Lets the other handles know what this one knows.
+    /// The time that progress is recorded with, in milliseconds since the Unix epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.shared.clock.now()
+    }
+
+    /// Shares the state of this handle with the others.
     pub(crate) fn publish(&self) {
         self.shared.publish(&self.state);
-        metrics::gauge!(FILES, "table" => self.table().name()).set(self.state.files.len() as f64);
+        metrics::gauge!(FILES, "table" => self.table().name()).set(self.state.files.size() as f64);
+        metrics::gauge!(PROGRESS_RECORDS, "table" => self.table().name()).set(self.state.txns.len() as f64);
     }
 
     /// Moves on to the latest version: reads the commits since, usually none or one.
     ///
     /// Errors: `Store`; `Refused` when the table has become one that this version of kerntrail does not understand.
     pub async fn refresh(&mut self) -> Result<(), LakeError> {
-        self.take_commits().await.map(|_| ())
-    }
-
-    /// Moves on to the latest version and tells what the commits since this handle's did.
-    pub(crate) async fn take_commits(&mut self) -> Result<Passed, LakeError> {
-        let log = self.shared.log.clone();
-        let before = Arc::clone(&self.state);
         if let Some(latest) = self.shared.latest().filter(|latest| latest.version > self.state.version) {
             self.state = latest;
         }
         loop {
             let next = self.version() + 1;
-            let Some(actions) = log.commit(next).await? else { break };
+            let Some(actions) = self.log().commit(next).await? else { break };
             self.state_mut().apply(next, actions)?;
         }
         // Nothing follows, or what follows was cleaned up after a checkpoint while this handle slept.
-        let checkpoint = log.checkpoint_version().await.unwrap_or_else(|error| {
-            debug!(%error, "no word of a checkpoint");
+        let checkpoint = self.log().checkpoint_version().await.unwrap_or_else(|error| {
+            debug!(%error, "cannot read _last_checkpoint");
             None
         });
         if checkpoint.is_some_and(|version| version > self.version()) {
             let missing = || LakeError::refused(self.state.table, "the table vanished");
-            self.state = Arc::new(log.load().await?.ok_or_else(missing)?);
+            self.state = self.shared.load().await?.ok_or_else(missing)?;
         } else if checkpoint.is_some() && checkpoint != self.state.checkpoint {
-            self.state_mut().checkpoint = checkpoint;
+            self.passed_checkpoint(checkpoint);
         }
         self.publish();
-        Ok(passed(&before, &self.state))
+        Ok(())
+    }
+
+    /// Notes that there is a `checkpoint`, which holds no expired progress; neither does this handle from now on.
+    pub(crate) fn passed_checkpoint(&mut self, checkpoint: Option<i64>) {
+        let now = self.now();
+        let state = self.state_mut();
+        state.checkpoint = checkpoint;
+        state.expire(now);
     }
 
     /// How far the source's `partition` (`<topic>/<n>`) had been taken at this handle's version.
     pub fn progress(&self, partition: &str) -> Progress {
-        Progress::read(partition, &self.state.txns)
+        Progress::read(partition, &self.state.txns, self.now())
     }
 
     /// The rows at this handle's version, for DataFusion. Files are skipped by their statistics.
@@ -153,15 +191,5 @@ impl LakeTable {
     /// The files at this handle's version: absolute paths of a local lake, URLs of another.
     pub fn files(&self) -> Vec<String> {
         self.state.files.keys().map(|path| provider::absolute(self.log().location(), path)).collect()
-    }
-}
-
-/// What happened between two states of a table.
-fn passed(before: &TableState, after: &TableState) -> Passed {
-    let gone = before.files.keys().filter(|path| !after.files.contains_key(*path));
-    Passed {
-        removed: gone.map(|path| path.to_string()).collect(),
-        reshaped: before.metadata.as_deref().map(|m| m.schema_string())
-            != after.metadata.as_deref().map(|m| m.schema_string()),
     }
 }

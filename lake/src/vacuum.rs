@@ -1,15 +1,15 @@
-//! What is no longer needed: replaced files, files of writers that were killed, old commits.
+//! Removes what is no longer needed: replaced files, files of killed writers, old commits. Makes checkpoints.
 
 use std::collections::HashSet;
 use std::path::Path as LocalPath;
 use std::time::{Duration, SystemTime};
 
 use deltalake_core::checkpoints::cleanup_expired_logs_for;
-use deltalake_core::kernel::Remove;
 use kerntrail_common::durable;
 use object_store::ObjectStoreExt;
 use tracing::{info, warn};
 
+use crate::checkpoint::Removed;
 use crate::error::LakeError;
 use crate::file;
 use crate::metrics::VACUUMED_FILES_TOTAL;
@@ -17,7 +17,7 @@ use crate::table::LakeTable;
 
 /// Commits between two checkpoints.
 const CHECKPOINT_COMMITS: i64 = 100;
-/// How long the log remembers what was removed, hence the longest that vacuum can keep it.
+/// How long the log remembers removed files, and so the longest that vacuum can keep them.
 const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
 
 /// What a vacuum removed.
@@ -27,18 +27,20 @@ pub struct VacuumReport {
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Commits and checkpoints that a later checkpoint stands for.
+    /// Commits and checkpoints older than a later checkpoint.
     pub log_files: usize,
-    /// Halves of files that a killed writer left.
+    /// Partly written files of killed writers.
     pub leftovers: usize,
 }
 
 impl LakeTable {
-    /// Makes a checkpoint when a hundred commits have come since the last. Whether it did.
+    /// Makes a checkpoint when there are at least a hundred commits since the last one. Returns whether it did.
     ///
     /// Errors: `Store`.
     pub async fn checkpoint(&mut self) -> Result<bool, LakeError> {
         self.refresh().await?;
+        // A checkpoint leaves out what may expire, and an older version of kerntrail recorded offsets so.
+        self.complete_shape().await?;
         let since = self.version() - self.state().checkpoint.unwrap_or(0);
         if since < CHECKPOINT_COMMITS {
             return Ok(false);
@@ -50,18 +52,19 @@ impl LakeTable {
     async fn checkpoint_now(&mut self) -> Result<(), LakeError> {
         let version = self.version();
         self.log().make_checkpoint(version).await?;
-        self.state_mut().checkpoint = Some(version);
+        self.passed_checkpoint(Some(version));
         self.publish();
         Ok(())
     }
 
-    /// Removes what nobody has needed for `keep`: files replaced that long ago, files as old that no commit names,
-    /// and commits as old that a checkpoint stands for.
+    /// Removes what has not been needed for `keep`: files replaced that long ago, files of that age that no commit
+    /// names, and commits of that age that a checkpoint covers.
     ///
-    /// `keep` must be longer than any query runs, any cursor rests and any commit takes, on every machine that uses the
-    /// lake: a handle that slept longer must refresh before it reads. An hour is a good value.
+    /// `keep` must be longer than any query runs, any cursor pauses and any commit takes, on every machine that uses the
+    /// lake; a handle that was idle for longer must refresh before it reads. An hour is a good value.
     ///
-    /// Errors: `Refused` when `keep` is longer than six hours, for which the log remembers what was removed; `Store`.
+    /// Errors: `Refused` when `keep` is longer than six hours, since the log remembers removed files for that long;
+    /// `Store`.
     pub async fn vacuum(&mut self, keep: Duration) -> Result<VacuumReport, LakeError> {
         if keep > REMEMBERED {
             let reason = format!("keeps removed files for {REMEMBERED:?}; {keep:?} is longer");
@@ -81,7 +84,7 @@ impl LakeTable {
     }
 
     async fn remove_files(&self, cutoff: i64, report: &mut VacuumReport) -> Result<(), LakeError> {
-        // Listed before the log is read again: what a commit names by then is current or was removed a moment ago.
+        // Listed before the log is read again: a listed file that a commit names by then is current or was removed just now.
         let listed = self.log().list_files().await?;
         let mut fresh = self.clone();
         fresh.refresh().await?;
@@ -107,9 +110,9 @@ impl LakeTable {
 
     /// Paths that commits after `cutoff` removed.
     async fn removed_since(&self, cutoff: i64) -> Result<HashSet<String>, LakeError> {
-        let lately = |remove: &Remove| remove.deletion_timestamp.is_none_or(|deleted| deleted > cutoff);
-        let removed = self.log().tombstones().await?.into_iter().filter(lately);
-        Ok(removed.map(|remove| remove.path).collect())
+        let lately = |removed: &Removed| removed.at.is_none_or(|at| at > cutoff);
+        let removed = self.log().removals().await?.into_iter().filter(lately);
+        Ok(removed.map(|removed| removed.path).collect())
     }
 
     async fn clean_log(&mut self, cutoff: i64) -> Result<usize, LakeError> {

@@ -1,7 +1,7 @@
-//! Rows to Parquet bytes: encodings by kind of column.
+//! Encodes rows as Parquet, with an encoding per kind of column.
 //!
-//! Process uids that rise within a file are delta-byte-array, times and sequence numbers delta-binary-packed, pids
-//! plain, everything else dictionary. Fresh files are zstd 3; compacted ones zstd 9, with bloom filters.
+//! Process uids, which rise within a file, are delta-byte-array, times and sequence numbers delta-binary-packed, pids plain,
+//! all others dictionary. Fresh files have zstd level 3, compacted ones level 9 and bloom filters.
 
 use std::sync::Arc;
 
@@ -19,18 +19,18 @@ use parquet::schema::types::ColumnPath;
 use crate::file::PARTITION;
 use crate::sort::{ORDER, SORT};
 
-/// Columns whose values seldom repeat within a file and share their beginnings.
+/// Columns whose values rarely repeat within a file and have common prefixes.
 const RISING_UIDS: [&str; 1] = ["process_uid"];
-/// Integer columns that seldom repeat; times are known by their type.
+/// Integer columns whose values rarely repeat; times are recognized by their type.
 const RISING_NUMBERS: [&str; 4] = ["boot_ns", "seq", "from_seq", "to_seq"];
-/// Numbers of which a file has about as many as rows, near each other where rows are: zstd does better than a dictionary.
+/// Numbers that are nearly unique in a file, but close to those of neighbouring rows: zstd beats a dictionary.
 const PIDS: [&str; 2] = ["pid", "parent_pid"];
-/// Columns that incidents are looked up by.
+/// Columns that investigations search by.
 const BLOOM: [&str; 5] = ["process_uid", "container_id", "pod_uid", "dst_ip", "path"];
-/// Share of lookups that a bloom filter lets through in vain.
+/// False positive rate of the bloom filters.
 const BLOOM_FALSE: f64 = 0.01;
 
-/// Rows of a compacted file's row group: a reader of one container skips the others.
+/// Rows of a row group in a compacted file; a reader of one container skips the other groups.
 pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
 
 /// Schema of the files of `table`: its columns without the partition's.
@@ -40,12 +40,12 @@ pub(crate) fn file_schema(table: Table) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// How fresh or how settled a file is.
+/// What wrote a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Written by an append.
+    /// An append.
     Fresh,
-    /// Written by compaction.
+    /// Compaction.
     Compacted,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn options(schema: &SchemaRef, kind: Kind) -> Result<ArrowWriterOptio
                 .set_column_bloom_filter_max_ndv(column, ROW_GROUP_ROWS as u64);
         }
     }
-    // The schema in Arrow's own form would be the larger part of a small file, and says nothing new.
+    // Arrow's own copy of the schema would be most of a small file, and adds nothing.
     Ok(ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true))
 }
 
@@ -90,7 +90,7 @@ fn without_dictionary(
     properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column.clone(), encoding)
 }
 
-/// Where the columns of [`SORT`] lie among the leaves of a file; a map has two leaves.
+/// The columns of [`SORT`] as indices of a file's leaves; a map has two leaves.
 fn sorting_columns(schema: &SchemaRef) -> Vec<SortingColumn> {
     let mut leaf = 0;
     let mut leaves = std::collections::HashMap::new();

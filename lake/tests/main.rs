@@ -6,9 +6,11 @@
 mod added;
 mod append;
 mod compaction;
+mod expiry;
 mod faults;
 mod faulty_store;
 mod lock;
 mod reading;
+mod snapshots;
 mod support;
 mod upkeep;

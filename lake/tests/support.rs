@@ -106,6 +106,15 @@ pub fn taken(offsets: Range<i64>) -> Progress {
     Progress { partition: "topic/0".into(), from_offset, next_offset, ..Progress::default() }
 }
 
+/// Makes a checkpoint of `version` as any writer of Delta tables may, however few commits have come.
+pub async fn make_checkpoint(temp: &TempLake, table: Table, version: i64) {
+    let url = url::Url::from_directory_path(temp.table_folder(table)).unwrap();
+    let version = u64::try_from(version).unwrap();
+    deltalake_core::checkpoints::create_checkpoint_from_table_url_and_cleanup(url, version, Some(false), None)
+        .await
+        .unwrap();
+}
+
 pub async fn query(provider: Arc<dyn TableProvider>, sql: &str) -> Vec<RecordBatch> {
     let session = SessionContext::new_with_config(session_config());
     session.register_table("t", provider).unwrap();
