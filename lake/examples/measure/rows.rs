@@ -1,21 +1,14 @@
-//! Measures appends and compaction: `cargo run --release -p kerntrail-lake --example measure [folder]`.
-//!
-//! Rows are like those of a busy node: 100,000 process events of 50,000 processes in 20 containers, half the columns
-//! filled. Everything is synced to disk.
+//! Rows like those of a busy node: two events a process, 20 containers, half the columns filled.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use kerntrail_lake::{CompactOptions, Lake, LakeTable};
+use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, ContainerId, PodUid, ProcessUid, StreamId};
 use kerntrail_schemas::tables::{Actor, Envelope, ProcessColumns};
-use kerntrail_schemas::{Table, TableBuilder};
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-const LARGE: i64 = 100_000;
+use crate::Outcome;
 
 fn actor(number: i64, boot: &BootHash) -> Actor {
     let uid = |number: i64| ProcessUid::new(boot, number as u64 * 1_003_117, (number % 32_768) as u32);
@@ -60,7 +53,8 @@ fn actor(number: i64, boot: &BootHash) -> Actor {
     }
 }
 
-fn rows(first: i64, count: i64) -> Outcome<RecordBatch> {
+/// The `count` events numbered from `first`.
+pub(crate) fn rows(first: i64, count: i64) -> Outcome<RecordBatch> {
     let boot = BootHash::of("boot");
     let mut builder = TableBuilder::<ProcessColumns>::default();
     let mut current = Arc::new(actor(first / 2, &boot));
@@ -88,54 +82,4 @@ fn rows(first: i64, count: i64) -> Outcome<RecordBatch> {
         builder.append(&envelope, Some(&current), &own);
     }
     Ok(builder.finish()?.flatten()?)
-}
-
-/// The middle and the worst of `runs` appends of `count` rows.
-async fn appends(table: &mut LakeTable, runs: usize, count: i64) -> Outcome<(Duration, Duration)> {
-    let mut times = Vec::new();
-    for run in 0..runs {
-        let rows = rows(run as i64 * count, count)?;
-        let started = Instant::now();
-        table.append(vec![rows], &[]).await?;
-        times.push(started.elapsed());
-    }
-    times.sort_unstable();
-    let worst = times.last().copied().unwrap_or_default();
-    Ok((times[times.len() / 2], worst))
-}
-
-#[tokio::main]
-async fn main() -> Outcome<()> {
-    let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
-    let folder = folder.join(format!("kerntrail-measure-{}", std::process::id()));
-    let lake = Lake::open(&folder.to_string_lossy(), "measure")?;
-    let mut table = lake.table(Table::ProcessEvents).await?;
-    for (runs, count) in [(200, 1), (200, 100), (40, 10_000), (10, LARGE)] {
-        let (middle, worst) = appends(&mut table, runs, count).await?;
-        let rate = count as f64 / middle.as_secs_f64();
-        println!("append of {count:>6} rows: {middle:>10.1?} ({worst:.1?} at worst), {rate:>9.0} rows/s");
-    }
-    let rows: i64 = 200 + 200 * 100 + 40 * 10_000 + 10 * LARGE;
-    let bytes = |table: &LakeTable| {
-        table.files().iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum::<u64>()
-    };
-    println!("{} files, {:.1} bytes/row", table.files().len(), bytes(&table) as f64 / rows as f64);
-    let started = Instant::now();
-    let everything = CompactOptions { small_files: 1, tier_files: 1, most_inputs: 64, ..CompactOptions::default() };
-    while table.files().len() > 1 && table.compact(&everything).await?.merges > 0 {}
-    let took = started.elapsed();
-    println!(
-        "compaction: {took:.1?}, {} files, {:.1} bytes/row",
-        table.files().len(),
-        bytes(&table) as f64 / rows as f64
-    );
-    let started = Instant::now();
-    let made = table.checkpoint().await?;
-    println!("checkpoint ({made}) at version {}: {:.1?}", table.version(), started.elapsed());
-    let started = Instant::now();
-    let again = Lake::open(&folder.to_string_lossy(), "measure")?;
-    let version = again.table(Table::ProcessEvents).await?.version();
-    println!("open at version {version}: {:.1?}", started.elapsed());
-    std::fs::remove_dir_all(&folder)?;
-    Ok(())
 }
