@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod flush;
 pub mod import;
+mod late;
 mod maintain;
 pub mod metrics;
 mod pipeline;

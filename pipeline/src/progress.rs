@@ -77,6 +77,22 @@ impl Intake {
         }
     }
 
+    /// Whether anything is known of the batches of `stream`.
+    pub fn has_stream(&self, partition: &Partition, stream: &str) -> bool {
+        let taken = self.partitions.get(partition);
+        taken.is_some_and(|taken| {
+            taken.batches.contains_key(stream)
+                || taken.cut.as_ref().is_some_and(|(_, batches)| batches.contains_key(stream))
+        }) || self.streams.get(&partition.topic.table).is_some_and(|streams| streams.contains_key(stream))
+    }
+
+    /// Forgets the streams of `table` that the lake has forgotten: all but those in `recorded`.
+    pub fn keep_streams(&mut self, table: Table, recorded: &BTreeMap<String, i64>) {
+        if let Some(streams) = self.streams.get_mut(&table) {
+            streams.retain(|stream, _| recorded.contains_key(stream));
+        }
+    }
+
     /// The rows of the message at `offset` are in the buffer. Returns how many offsets the log left out before it.
     pub fn take(&mut self, partition: &Partition, offset: i64, stream: &str, batch: i64) -> i64 {
         if let Some(taken) = self.partitions.get_mut(partition) {

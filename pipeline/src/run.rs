@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::error::PipelineError;
 use crate::flush::{Buffers, Flight, Landed};
+use crate::late;
 use crate::metrics::{
     CONFLICTS_TOTAL, EVENTS_IN_TOTAL, EVENTS_OUT_TOTAL, MESSAGES_MISSING_TOTAL, MESSAGES_RESENT_TOTAL,
 };
@@ -37,6 +38,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How often, and after which wait, the end of a log is asked for again that seems to lie before what was taken: a new leader may lag.
 const END_ATTEMPTS: usize = 10;
 const END_AGAIN: Duration = Duration::from_millis(100);
+/// How often streams are forgotten whose progress has expired in the lake.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Result<(), PipelineError> {
     pipeline.topics().iter().for_each(|topic| crate::metrics::begin(topic.table));
@@ -56,6 +59,7 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
         buffers: Buffers::default(),
         flights: JoinSet::new(),
         flying: HashMap::new(),
+        forgot: HashMap::new(),
         rejects: Rejects::new(pipeline.config.rejected_dir.clone(), pipeline.lake.clone()),
         cancel,
     };
@@ -148,6 +152,8 @@ struct Run<'a> {
     flights: JoinSet<Landed>,
     /// Bytes of each commit under way.
     flying: HashMap<Table, usize>,
+    /// When streams of a table were last forgotten.
+    forgot: HashMap<Table, Instant>,
     rejects: Rejects,
     cancel: &'a CancellationToken,
 }
@@ -261,6 +267,7 @@ impl Run<'_> {
                 metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(landed.rows as u64);
                 self.pipeline.committed();
                 self.tell_group(&positions).await;
+                self.forget_streams(table).await;
                 Ok(())
             }
             Err(conflict @ LakeError::Conflict { .. }) => {
@@ -271,6 +278,19 @@ impl Run<'_> {
                 self.assign(partitions).await
             }
             Err(source) => Err(PipelineError::Lake { table: table.name(), source }),
+        }
+    }
+
+    /// Forgets, now and then, the streams of `table` whose progress has expired in the lake.
+    async fn forget_streams(&mut self, table: Table) {
+        if self.forgot.get(&table).is_some_and(|last| last.elapsed() < FORGET_EVERY) {
+            return;
+        }
+        self.forgot.insert(table, Instant::now());
+        let Some(partition) = self.intake.partitions(table).first().cloned() else { return };
+        match ask_lake(self.pipeline, &partition).await {
+            Ok(recorded) => self.intake.keep_streams(table, &recorded.batches),
+            Err(error) => warn!(%table, error = chain(&error), "cannot ask the lake which streams have ended"),
         }
     }
 
@@ -319,7 +339,8 @@ impl Run<'_> {
         let mut rejects = Vec::new();
         // In order: a message can be known by the one before it.
         for (rows, message) in joined(decoded.await)? {
-            rejects.extend(self.take_one(rows, &message));
+            let verdict = self.judge_rows(&message, &rows).await?;
+            rejects.extend(self.take_one(verdict, rows, &message));
         }
         // Counted before the next cut, hence before the offsets behind them are committed.
         if rejects.is_empty() { Ok(()) } else { self.rejects.keep(&rejects).await }
@@ -330,12 +351,40 @@ impl Run<'_> {
         self.intake.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
     }
 
+    /// As [`Run::judge`], where a message can also be known by its rows: see [`late`].
+    async fn judge_rows(
+        &self,
+        message: &Delivered,
+        rows: &Result<RecordBatch, String>,
+    ) -> Result<Verdict, PipelineError> {
+        let (verdict, stream) = (self.judge(message), &message.message.headers.stream);
+        let Ok(rows) = rows else { return Ok(verdict) };
+        if verdict != Verdict::Take || self.intake.has_stream(&message.partition, stream.as_str()) {
+            return Ok(verdict);
+        }
+        let (table, mut backoff) = (message.partition.topic.table, retry());
+        loop {
+            match late::is_held(&self.pipeline.lake, table, stream, rows).await {
+                Ok(false) => return Ok(Verdict::Take),
+                Ok(true) => {
+                    warn!(%table, %stream, offset = message.offset, "a message that the lake holds was sent again late");
+                    return Ok(Verdict::Known);
+                }
+                Err(error @ LakeError::Store { .. }) if !self.cancel.is_cancelled() => {
+                    warn!(%table, error = chain(&error), "the lake fails; trying again");
+                    rest(&mut backoff, self.cancel).await;
+                }
+                Err(source) => return Err(PipelineError::Lake { table: table.name(), source }),
+            }
+        }
+    }
+
     /// Takes a message, or gives it back as one that cannot be read.
-    fn take_one(&mut self, rows: Result<RecordBatch, String>, message: &Delivered) -> Option<Reject> {
+    fn take_one(&mut self, verdict: Verdict, rows: Result<RecordBatch, String>, message: &Delivered) -> Option<Reject> {
         let headers = &message.message.headers;
         let (table, labels) = (message.partition.topic.table, [("table", message.partition.topic.table.name())]);
         let mut reject = None;
-        let missing = match (self.judge(message), rows) {
+        let missing = match (verdict, rows) {
             (Verdict::Stray, _) => return None,
             (Verdict::Take, Ok(rows)) => {
                 metrics::counter!(EVENTS_IN_TOTAL, &labels).increment(rows.num_rows() as u64);

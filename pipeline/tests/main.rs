@@ -10,5 +10,6 @@ mod exactly_once;
 mod faulty_store;
 mod flow;
 mod import;
+mod late;
 mod memory_log;
 mod support;

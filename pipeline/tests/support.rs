@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::memory_log::MemoryLog;
 
 /// 2026-11-24T12:00:00Z in microseconds.
-const NOON: i64 = 1_795_521_600_000_000;
+pub const NOON: i64 = 1_795_521_600_000_000;
 
 pub fn topic(table: Table) -> Topic {
     Topic { tenant: "acme".into(), table }

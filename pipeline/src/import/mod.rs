@@ -14,6 +14,7 @@ pub mod format;
 mod formats;
 mod identity;
 mod options;
+mod numbers;
 mod outbox;
 mod parse;
 mod reject_file;

@@ -1,10 +1,11 @@
 //! Rows to messages in the event log: gathered by table and node, numbered, encoded, appended.
 //!
 //! Invariant: the messages of a stream and table are numbered without gaps from the last number that the lake has
-//! taken. The log must have been drained into the lake before, and nobody else may import the same node meanwhile.
+//! taken, or from the present microsecond on where the lake has forgotten it. The log must have been drained into the lake before, and nobody else may import the same node meanwhile.
 //! Invariant: what is appended again after an error has the number that it had.
 //! Bounds: [`MOST_ROWS`] rows wait for their message to fill, [`MOST_READY`] bytes of messages to be appended.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
 
 use super::ImportError;
+use super::numbers::Numbers;
 use super::row::{ImportedRow, RowBuilder};
 use super::scope::EventOrigin;
 
@@ -79,8 +81,8 @@ pub(crate) struct Outbox<'a> {
     full: Vec<(Table, Waiting)>,
     ready: BTreeMap<Table, Vec<Message>>,
     ready_bytes: usize,
-    /// Last number used of each stream, by table.
-    last: HashMap<Table, BTreeMap<String, i64>>,
+    /// Batch numbers used, by table.
+    numbers: HashMap<Table, Numbers>,
 }
 
 impl<'a> Outbox<'a> {
@@ -94,7 +96,7 @@ impl<'a> Outbox<'a> {
             full: Vec::new(),
             ready: BTreeMap::new(),
             ready_bytes: 0,
-            last: HashMap::new(),
+            numbers: HashMap::new(),
         }
     }
 
@@ -163,14 +165,18 @@ impl<'a> Outbox<'a> {
 
     /// Number of the stream's last message, which the caller moves on; -1 before the first.
     async fn last_batch(&mut self, table: Table, stream: &StreamId) -> Result<&mut i64, ImportError> {
-        if !self.last.contains_key(&table) {
-            let found = self.lake.existing(table).await;
-            let found = found.map_err(|error| ImportError::Known { table, source: error.into() })?;
-            // A stream's last batch is recorded for the topic, whichever partition it came by.
-            let partition = Partition { topic: self.topic(table), number: 0 }.to_string();
-            self.last.insert(table, found.map(|found| found.progress(&partition).batches).unwrap_or_default());
-        }
-        Ok(self.last.entry(table).or_default().entry(stream.as_str().to_owned()).or_insert(-1))
+        let topic = self.topic(table);
+        let numbers = match self.numbers.entry(table) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                let found = self.lake.existing(table).await;
+                let found = found.map_err(|error| ImportError::Known { table, source: error.into() })?;
+                // A stream's last batch is recorded for the topic, whichever partition it came by.
+                let partition = Partition { topic, number: 0 }.to_string();
+                vacant.insert(Numbers::of(found.as_ref(), &partition))
+            }
+        };
+        Ok(numbers.last_of(stream))
     }
 
     fn topic(&self, table: Table) -> Topic {

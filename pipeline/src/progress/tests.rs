@@ -224,3 +224,21 @@ fn what_is_judged_and_counted() {
     assert_eq!(intake.committed(TABLE)[0].next, 9);
     assert_eq!(intake.judge(&place, 9, "s", 4), Verdict::Known);
 }
+
+#[test]
+fn streams_that_the_lake_has_forgotten_are_forgotten() {
+    let place = partition(0);
+    let mut intake = Intake::default();
+    let batches = [("ended".to_owned(), 3), ("running".to_owned(), 8)].into();
+    intake.assign(place.clone(), Progress { next_offset: 12, batches, ..Progress::default() });
+    assert_eq!(intake.judge(&place, 12, "ended", 3), Verdict::Known);
+    assert!(!intake.has_stream(&place, "new"));
+    intake.take(&place, 12, "new", 0);
+    intake.cut(TABLE);
+    intake.take(&place, 13, "newest", 0);
+    intake.keep_streams(TABLE, &[("running".to_owned(), 8)].into());
+    for (stream, expected) in [("ended", false), ("running", true), ("new", true), ("newest", true)] {
+        assert_eq!(intake.has_stream(&place, stream), expected, "{stream}");
+    }
+    assert_eq!(intake.judge(&place, 14, "running", 8), Verdict::Known);
+}

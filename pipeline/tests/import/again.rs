@@ -176,3 +176,26 @@ async fn messages_are_numbered_on() {
     }
     assert_eq!(numbers, BTreeMap::from([("a".to_owned(), vec![0, 1, 2]), ("b".to_owned(), vec![0, 1, 2])]));
 }
+
+/// Other consumers may remember numbers that the lake has forgotten, and would drop messages that begin with them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_the_lake_has_forgotten_is_numbered_from_the_clock() {
+    let place = Place::new();
+    place.import("x", exec("a", 0)).await;
+    let month_later = || chrono::Utc::now().timestamp_millis() + 31 * 86_400_000;
+    let lake = Lake::open(place.path().join("lake").to_str().unwrap(), "acme").unwrap();
+    let place = Place { lake: Arc::new(lake.with_clock(month_later)), ..place };
+    let partition = crate::support::place(Table::ProcessEvents, 0).to_string();
+    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert!(table.progress(&partition).batches.is_empty());
+
+    let before = chrono::Utc::now().timestamp_micros();
+    let report = place.import("x", exec("a", 0) + "\n" + &exec("a", 1)).await;
+    assert_eq!((report.rows, report.already_there), (1, 1));
+    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    let batches = table.progress(&partition).batches;
+    assert!(batches["tetragon:a"] > before, "{batches:?}");
+    place.import("x", exec("a", 2)).await;
+    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(table.progress(&partition).batches["tetragon:a"], batches["tetragon:a"] + 1);
+}
