@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Who acts: process, parent, leaders, credentials, namespaces and cgroup of a task, all from kernel objects and as
- * the root namespaces number them.
+ * The process that acts: parent, leaders, credentials, namespaces and cgroup of a task, all from kernel objects and
+ * with the ids of the root namespaces.
  *
  * `task` is a pointer whose type the verifier knows, so its fields are loaded directly, which costs a tenth of a
  * bpf_probe_read_kernel. What is reached by arithmetic (container_of) is read by the helper.
  */
 #pragma once
 
-#include "event.h"
+#include "ring.h"
 
 #define CGROUP_STEPS 12
 #define CGROUP_NAME_MAX 255
@@ -66,11 +66,18 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 	return cgroup;
 }
 
+/* 0 when the task has none. */
+static __always_inline u64 cgroup_id_of(struct task_struct *task)
+{
+	struct cgroup *cgroup = cgroup_of(task);
+
+	return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0;
+}
+
 static __always_inline void fill_state(struct kt_state *state, struct task_struct *task)
 {
 	const struct cred *cred = task->cred;
 	struct nsproxy *ns = task->nsproxy;
-	struct cgroup *cgroup = cgroup_of(task);
 
 	if (cred) {
 		struct user_namespace *user_ns = cred->user_ns;
@@ -92,8 +99,7 @@ static __always_inline void fill_state(struct kt_state *state, struct task_struc
 		if (net_ns)
 			state->net_ns = net_ns->ns.inum;
 	}
-	if (cgroup)
-		state->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
+	state->cgroup_id = cgroup_id_of(task);
 }
 
 /* `out` is zeroed. `parent` is the real parent, or for a fork the task that forked. */
@@ -136,7 +142,7 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *nod
 }
 
 /*
- * Names of the cgroup and those above it, innermost first, each ended by NUL, into `data` from `*cursor` (which see
+ * Names of the cgroup and those above it, innermost first, each ended by NUL, into `data` from `*cursor` (explained
  * in path.h). Returns their length. The root, which has no parent, has no name.
  */
 static __noinline u32 write_cgroup(u8 *data, u32 *cursor, struct cgroup *cgroup, enum kt_flag *flags)

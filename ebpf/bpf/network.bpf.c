@@ -17,6 +17,37 @@
 
 #include "socket.h"
 
+enum kt_network_kind {
+	KT_NETWORK = 6,
+};
+
+enum kt_network_op {
+	KT_CONNECT = 1,
+	KT_ACCEPT = 2,
+	KT_LISTEN = 3,
+	KT_CLOSE = 4,
+};
+
+struct kt_network {
+	struct kt_header header;
+	struct kt_task task;
+	u64 opened_boot_ns;
+	u64 bytes_sent;
+	u64 bytes_received;
+	u8 local[16];
+	u8 remote[16];
+	u16 local_port;
+	u16 remote_port;
+	u16 family;
+	u8 outbound;
+	u8 tcp_state;
+	enum kt_network_op op;
+	s32 ret;
+};
+
+DESCRIBE(enum kt_network_kind, network_kind);
+DESCRIBE(struct kt_network, network);
+
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_SENT = 2,
@@ -37,7 +68,7 @@ enum tcp_state {
 #define EINPROGRESS 115
 
 /* What is known of a live socket. */
-struct kt_socket {
+struct known_socket {
 	struct kt_task owner;
 	u64 opened_boot_ns;
 	u8 outbound;
@@ -49,12 +80,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 15); /* set at load */
 	__type(key, u64);
-	__type(value, struct kt_socket);
+	__type(value, struct known_socket);
 } sockets SEC(".maps");
 
 /*
- * Calls under way, by thread, with their socket: a connect(2) that has reached SYN_SENT, whose state changes tell the
- * rest; a listen(2) on a socket that gets its port only in this call, which is told when it returns.
+ * Calls under way, by thread, with their socket: a connect(2) that has reached SYN_SENT, whose outcome the changes of
+ * state show; a listen(2) on a socket that gets its port only in this call, recorded when it returns.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -89,9 +120,12 @@ static __always_inline void fill_bytes(struct kt_network *record, const struct s
 		record->bytes_received--;
 }
 
-/* `known` may be NULL: then the owner is `current` if the caller knows that it is, or unknown. */
+/*
+ * The owner is `current` where the caller knows that it acts, else the one in `known`, else unknown; both may be NULL.
+ * NULL when the record is lost.
+ */
 static __always_inline struct kt_network *start_record(enum kt_network_op op, const struct sock *sk, u8 tcp_state,
-						       const struct kt_socket *known, struct task_struct *current)
+						       const struct known_socket *known, struct task_struct *current)
 {
 	struct kt_network *record = reserve_record(KT_NETWORK, sizeof(*record));
 
@@ -115,7 +149,7 @@ static __always_inline struct kt_network *start_record(enum kt_network_op op, co
 
 static __always_inline void remember(u64 key, bool outbound, u64 opened, struct task_struct *owner)
 {
-	struct kt_socket known = { .outbound = outbound, .opened_boot_ns = opened };
+	struct known_socket known = { .outbound = outbound, .opened_boot_ns = opened };
 
 	if (owner) {
 		known.owned = 1;
@@ -157,7 +191,7 @@ static __always_inline s32 connect_error(const struct sock *sk)
 	return BPF_CORE_READ((const struct inet_sock *)sk, inet_sport) ? -ECONNABORTED : -EADDRNOTAVAIL;
 }
 
-static __always_inline void on_connected(const struct sock *sk, u8 state, const struct kt_socket *known, s32 error)
+static __always_inline void on_connected(const struct sock *sk, u8 state, const struct known_socket *known, s32 error)
 {
 	struct kt_network *record = start_record(KT_CONNECT, sk, state, known, NULL);
 
@@ -168,7 +202,7 @@ static __always_inline void on_connected(const struct sock *sk, u8 state, const 
 	submit_record(record);
 }
 
-static __always_inline void on_closed(const struct sock *sk, const struct kt_socket *known)
+static __always_inline void on_closed(const struct sock *sk, const struct known_socket *known)
 {
 	struct kt_network *record = start_record(KT_CLOSE, sk, TCP_CLOSE, known, NULL);
 
@@ -180,14 +214,14 @@ static __always_inline void on_closed(const struct sock *sk, const struct kt_soc
 
 /*
  * Two programs on one tracepoint, since the kernel does not run a program that it has interrupted: while this one
- * takes note of a process, packets may move other connections on, and the next one sees that. Its own changes are
- * never made by a packet, so what the kernel counts as missed of it is none of ours.
+ * notes a process, packets may move other connections on, and the next one sees that. A packet never makes the changes
+ * that this one records, so the runs that the kernel counts as missed of it lose nothing.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_owner, const struct sock *sk, int oldstate, int newstate)
 {
 	u64 key = (u64)(unsigned long)sk;
-	struct kt_socket *known;
+	struct known_socket *known;
 
 	if (newstate != TCP_LISTEN && newstate != TCP_SYN_SENT && newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK)
 		return 0;
@@ -211,7 +245,7 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_progress, const struct sock *sk, int oldstate, int newstate)
 {
 	u64 key = (u64)(unsigned long)sk;
-	struct kt_socket *known;
+	struct known_socket *known;
 
 	if (newstate != TCP_ESTABLISHED && newstate != TCP_CLOSE && newstate != TCP_SYN_RECV)
 		return 0;
@@ -243,7 +277,7 @@ int BPF_PROG(socket_progress, const struct sock *sk, int oldstate, int newstate)
 static __always_inline int on_accept(s64 ret)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
-	struct kt_socket *known;
+	struct known_socket *known;
 	struct kt_network *record;
 	struct sock *sk;
 	u64 key, opened;
@@ -316,7 +350,7 @@ int exit_listen(struct sys_exit *ctx)
 	return 0;
 }
 
-struct kt_sockaddr {
+struct address {
 	u16 family;
 	u16 port;
 	u8 v4[4]; /* flow label of v6 */
@@ -331,7 +365,7 @@ SEC("tracepoint/syscalls/sys_exit_connect")
 int exit_connect(struct sys_exit *ctx)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
-	struct kt_sockaddr address = {};
+	struct address address = {};
 	struct kt_network *record;
 	u64 attempt = take_attempt();
 	struct sock *sk;

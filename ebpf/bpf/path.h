@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Paths without d_path, which only fentry programs may call: dentries and mounts are walked upwards from the file to
- * the process's root, and each name is written, innermost first, ended by NUL. User space turns them round.
+ * the process's root, and each name is written, innermost first, ended by NUL. User space reverses them.
  */
 #pragma once
 
-#include "event.h"
+#include "ring.h"
 
 /* Names and mount crossings. The verifier walks every one, and PATH_MAX bytes hold fewer in any path of real use. */
 #define PATH_STEPS 64
@@ -54,8 +54,8 @@ static __always_inline struct vfsmount *vfsmount_of(struct mount *mount)
 /*
  * Writes the path into `data`, which has PATH_NAME_MAX bytes beyond KT_DATA_LEN, from `*cursor`, and moves that on.
  *
- * The cursor lives in a map, not on the stack: read from there it is any number to the verifier, so that, masked, each
- * round of the loop starts from the same state, and rounds are not multiplied by what it knows of the lengths before.
+ * The cursor lives in a map, not on the stack: a value read from a map is any number to the verifier, so that, masked,
+ * each iteration of the loop starts from the same state, and the states of earlier lengths do not multiply.
  */
 static __noinline int write_path(u8 *data, u32 *cursor, struct walk *walk)
 {
@@ -112,6 +112,6 @@ static __noinline int write_path(u8 *data, u32 *cursor, struct walk *walk)
 
 static __always_inline bool is_deleted(struct dentry *dentry)
 {
-	/* Out of the hash of names, and not the root of a file system, which never was in. */
+	/* No longer in the hash of names, and not the root of a file system, which never is. */
 	return dentry && !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry;
 }

@@ -5,7 +5,7 @@
  * The state before is taken when the call enters and kept by thread; the rest is read when it returns: the state
  * after from the task, the new mount or root from the mount itself. Only what no kernel object holds (the paths of a
  * call that failed, the source of a bind mount) comes from the caller's memory; it is read after the call, when the
- * kernel has just had those pages.
+ * kernel has just used those pages.
  *
  * Calls of 32-bit programs are not seen: the kernel's syscall tracepoints skip them.
  */
@@ -18,13 +18,44 @@
 #define NSFS_MAGIC 0x6e736673
 #define PIDFS_MAGIC 0x50494446
 
+enum kt_privilege_kind {
+	KT_PRIVILEGE = 5,
+};
+
+enum kt_privilege_op {
+	KT_SETNS = 1,
+	KT_UNSHARE = 2,
+	KT_MOUNT = 3,
+	KT_MOVE_MOUNT = 4,
+	KT_PIVOT_ROOT = 5,
+	KT_CHROOT = 6,
+};
+
+/* Strings: source and target (text, or path components with KT_TARGET_RESOLVED), type, cwd (path components). */
+struct kt_privilege {
+	struct kt_header header;
+	struct kt_task task; /* after the call */
+	struct kt_state before;
+	struct kt_ref target_process;
+	s64 ret;
+	u64 call_flags;
+	u32 target_dev;
+	enum kt_privilege_op op;
+	u16 source_len;
+	u16 target_len;
+	u16 type_len;
+	u16 cwd_len;
+};
+
+DESCRIBE(enum kt_privilege_kind, privilege_kind);
+
 #define STRING_MAX 1024
 #define CWD_MAX 512
 #define MOUNT_TREE_DEPTH 34 /* a red-black tree of fs.mount-max = 100,000 mounts is at most 2 * 17 high */
 #define MOUNT_NESTING 16
 
 /* A call under way. */
-struct kt_call {
+struct call {
 	struct kt_state before;
 	struct place root;
 	u64 newest_mount; /* mount: id of the namespace's newest mount before */
@@ -39,7 +70,7 @@ struct kt_call {
 struct privilege_scratch {
 	struct kt_privilege record;
 	u8 data[KT_DATA_LEN + KT_PATH_MAX];
-	struct kt_call call;
+	struct call call;
 	u32 busy;
 	u32 cursor; /* end of the strings in `data` */
 };
@@ -55,10 +86,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, u64);
-	__type(value, struct kt_call);
+	__type(value, struct call);
 } calls SEC(".maps");
 
-/* The mount that came last into the namespace of `task`; NULL before 6.8, where nothing tells it. */
+/* The newest mount in the namespace of `task`; NULL before 6.8, where no field leads to it. */
 static __always_inline struct mount *newest_mount(struct task_struct *task)
 {
 	struct nsproxy *proxy = task->nsproxy;
@@ -106,16 +137,16 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	u64 thread = bpf_get_current_pid_tgid();
-	struct privilege_scratch *scratch = take_scratch();
 	struct fs_struct *fs = current->fs;
+	struct privilege_scratch *scratch = take_scratch();
 	enum kt_flag flags = 0;
-	struct kt_call *call;
+	struct call *call;
 	u32 len;
 
 	if (!scratch)
 		return 0;
 	call = &scratch->call;
-	__builtin_memset(call, 0, offsetof(struct kt_call, cwd));
+	__builtin_memset(call, 0, offsetof(struct call, cwd));
 	call->op = op;
 	fill_state(&call->before, current);
 	bpf_probe_read_kernel(call->args, sizeof(call->args), ctx->args);
@@ -123,7 +154,7 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 		call->root = place_of(&fs->root);
 	if (op == KT_MOUNT)
 		call->newest_mount = mount_id(newest_mount(current));
-	/* Only this call moves the working directory: what "." meant is gone when it returns. */
+	/* Only this call moves the working directory: when it returns, "." means another directory. */
 	if (op == KT_PIVOT_ROOT && fs) {
 		scratch->cursor = 0;
 		len = write_cwd(scratch->data, &scratch->cursor, fs, call->root, &flags);
@@ -139,7 +170,7 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 	return 0;
 }
 
-/* Counts in what was written, NUL included, and gives its length without it. */
+/* Advances the cursor over what was written, without its NUL, and returns its length. */
 static __always_inline u16 keep_string(struct privilege_scratch *scratch, long len, enum kt_flag unread)
 {
 	if (len < 0) {
@@ -221,7 +252,7 @@ static __always_inline struct vfsmount *mount_behind(struct task_struct *task, s
 
 /* Source, target and type of mount(2) and move_mount(2). */
 static __always_inline void write_mount(struct privilege_scratch *scratch, struct task_struct *task,
-					const struct kt_call *call, bool moved)
+					const struct call *call, bool moved)
 {
 	struct kt_privilege *record = &scratch->record;
 	bool by_descriptor = moved && call->args[4] & MOVE_MOUNT_F_EMPTY_PATH;
@@ -256,7 +287,7 @@ static __always_inline void write_mount(struct privilege_scratch *scratch, struc
 
 /* Source and target of pivot_root(2) and chroot(2), and where the root lies now. */
 static __always_inline void write_root(struct privilege_scratch *scratch, struct task_struct *task,
-				       const struct kt_call *call, bool pivot)
+				       const struct call *call, bool pivot)
 {
 	struct kt_privilege *record = &scratch->record;
 	struct fs_struct *fs = task->fs;
@@ -276,7 +307,7 @@ static __always_inline void write_root(struct privilege_scratch *scratch, struct
 
 /* What a descriptor given to setns(2) names: a namespace, or a process by its pidfd. */
 static __always_inline void fill_setns(struct kt_privilege *record, struct task_struct *task,
-				       const struct kt_call *call)
+				       const struct call *call)
 {
 	struct file *file = (s32)call->args[0] < 0 ? NULL : file_of(task, (u32)call->args[0]);
 	struct hlist_node *node = NULL;
@@ -317,7 +348,7 @@ static __always_inline bool is_relative(struct privilege_scratch *scratch, u32 o
 }
 
 /* Whether the source is a path: else it is the name of a device, or nothing. */
-static __always_inline bool source_is_path(const struct kt_call *call, enum kt_privilege_op op)
+static __always_inline bool source_is_path(const struct call *call, enum kt_privilege_op op)
 {
 	return op == KT_PIVOT_ROOT || (op == KT_MOUNT && call->args[3] & (MS_BIND | MS_MOVE)) ||
 	       (op == KT_MOVE_MOUNT && !(call->args[4] & MOVE_MOUNT_F_EMPTY_PATH));
@@ -325,7 +356,7 @@ static __always_inline bool source_is_path(const struct kt_call *call, enum kt_p
 
 /* The directory that relative paths of the call start from. */
 static __always_inline void write_base(struct privilege_scratch *scratch, struct task_struct *task,
-				       const struct kt_call *call, enum kt_privilege_op op)
+				       const struct call *call, enum kt_privilege_op op)
 {
 	struct kt_privilege *record = &scratch->record;
 	struct fs_struct *fs = task->fs;
@@ -343,7 +374,7 @@ static __always_inline void write_base(struct privilege_scratch *scratch, struct
 			record->header.flags |= KT_CWD_UNREAD;
 	} else if (!fs || (op == KT_MOVE_MOUNT && ((source && (s32)call->args[0] != AT_FDCWD) ||
 						   (target && (s32)call->args[2] != AT_FDCWD)))) {
-		/* From the directory of a descriptor, of which nothing is known any more. */
+		/* From the directory of a descriptor, which is not known here. */
 		record->header.flags |= KT_CWD_UNREAD;
 	} else {
 		record->cwd_len = write_cwd(scratch->data, &scratch->cursor, fs, call->root, &record->header.flags);
@@ -351,7 +382,7 @@ static __always_inline void write_base(struct privilege_scratch *scratch, struct
 }
 
 static __always_inline void send_call(struct privilege_scratch *scratch, struct task_struct *current,
-				      const struct kt_call *call, enum kt_privilege_op op, s64 ret)
+				      const struct call *call, enum kt_privilege_op op, s64 ret)
 {
 	struct kt_privilege *record = &scratch->record;
 
@@ -378,7 +409,7 @@ static __always_inline void send_call(struct privilege_scratch *scratch, struct 
 	output_record(&record->header, KT_PRIVILEGE, sizeof(*record) + (scratch->cursor & KT_DATA_MASK));
 }
 
-/* A call that entered before the programs were attached, or was pushed out of the map: who, what and its result. */
+/* A call that entered before the programs were attached, or was evicted from the map: process, operation and result. */
 static __always_inline void send_bare(struct privilege_scratch *scratch, struct task_struct *current,
 				      enum kt_privilege_op op, s64 ret)
 {
@@ -397,7 +428,7 @@ static __always_inline int on_exit(struct sys_exit *ctx, enum kt_privilege_op op
 	struct task_struct *current = bpf_get_current_task_btf();
 	u64 thread = bpf_get_current_pid_tgid();
 	struct privilege_scratch *scratch = take_scratch();
-	struct kt_call *call;
+	struct call *call;
 
 	if (!scratch) {
 		lose_record(KT_PRIVILEGE);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs: fork, exec and exit of processes. Threads are no processes.
+ * Processes: fork, exec and exit. Threads are not processes.
  *
  * tp_btf/sched_process_fork(struct task_struct *parent, struct task_struct *child)
  * tp_btf/sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
@@ -9,6 +9,28 @@
 #include "program.h"
 
 #define SIGNAL_GROUP_EXIT 0x00000004
+
+enum kt_process_kind {
+	KT_FORK = 1,
+	KT_EXEC = 2,
+	KT_EXIT = 3,
+};
+
+struct kt_fork {
+	struct kt_header header;
+	struct kt_task task;
+};
+
+struct kt_exit {
+	struct kt_header header;
+	struct kt_task task;
+	u32 status; /* as wait(2) gives it */
+	u32 reserved;
+};
+
+DESCRIBE(enum kt_process_kind, process_kind);
+DESCRIBE(struct kt_fork, fork);
+DESCRIBE(struct kt_exit, exit);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -16,13 +16,37 @@
 #define S_IFIFO 0010000
 #define PF_KTHREAD 0x00200000
 
+enum kt_fd_kind {
+	KT_FD_UNKNOWN = 0,
+	KT_FD_FILE = 1,
+	KT_FD_TTY = 2,
+	KT_FD_PIPE = 3,
+	KT_FD_SOCKET = 4,
+	KT_FD_OTHER = 5,
+	KT_FD_CLOSED = 6,
+};
+
+/* exec and existing. Strings: exe and cwd and cgroup as path components, args each ended by NUL. */
+struct kt_program {
+	struct kt_header header;
+	struct kt_task task;
+	u64 inode;
+	u32 dev;
+	u16 exe_len;
+	u16 cwd_len;
+	u16 cgroup_len;
+	u16 reserved;
+	u32 args_len;
+	enum kt_fd_kind stdin_kind;
+	enum kt_fd_kind stdout_kind;
+};
+
 /* Value of a per-CPU map, so at most 32 KiB. The strings follow the record without a gap. */
 struct program_scratch {
 	struct kt_program record;
 	u8 data[KT_DATA_LEN + KT_ARGS_MAX];
 	u32 busy;
 	u32 cursor; /* end of the strings in `data` */
-	union kt_records layouts[0];
 };
 
 /* A descriptor of `task`; NULL when it is not open. */

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What already runs: one record for each process, the same as an exec makes.
+ * What already runs: one record for each process, with the layout of an exec.
  *
  * Its arguments are left to user space, which reads them from procfs: another process's memory can be read only by a
  * sleepable iterator (5.18), which aya 0.14 cannot load. They come last in the record, so they are just appended.
- * These records go to the reader of the iterator, not through the ring. They have numbers of their own, on a CPU that
- * does not exist.
+ * These records go to the reader of the iterator, not through the ring. They have numbers of their own, on a CPU
+ * that does not exist.
  */
 #include "program.h"
+
+enum kt_tasks_kind {
+	KT_EXISTING = 4,
+};
+
+DESCRIBE(enum kt_tasks_kind, tasks_kind);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

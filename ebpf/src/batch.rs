@@ -1,6 +1,6 @@
-//! Records side by side in one buffer, used again and again.
+//! Records side by side in one buffer, which is reused.
 
-/// Records in the order in which they came, without gaps between them in memory.
+/// Records in the order in which they arrived, contiguous in memory.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -28,7 +28,7 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// Forgets the records and keeps the memory.
+    /// Removes the records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();

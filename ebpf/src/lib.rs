@@ -1,30 +1,40 @@
 //! Kernel programs in C with CO-RE, the records they emit, and their loader.
 //!
-//! [`Programs::load`] puts the programs of `bpf/` into the kernel; [`Reader`] gives their records as bytes in the
-//! layouts of [`records`]; [`Programs::existing`] gives the same for what already ran; [`Counters`] and
-//! [`GapTracker`] say what was lost.
+//! [`probes`] declares what is collected; [`Programs::load`] puts the programs of `bpf/` into the kernel; [`Reader`]
+//! gives their records as bytes in the declared layouts; [`Programs::existing`] gives the same for processes that
+//! already ran; [`Counters`] and [`GapTracker`] say what was lost.
 //!
 //! Needs Linux 5.15 with BTF, and root or CAP_BPF and CAP_PERFMON (and CAP_SYS_ADMIN where tracefs is not mounted).
 //! Uses BTF tracepoints, the tracepoints of single system calls and a task iterator, no kprobe, fentry or LSM program,
-//! so it also loads under `lockdown=integrity`.
+//! so it also loads under `lockdown=integrity`. A kernel that refuses an optional probe runs the others.
 //!
-//! Invariant: records are not interpreted here; that is the collector's `decode`.
+//! Invariant: records are not interpreted here; the collector's `decode` does that.
 //! Invariant: no event is dropped on this side; a record is handed out, or its number shows as missing.
 
 mod batch;
-pub mod loader;
+mod hook;
+mod load_error;
+mod loader;
 pub mod loss;
 pub mod preflight;
+pub mod probes;
 pub mod records;
+mod refusal;
 pub mod ring;
+mod stats;
 mod tasks;
 mod tracefs;
 
 pub use batch::Batch;
-pub use loader::{LoadError, LoadOptions, Programs};
+pub use hook::Hook;
+pub use load_error::LoadError;
+pub use loader::{LoadOptions, Programs};
 pub use loss::{Counters, CpuCounters, Gap, GapTracker};
 pub use preflight::{Missing, preflight};
+pub use refusal::{NotSupported, Refusal};
 pub use ring::Reader;
+pub use stats::ProgramStats;
+pub use tasks::TasksError;
 
 /// The compiled kernel programs: an ELF object for the BPF machine, with BTF.
 pub fn object() -> &'static [u8] {

@@ -1,68 +1,22 @@
 //! Loads and attaches the programs.
 
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use aya::maps::{Map, MapError, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, Program, ProgramError, TracePoint};
-use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use aya::maps::{Map, RingBuf};
+use aya::programs::{Iter, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader};
 
+use crate::hook::{self, Hook};
+use crate::load_error::LoadError;
 use crate::loss::Counters;
-use crate::preflight::{Missing, preflight};
+use crate::preflight::preflight;
+use crate::probes::{BpfProgram, CONCERNS, Concern, Need, Probe};
+use crate::refusal::{NotSupported, Refusal};
+use crate::stats::ProgramStats;
 use crate::tasks::{self, TasksError};
 use crate::{Batch, Reader, tracefs};
-
-/// Where a program is attached.
-#[derive(Clone, Copy)]
-enum Hook {
-    /// A tracepoint with typed arguments.
-    Btf(&'static str),
-    /// A tracepoint of the group `syscalls`.
-    Syscall(&'static str),
-    /// Task iterator: attached when it is run.
-    Tasks,
-}
-
-/// Name of each program and where it goes, in the order in which they are attached: ends before beginnings, so that
-/// no process is seen to start whose end could be missed.
-const PROGRAMS: &[(&str, Hook)] = &[
-    ("existing_tasks", Hook::Tasks),
-    ("process_exit", Hook::Btf("sched_process_exit")),
-    ("process_exec", Hook::Btf("sched_process_exec")),
-    ("process_fork", Hook::Btf("sched_process_fork")),
-    ("socket_owner", Hook::Btf("inet_sock_set_state")),
-    ("socket_progress", Hook::Btf("inet_sock_set_state")),
-    ("exit_accept", Hook::Syscall("sys_exit_accept")),
-    ("exit_accept4", Hook::Syscall("sys_exit_accept4")),
-    ("exit_connect", Hook::Syscall("sys_exit_connect")),
-    ("exit_listen", Hook::Syscall("sys_exit_listen")),
-    ("enter_setns", Hook::Syscall("sys_enter_setns")),
-    ("exit_setns", Hook::Syscall("sys_exit_setns")),
-    ("enter_unshare", Hook::Syscall("sys_enter_unshare")),
-    ("exit_unshare", Hook::Syscall("sys_exit_unshare")),
-    ("enter_mount", Hook::Syscall("sys_enter_mount")),
-    ("exit_mount", Hook::Syscall("sys_exit_mount")),
-    ("enter_move_mount", Hook::Syscall("sys_enter_move_mount")),
-    ("exit_move_mount", Hook::Syscall("sys_exit_move_mount")),
-    ("enter_pivot_root", Hook::Syscall("sys_enter_pivot_root")),
-    ("exit_pivot_root", Hook::Syscall("sys_exit_pivot_root")),
-    ("enter_chroot", Hook::Syscall("sys_enter_chroot")),
-    ("exit_chroot", Hook::Syscall("sys_exit_chroot")),
-];
-
-/// What the kernel counts as missed of this program is nothing to it: `bpf/network.bpf.c` says why.
-const MISSES_NOTHING: &str = "socket_owner";
-
-impl Hook {
-    fn name(self) -> &'static str {
-        match self {
-            Hook::Btf(name) | Hook::Syscall(name) => name,
-            Hook::Tasks => "iter/task",
-        }
-    }
-}
 
 /// Sizes that are fixed at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,126 +35,85 @@ impl Default for LoadOptions {
     }
 }
 
-/// Why the programs are not in the kernel.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The machine does not allow it.
-    #[error("live collection is not possible here")]
-    Missing(#[from] Missing),
-    /// The kernel's type information can't be parsed.
-    #[error("cannot read the kernel's BTF")]
-    Btf(#[source] BtfError),
-    /// Number of CPUs unknown.
-    #[error("cannot read {path}")]
-    Cpus {
-        /// File that tells it.
-        path: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// Maps could not be made, or the object does not fit this kernel.
-    #[error("cannot prepare the kernel programs")]
-    Prepare(#[source] Box<EbpfError>),
-    /// The kernel refused a program; under lockdown, or because its verifier objects.
-    #[error("the kernel refused program {program}")]
-    Refused {
-        /// Which.
-        program: &'static str,
-        /// Why.
-        source: Box<ProgramError>,
-    },
-    /// A program could not be attached.
-    #[error("cannot attach program {program} to {hook}")]
-    Attach {
-        /// Which.
-        program: &'static str,
-        /// Where.
-        hook: &'static str,
-        /// Why.
-        source: Box<ProgramError>,
-    },
-    /// tracefs can't be mounted.
-    #[error("cannot mount tracefs for the ids of system call tracepoints")]
-    Tracefs(#[source] io::Error),
-    /// The object lacks a program or map that this crate knows.
-    #[error("the embedded object has no {0}, or it is of another type")]
-    Object(&'static str),
-    /// A map can't be used.
-    #[error("cannot use map {map}")]
-    Map {
-        /// Which.
-        map: &'static str,
-        /// Why.
-        source: Box<MapError>,
-    },
-    /// The counters or the ring can't be mapped or polled.
-    #[error("cannot open {what}")]
-    Open {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 /// The programs, loaded and attached; dropping it takes them out of the kernel.
 pub struct Programs {
     ebpf: Ebpf,
     cpus: usize,
+    /// Those that are in the kernel.
+    probes: Vec<&'static Probe>,
+    not_supported: Vec<NotSupported>,
 }
 
 impl Programs {
     /// Loads all programs and attaches them: events are numbered and put into the ring from now on.
     ///
-    /// Blocks for some tenths of a second (the verifier). Errors: see [`LoadError`]; nothing stays in the kernel.
+    /// An optional probe that the kernel refuses is left out: see [`Self::not_supported`]. Blocks for some tenths of a
+    /// second (the verifier). Errors: see [`LoadError`]; nothing stays in the kernel.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         preflight()?;
-        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-        Self::load_with_btf(options, &btf)
+        Self::load_concerns(options, CONCERNS)
     }
 
-    /// As [`Self::load`], but fits the programs to the types of `btf` instead of those that the kernel tells of itself.
-    ///
-    /// Tests use it to stand in for kernels that lack a field.
-    pub fn load_with_btf(options: &LoadOptions, btf: &Btf) -> Result<Self, LoadError> {
+    /// As [`Self::load`], but of `concerns` only. Tests declare hooks that the kernel lacks.
+    pub fn load_concerns(options: &LoadOptions, concerns: &[Concern]) -> Result<Self, LoadError> {
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        Self::load_with_btf(options, &btf, concerns)
+    }
+
+    /// As [`Self::load_concerns`], but fitted to the types of `btf` instead of the kernel's own. Tests imitate kernels that
+    /// lack a field.
+    pub fn load_with_btf(options: &LoadOptions, btf: &Btf, concerns: &[Concern]) -> Result<Self, LoadError> {
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
-        let ebpf = prepare(options, btf, cpus)?;
-        let mut programs = Self { ebpf, cpus };
-        for (name, hook) in PROGRAMS {
-            programs.load_program(name, *hook, btf)?;
-        }
-        tracefs::with_tracefs(|| programs.attach_all()).map_err(LoadError::Tracefs)??;
+        let ebpf = prepare(options, btf, cpus, concerns)?;
+        let probes = concerns.iter().flat_map(|concern| concern.probes).collect();
+        let mut programs = Self { ebpf, cpus, probes, not_supported: Vec::new() };
+        programs.with_each(|ebpf, program| load(ebpf, program, btf))?;
+        tracefs::with_tracefs(|tracefs| programs.with_each(|ebpf, program| attach(ebpf, program, &tracefs)))?;
         Ok(programs)
     }
 
-    fn load_program(&mut self, name: &'static str, hook: Hook, btf: &Btf) -> Result<(), LoadError> {
-        let program = self.ebpf.program_mut(name).ok_or(LoadError::Object(name))?;
-        let mut load = || match (hook, &mut *program) {
-            (Hook::Btf(tracepoint), Program::BtfTracePoint(program)) => program.load(tracepoint, btf),
-            (Hook::Syscall(_), Program::TracePoint(program)) => program.load(),
-            (Hook::Tasks, Program::Iter(program)) => program.load("task", btf),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        let mut loaded = load();
-        for _ in 0..LOAD_RETRIES {
-            if !was_interrupted(&loaded) {
-                break;
+    /// Takes `step` with each program. A probe with a refused program is taken out; a required one fails the load.
+    fn with_each(
+        &mut self,
+        step: impl Fn(&mut Ebpf, &'static BpfProgram) -> Result<(), StepError>,
+    ) -> Result<(), LoadError> {
+        for probe in std::mem::take(&mut self.probes) {
+            let missing = probe.depends_on.filter(|name| !self.probes.iter().any(|probe| probe.name == *name));
+            let mut programs = probe.programs.iter();
+            let refused = programs.find_map(|program| {
+                let done = match missing {
+                    Some(name) => Err(StepError::Refused(Refusal::DependsOn(name))),
+                    None => step(&mut self.ebpf, program),
+                };
+                done.err().map(|error| (program.name, error))
+            });
+            match refused {
+                None => self.probes.push(probe),
+                Some((_, StepError::Object(program))) => return Err(LoadError::Object(program)),
+                Some((program, StepError::Refused(source))) if probe.need == Need::Required => {
+                    return Err(LoadError::Refused { program, source });
+                }
+                Some((program, StepError::Refused(refusal))) => {
+                    unload(&mut self.ebpf, probe);
+                    self.not_supported.push(NotSupported::new(probe, program, &refusal));
+                }
             }
-            loaded = load();
-        }
-        loaded.map_err(|source| LoadError::Refused { program: name, source: Box::new(source) })
-    }
-
-    fn attach_all(&mut self) -> Result<(), LoadError> {
-        for (name, hook) in PROGRAMS {
-            let program = self.ebpf.program_mut(name).ok_or(LoadError::Object(name))?;
-            attach(program, *hook).map_err(|source| LoadError::Attach {
-                program: name,
-                hook: hook.name(),
-                source: Box::new(source),
-            })?;
         }
         Ok(())
+    }
+
+    /// The probes that are in the kernel.
+    pub fn probes(&self) -> &[&'static Probe] {
+        &self.probes
+    }
+
+    /// The optional probes that this kernel refused, and why; they are not tried again.
+    pub fn not_supported(&self) -> &[NotSupported] {
+        &self.not_supported
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &'static BpfProgram> {
+        self.probes.iter().flat_map(|probe| probe.programs)
     }
 
     /// The reader of the ring; there is only one, so a second call fails. Needs a tokio runtime.
@@ -219,45 +132,50 @@ impl Programs {
 
     /// A record of kind `existing` for each process, kernel threads too. Blocks for about 40 µs a process.
     ///
-    /// Arguments come from `procfs`, which must be of the root pid namespace; those that it does not tell are flagged
+    /// Arguments come from `procfs`, which must be of the root pid namespace; those that it does not have are flagged
     /// as unread. Call it right after [`Self::load`]: what starts in between is both in here and in the ring.
     pub fn existing(&mut self, procfs: &Path) -> Result<Batch, TasksError> {
-        let program = self.ebpf.program_mut("existing_tasks").map(TryInto::<&mut Iter>::try_into);
-        match program {
+        let iterator = self.programs().find(|program| program.hook == Hook::TaskIterator);
+        let program = iterator.and_then(|program| self.ebpf.program_mut(program.name));
+        match program.map(TryInto::<&mut Iter>::try_into) {
             Some(Ok(program)) => tasks::run(program, procfs),
             Some(Err(source)) => Err(TasksError::Attach(source)),
             None => Err(TasksError::Attach(ProgramError::NotLoaded)),
         }
     }
 
-    /// How often the kernel did not run a program because another BPF program or a bpf(2) call was under way on the
-    /// same CPU. Such events have no number: this count is all that tells of them (kernel 6.7; 0 before).
+    /// How often the kernel skipped a program because another BPF program or a bpf(2) call was under way on the same
+    /// CPU. Such events have no number: this count is the only trace of them (kernel 6.7; 0 before).
     pub fn missed(&self) -> io::Result<u64> {
-        let mut missed = 0;
-        for (name, _) in PROGRAMS.iter().filter(|(name, _)| *name != MISSES_NOTHING) {
-            let Some(fd) = self.ebpf.program(name).and_then(|program| program.fd().ok()) else { continue };
-            let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-            let count =
-                info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
-            missed += count.unwrap_or(0);
-        }
-        Ok(missed)
+        let counted: Vec<_> = self.programs().filter(|program| program.skipped_is_lost).collect();
+        let stats = counted.into_iter().map(|program| self.stats_of(program));
+        stats.map(|stats| stats.map(|stats| stats.skipped)).sum()
+    }
+
+    /// What the kernel counts of each program that is loaded.
+    pub fn stats(&self) -> io::Result<Vec<ProgramStats>> {
+        self.programs().map(|program| self.stats_of(program)).collect()
+    }
+
+    fn stats_of(&self, program: &'static BpfProgram) -> io::Result<ProgramStats> {
+        let fd = self.ebpf.program(program.name).and_then(|program| program.fd().ok());
+        fd.map_or(Ok(ProgramStats::none(program.name)), |fd| ProgramStats::read(program.name, fd.as_fd()))
     }
 
     /// Takes the programs out of the kernel. What is in the ring can still be read, and then nothing more comes.
     pub fn detach(&mut self) {
-        for (name, program) in self.ebpf.programs_mut() {
-            let unloaded = match program {
-                Program::BtfTracePoint(program) => program.unload(),
-                Program::TracePoint(program) => program.unload(),
-                Program::Iter(program) => program.unload(),
-                _ => Ok(()),
-            };
-            if let Err(error) = unloaded {
-                tracing::debug!(name, %error, "program was not loaded");
-            }
+        for probe in &self.probes {
+            unload(&mut self.ebpf, probe);
         }
     }
+}
+
+/// Why a step failed.
+enum StepError {
+    /// The object has no such program.
+    Object(&'static str),
+    /// The kernel does not want it.
+    Refused(Refusal),
 }
 
 /// The verifier gives up with EAGAIN when a signal comes in between.
@@ -267,24 +185,51 @@ fn was_interrupted(loaded: &Result<(), ProgramError>) -> bool {
     matches!(loaded, Err(ProgramError::LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
-fn prepare(options: &LoadOptions, btf: &Btf, cpus: usize) -> Result<Ebpf, LoadError> {
+fn prepare(options: &LoadOptions, btf: &Btf, cpus: usize, concerns: &[Concern]) -> Result<Ebpf, LoadError> {
     let ring_bytes = options.ring_bytes.max(4096).checked_next_power_of_two().unwrap_or(1 << 31);
     let wake_bytes = u64::from(ring_bytes) / 8;
-    let cpu_slots = u32::try_from(cpus).unwrap_or(u32::MAX);
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         .btf(Some(btf))
         .map_max_entries("events", ring_bytes)
-        .map_max_entries("cpus", cpu_slots)
-        .map_max_entries("sockets", options.sockets.max(1))
-        .override_global("wake_bytes", &wake_bytes, true)
-        .load(crate::object())
-        .map_err(|source| LoadError::Prepare(Box::new(source)))
+        .map_max_entries("cpus", u32::try_from(cpus).unwrap_or(u32::MAX))
+        .override_global("wake_bytes", &wake_bytes, true);
+    for size in concerns.iter().flat_map(|concern| concern.maps) {
+        loader.map_max_entries(size.map, (size.entries)(options).max(1));
+    }
+    loader.load(crate::object()).map_err(|source| LoadError::Prepare(Box::new(source)))
 }
 
-fn attach(program: &mut Program, hook: Hook) -> Result<(), ProgramError> {
-    match hook {
-        Hook::Btf(_) => TryInto::<&mut BtfTracePoint>::try_into(program)?.attach().map(drop),
-        Hook::Syscall(name) => TryInto::<&mut TracePoint>::try_into(program)?.attach("syscalls", name).map(drop),
-        Hook::Tasks => Ok(()),
+fn load(ebpf: &mut Ebpf, program: &'static BpfProgram, btf: &Btf) -> Result<(), StepError> {
+    let loadable = ebpf.program_mut(program.name).ok_or(StepError::Object(program.name))?;
+    let mut loaded = program.hook.load(loadable, btf);
+    for _ in 0..LOAD_RETRIES {
+        if !was_interrupted(&loaded) {
+            break;
+        }
+        loaded = program.hook.load(loadable, btf);
+    }
+    loaded.map_err(|error| StepError::Refused(Refusal::of_load(error)))
+}
+
+fn attach(ebpf: &mut Ebpf, program: &'static BpfProgram, tracefs: &io::Result<()>) -> Result<(), StepError> {
+    if let Err(error) = tracefs
+        && program.hook.needs_tracefs()
+    {
+        let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        return Err(StepError::Refused(Refusal::Tracefs(error)));
+    }
+    let loaded = ebpf.program_mut(program.name).ok_or(StepError::Object(program.name))?;
+    program
+        .hook
+        .attach(loaded)
+        .map_err(|source| StepError::Refused(Refusal::Attach { hook: program.hook.section(), source }))
+}
+
+fn unload(ebpf: &mut Ebpf, probe: &Probe) {
+    for program in probe.programs {
+        if let Some(program) = ebpf.program_mut(program.name) {
+            hook::unload(program);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What was lost: the kernel's counters, and the gaps in the numbers of the records that came.
 //!
-//! [`GapTracker`] sees every record and knows which numbers are missing; [`Counters`] is the kernel's own account and
-//! tells the kinds, and what was lost after the last record. The two add up: a test shows it.
+//! [`GapTracker`] sees every record and knows which numbers are missing; [`Counters`] has the kernel's own counts, by
+//! kind, and what was lost after the last record. The two add up: a test checks it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,9 +9,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::records::{self, CpuSlot, kind};
+use crate::probes;
+use crate::records::{self, CpuSlot, Header, MAX_KINDS};
 
-/// The kernel's counters, mapped: reading them is no system call, so it keeps no program from running.
+/// The kernel's counters, mapped: reading them takes no system call, so it keeps no program from running.
 ///
 /// (While a process is inside bpf(2), the tracepoint programs of its CPU are skipped; see [`crate::Programs::missed`].)
 #[derive(Debug)]
@@ -25,15 +26,21 @@ unsafe impl Send for Counters {}
 // SAFETY: as above.
 unsafe impl Sync for Counters {}
 
-/// Counters of one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Counters of one CPU since the programs were loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuCounters {
     /// The CPU.
     pub cpu: u32,
     /// Number that its next record will take.
     pub next_seq: u64,
-    /// Records lost since the programs were loaded, by kind.
-    pub lost: [u64; kind::COUNT],
+    /// Records lost, by kind.
+    pub lost: [u64; MAX_KINDS],
+}
+
+impl Default for CpuCounters {
+    fn default() -> Self {
+        Self { cpu: 0, next_seq: 0, lost: [0; MAX_KINDS] }
+    }
 }
 
 impl CpuCounters {
@@ -44,11 +51,8 @@ impl CpuCounters {
 
     /// Kinds lost since `earlier`, with their number.
     pub fn lost_since(&self, earlier: &CpuCounters) -> Vec<(&'static str, u64)> {
-        let kinds = (0..).zip(self.lost.iter().zip(&earlier.lost));
-        kinds
-            .filter(|(_, (now, then))| now > then)
-            .filter_map(|(k, (now, then))| Some((kind::name(k)?, now - then)))
-            .collect()
+        let since = |kind: u32| self.lost[kind as usize].saturating_sub(earlier.lost[kind as usize]);
+        probes::records().map(|record| (record.name, since(record.kind))).filter(|(_, lost)| *lost > 0).collect()
     }
 }
 
@@ -70,7 +74,7 @@ impl Counters {
         cpus * size_of::<CpuSlot>()
     }
 
-    /// The mapping as what the kernel writes it with: atomic words.
+    /// The mapping as atomic words, as the kernel writes it.
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is `bytes` long, page-aligned, all u64, lives as long as `self`, and nobody on this
         // side writes it.
@@ -99,7 +103,7 @@ impl Drop for Counters {
     }
 }
 
-/// Numbers of one CPU that never came.
+/// Numbers of one CPU that never arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The CPU.
@@ -121,7 +125,7 @@ impl Gap {
     }
 }
 
-/// For so long a missing number may still turn up: its program was interrupted between number and ring.
+/// A missing number may still arrive for so long: its program was interrupted between number and ring.
 pub const SETTLE_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
@@ -145,16 +149,16 @@ impl GapTracker {
         Self::default()
     }
 
-    /// Takes note of a record by its header; those of the task iterator do not count.
+    /// Notes the number of a record, if it has one.
     pub fn observe_record(&mut self, record: &[u8]) {
-        if let Some((header, _)) = records::read::<records::Header>(record)
-            && header.cpu != records::EXISTING_CPU
+        if let Some((header, _)) = records::read::<Header>(record)
+            && header.is_numbered()
         {
             self.observe(header.cpu, header.seq, header.boot_ns);
         }
     }
 
-    /// Takes note of a number.
+    /// Notes a number.
     pub fn observe(&mut self, cpu: u32, seq: u64, boot_ns: u64) {
         let gaps = self.cpus.entry(cpu).or_default();
         if seq < gaps.next {
@@ -181,9 +185,9 @@ impl GapTracker {
         self.cpus.values_mut().flat_map(|gaps| gaps.open.extract_if(.., settled)).collect()
     }
 
-    /// Takes out all gaps, also what was lost after the last record, by the kernel's counters.
+    /// Takes out all gaps, including what was lost after the last record according to the kernel's counters.
     ///
-    /// Call it when the programs are detached and the ring is read out.
+    /// Call it when the programs are detached and the ring is drained.
     pub fn finish(&mut self, counters: &[CpuCounters]) -> Vec<Gap> {
         for counter in counters {
             let gaps = self.cpus.entry(counter.cpu).or_default();
@@ -203,7 +207,7 @@ impl GapTracker {
 }
 
 impl CpuGaps {
-    /// A missing number came after all: the gap around it shrinks, splits or goes.
+    /// A missing number arrived after all: the gap around it shrinks, splits or closes.
     fn close(&mut self, seq: u64) {
         let Some(at) = self.open.iter().rposition(|gap| (gap.from_seq..=gap.to_seq).contains(&seq)) else { return };
         let gap = self.open.remove(at);
@@ -219,6 +223,7 @@ impl CpuGaps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probes::process::kind;
 
     fn gaps(seqs: &[u64], next_seq: u64) -> Vec<(u64, u64)> {
         let mut tracker = GapTracker::new();
@@ -240,7 +245,7 @@ mod tests {
             (&[2, 3], 4, &[(0, 1)]),
             (&[0, 3, 7], 8, &[(1, 2), (4, 6)]),
             (&[0, 1], 5, &[(2, 4)]),
-            // Neighbours changed places: no loss.
+            // Neighbors swapped: no loss.
             (&[0, 2, 1, 3], 4, &[]),
             (&[0, 5, 4, 2, 6], 7, &[(1, 1), (3, 3)]),
             // A number twice changes nothing.

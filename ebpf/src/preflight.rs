@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::tracefs;
-
 /// What is missing for live collection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {how_to_allow}")]
@@ -26,7 +24,7 @@ const OLDEST: (u32, u32) = (5, 15);
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-/// Checks what [`crate::Programs::load`] needs, without loading anything: the first thing missing is the error.
+/// Checks what the required probes need, without loading anything: the first thing missing is the error.
 pub fn preflight() -> Result<(), Missing> {
     check_release(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())?;
     check_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
@@ -34,8 +32,7 @@ pub fn preflight() -> Result<(), Missing> {
     check_btf(Path::new(KERNEL_BTF))?;
     // Absent without securityfs or lockdown: nothing is locked then.
     check_lockdown(&fs::read_to_string(LOCKDOWN).unwrap_or_default())?;
-    check_bpf_call(create_map())?;
-    tracefs::check()
+    check_bpf_call(create_map())
 }
 
 fn check_release(release: &str) -> Result<(), Missing> {
@@ -71,7 +68,7 @@ fn check_capabilities(status: &str) -> Result<(), Missing> {
     ))
 }
 
-/// Capabilities count only in the first user namespace, which alone maps all ids to themselves.
+/// Capabilities count only in the initial user namespace, the only one that maps all ids to themselves.
 fn check_user_namespace(uid_map: &str) -> Result<(), Missing> {
     let mut numbers = uid_map.split_whitespace();
     if uid_map.is_empty()
@@ -83,12 +80,6 @@ fn check_user_namespace(uid_map: &str) -> Result<(), Missing> {
         "not allowed to load BPF programs from inside a user namespace",
         "run outside of it (rootless containers have one; in Kubernetes: hostUsers: true, the default)",
     ))
-}
-
-/// Whether the process has CAP_SYS_ADMIN, without which it can't mount.
-pub(crate) fn can_mount() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    effective_capabilities(&status).is_some_and(|effective| effective >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 fn check_btf(path: &Path) -> Result<(), Missing> {
@@ -125,7 +116,7 @@ fn check_bpf_call(result: io::Result<()>) -> Result<(), Missing> {
 
 /// Makes the smallest map there is and drops it.
 fn create_map() -> io::Result<()> {
-    /// Begin of `union bpf_attr` for BPF_MAP_CREATE.
+    /// Start of `union bpf_attr` for BPF_MAP_CREATE.
     #[repr(C)]
     struct MapCreate {
         map_type: u32,
@@ -173,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_user_namespace_will_do() {
+    fn only_the_initial_user_namespace_is_allowed() {
         for (map, fine) in [
             ("         0          0 4294967295\n", true),
             ("", true),
@@ -185,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn only_confidentiality_is_in_the_way() {
+    fn only_confidentiality_prevents_loading() {
         assert!(check_lockdown("none [integrity] confidentiality\n").is_ok());
         assert!(check_lockdown("[none] integrity confidentiality\n").is_ok());
         assert!(check_lockdown("none integrity [confidentiality]\n").is_err());
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
+    fn a_refusal_has_advice() {
         let refused = check_bpf_call(Err(io::Error::from_raw_os_error(libc::EPERM))).unwrap_err();
         assert!(refused.how_to_allow.contains("seccomp"), "{refused}");
         let absent = check_btf(Path::new("/nonexistent/vmlinux")).unwrap_err();

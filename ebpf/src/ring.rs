@@ -1,10 +1,10 @@
 //! The ring buffer as an asynchronous source of batches.
 //!
-//! The kernel side wakes the reader only when a good part of the ring is full; below that the reader looks by itself
-//! every [`TICK`]. So a storm costs one wake-up for thousands of records, and a quiet node one look per tick.
+//! The kernel side wakes the reader only when an eighth of the ring is full; below that it polls every [`TICK`].
+//! So a storm costs one wake-up for thousands of records, and a quiet node one poll per tick.
 //!
-//! Who does not call [`Reader::read`] lets the ring fill up; the kernel then counts what it drops (see
-//! [`crate::loss`]). There is no other queue.
+//! Unless [`Reader::read`] is called, the ring fills up; the kernel then counts what it drops (see [`crate::loss`]).
+//! There is no other queue.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::Batch;
 
 /// Longest time for which a record waits in the ring for an idle reader.
 pub const TICK: Duration = Duration::from_millis(50);
-/// A batch is full at so many records ...
+/// A batch is full at this many records ...
 pub const BATCH_RECORDS: usize = 8192;
 /// ... or bytes.
 pub const BATCH_BYTES: usize = 1 << 20;
@@ -37,8 +37,8 @@ impl Reader {
 
     /// Waits for records and replaces what is in `batch` with them: at least one, at most a full batch.
     ///
-    /// Records of one CPU come in the order of their numbers but for the exchange of neighbours that `bpf/event.h`
-    /// explains. Errors: the ring can't be polled. Cancel-safe: a record is taken only when it is handed out.
+    /// Records of one CPU arrive in the order of their numbers, except that neighbors may be swapped (`bpf/ring.h` explains
+    /// why). Errors: the ring can't be polled. Cancel-safe: a record is taken only when it is handed out.
     pub async fn read(&mut self, batch: &mut Batch) -> io::Result<()> {
         loop {
             if self.take(batch) > 0 {

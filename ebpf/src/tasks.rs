@@ -1,4 +1,4 @@
-//! Runs the task iterator: what already ran when the programs were attached.
+//! Runs the task iterator: the processes that already ran when the programs were attached.
 
 use std::fs;
 use std::io::{self, Read};
@@ -9,7 +9,8 @@ use aya::programs::links::LinkError;
 use aya::programs::{Iter, ProgramError};
 
 use crate::Batch;
-use crate::records::{self, Header, Program, flags};
+use crate::probes::process::Program;
+use crate::records::{self, Header, flags};
 
 /// As many bytes of arguments as an exec record holds.
 const ARGS_MAX: usize = 8192;
@@ -32,7 +33,7 @@ pub(crate) fn run(program: &mut Iter, procfs: &Path) -> Result<Batch, TasksError
     Ok(batch)
 }
 
-/// Why the task iterator gave nothing.
+/// Why the task iterator failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// It can't be started.
@@ -47,7 +48,7 @@ pub enum TasksError {
     /// It ended inside a record.
     #[error("the task iterator ended inside a record, {bytes} bytes in")]
     Cut {
-        /// Bytes of the record that came.
+        /// Bytes of the record that were read.
         bytes: usize,
     },
 }
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_no_record_is_not_split() {
+    fn bytes_that_are_not_a_record_are_not_split() {
         assert!(split_record(&[0; 8]).is_none());
         assert!(split_record(&[0; 512]).is_none());
         assert!(split_record(&[0xff; 512]).is_none());

@@ -1,4 +1,4 @@
-//! tracefs, which tells the ids of system call tracepoints; they are needed only while programs are attached.
+//! tracefs, which has the ids of system call tracepoints; they are needed only while programs are attached.
 //!
 //! Where it is not mounted, it is mounted in a mount namespace of one thread's own: nothing of it is left on the
 //! machine.
@@ -8,50 +8,21 @@ use std::path::Path;
 use std::ptr;
 use std::thread;
 
-use crate::preflight::{Missing, can_mount};
-
 const MOUNT_POINT: &std::ffi::CStr = c"/sys/kernel/tracing";
-const EVENTS: [&str; 2] = [
-    "/sys/kernel/tracing/events/syscalls/sys_enter_setns",
-    "/sys/kernel/debug/tracing/events/syscalls/sys_enter_setns",
-];
+const EVENTS: [&str; 2] = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"];
 
 fn is_mounted() -> bool {
-    EVENTS.iter().any(|event| Path::new(event).exists())
+    EVENTS.iter().any(|events| Path::new(events).exists())
 }
 
-/// Whether the ids can be read, one way or the other.
-pub(crate) fn check() -> Result<(), Missing> {
+/// Runs `work` where tracefs can be read: here, or on a thread that has it mounted for itself alone. `work` gets the
+/// error when that is not possible.
+pub(crate) fn with_tracefs<T: Send>(work: impl FnOnce(io::Result<()>) -> T + Send) -> T {
     if is_mounted() {
-        return Ok(());
-    }
-    let missing = |what: &str, how: &str| Missing { what: what.to_owned(), how_to_allow: how.to_owned() };
-    if !can_mount() {
-        return Err(missing(
-            "tracefs is not mounted, and there is no CAP_SYS_ADMIN to mount it",
-            "run as root: mount -t tracefs tracefs /sys/kernel/tracing",
-        ));
-    }
-    match with_tracefs(is_mounted) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(missing(
-            "the kernel has no tracepoints for system calls",
-            "it must be built with CONFIG_FTRACE_SYSCALLS=y",
-        )),
-        Err(e) => Err(missing(
-            &format!("tracefs is not mounted, and mounting it failed ({e})"),
-            "run as root: mount -t tracefs tracefs /sys/kernel/tracing",
-        )),
-    }
-}
-
-/// Runs `work` where tracefs can be read: here, or on a thread that has it mounted for itself alone.
-pub(crate) fn with_tracefs<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    if is_mounted() {
-        return Ok(work());
+        return work(Ok(()));
     }
     thread::scope(|scope| {
-        let thread = scope.spawn(|| mount_privately().map(|()| work()));
+        let thread = scope.spawn(|| work(mount_privately()));
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

@@ -1,11 +1,13 @@
-//! What already runs.
+//! Processes that already ran.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kerntrail_ebpf::Batch;
-use kerntrail_ebpf::records::{EXISTING_CPU, Header, Program, fd_kind, flags, kind, read};
+use kerntrail_ebpf::probes::process::{Program, fd_kind};
+use kerntrail_ebpf::probes::tasks::kind;
+use kerntrail_ebpf::records::{EXISTING_CPU, Header, flags, read};
 
 use crate::live::{Live, Story, Strings, assert_is_self, strings};
 
@@ -20,7 +22,7 @@ fn of_pid(batch: &Batch, pid: u32) -> (Program, Strings) {
 }
 
 #[test]
-fn a_running_program_is_as_its_exec_told() {
+fn a_running_program_is_the_same_as_in_its_exec() {
     let Some(mut live) = Live::start() else { return };
     let mut child = Command::new("/bin/cat")
         .arg("-")
@@ -35,15 +37,15 @@ fn a_running_program_is_as_its_exec_told() {
     let batch = live.programs.existing(Path::new("/proc")).unwrap();
     drop(child.stdin.take());
     child.wait().unwrap();
-    let (told, told_strings) = live.until_exit(pid).exec.remove(0);
+    let (exec, exec_strings) = live.until_exit(pid).exec.remove(0);
 
     let (program, found) = of_pid(&batch, pid);
-    assert_eq!(found, told_strings);
+    assert_eq!(found, exec_strings);
     assert_eq!(found.args, ["/bin/cat", "-", ""]);
     assert_eq!((program.header.kind, program.header.cpu, program.header.flags), (kind::EXISTING, EXISTING_CPU, 0));
-    assert_eq!((program.task.process, program.task.parent), (told.task.process, told.task.parent));
-    assert_eq!((program.task.state, program.task.session_leader), (told.task.state, told.task.session_leader));
-    assert_eq!((program.inode, program.dev, program.task.exec_seq), (told.inode, told.dev, 1));
+    assert_eq!((program.task.process, program.task.parent), (exec.task.process, exec.task.parent));
+    assert_eq!((program.task.state, program.task.session_leader), (exec.task.state, exec.task.session_leader));
+    assert_eq!((program.inode, program.dev, program.task.exec_seq), (exec.inode, exec.dev, 1));
     assert_eq!((program.stdin_kind, program.stdout_kind), (fd_kind::FD_PIPE, fd_kind::FD_OTHER));
 }
 
@@ -63,7 +65,7 @@ fn this_process_is_the_parent_of_what_it_starts() {
 fn every_process_comes_once_and_numbered() {
     let Some(mut live) = Live::start() else { return };
     let mut next = 0;
-    // The second run goes on counting.
+    // The second run continues the numbers.
     for _ in 0..2 {
         let batch = live.programs.existing(Path::new("/proc")).unwrap();
         for record in batch.iter() {
@@ -82,7 +84,7 @@ fn every_process_comes_once_and_numbered() {
 }
 
 #[test]
-fn kernel_threads_and_unread_arguments_say_so() {
+fn kernel_threads_and_unread_arguments_are_flagged() {
     let Some(mut live) = Live::start() else { return };
     // Not a procfs: nothing to read.
     let folder = tempfile::tempdir().unwrap();

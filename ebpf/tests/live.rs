@@ -1,4 +1,4 @@
-//! Loads the programs and waits for records; starts the children that provoke them.
+//! Loads the programs and waits for records; starts the children that trigger them.
 
 use std::fs;
 use std::io;
@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 
 use aya::{Btf, Endianness};
 use kerntrail_common::error::chain;
-use kerntrail_ebpf::records::{self, Exit, Fork, Header, Network, Privilege, Program, Ref, flags, kind};
+use kerntrail_ebpf::probes::network::{self, Network};
+use kerntrail_ebpf::probes::privilege::{self, Privilege};
+use kerntrail_ebpf::probes::process::{Exit, Fork, Program, kind};
+use kerntrail_ebpf::probes::{CONCERNS, Concern};
+use kerntrail_ebpf::records::{self, Header, Ref, flags};
 use kerntrail_ebpf::{Batch, LoadError, LoadOptions, Programs, Reader, preflight};
 use tokio::runtime::Runtime;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Whether the kernel lets us; a reason on the way out if not.
+/// Whether the programs can be loaded; prints why if not.
 pub(crate) fn allowed() -> bool {
     let Err(missing) = preflight() else { return true };
     assert!(std::env::var_os("CI").is_none(), "{missing}");
@@ -24,7 +28,7 @@ pub(crate) fn allowed() -> bool {
     false
 }
 
-/// The loaded programs and what they have said so far.
+/// The loaded programs and their records so far.
 pub(crate) struct Live {
     pub(crate) programs: Programs,
     reader: Reader,
@@ -45,7 +49,12 @@ impl Live {
     /// Stands in for another kernel: its types are those that `btf` describes.
     pub(crate) fn with_btf(btf: &[u8]) -> Self {
         let btf = Btf::parse(btf, Endianness::default()).unwrap();
-        Self::of(Programs::load_with_btf(&LoadOptions::default(), &btf))
+        Self::of(Programs::load_with_btf(&LoadOptions::default(), &btf, CONCERNS))
+    }
+
+    /// Loads `concerns`, which may name hooks that this kernel lacks.
+    pub(crate) fn with_concerns(concerns: &[Concern]) -> Self {
+        Self::of(Programs::load_concerns(&LoadOptions::default(), concerns))
     }
 
     fn of(programs: Result<Programs, LoadError>) -> Self {
@@ -178,10 +187,12 @@ impl Story {
             match header(record).kind {
                 kind::FORK => story.fork.extend(of_pid!(Fork, record, pid).map(|(fork, _)| fork)),
                 kind::EXEC => story.exec.extend(of_pid!(Program, record, pid).map(|(p, rest)| (p, strings(&p, rest)))),
-                kind::PRIVILEGE => {
+                privilege::kind::PRIVILEGE => {
                     story.privilege.extend(of_pid!(Privilege, record, pid).map(|(p, rest)| (p, parts(&p, rest))))
                 }
-                kind::NETWORK => story.network.extend(of_pid!(Network, record, pid).map(|(network, _)| network)),
+                network::kind::NETWORK => {
+                    story.network.extend(of_pid!(Network, record, pid).map(|(network, _)| network))
+                }
                 kind::EXIT => story.exit.extend(of_pid!(Exit, record, pid).map(|(exit, _)| exit)),
                 other => panic!("kind {other} in the ring"),
             }
@@ -270,7 +281,7 @@ pub(crate) fn own_ns(name: &str) -> u32 {
     fs::metadata(format!("/proc/thread-self/ns/{name}")).unwrap().ino() as u32
 }
 
-/// This process, its start time only as exact as /proc tells it.
+/// This process, its start time only as exact as /proc has it.
 pub(crate) fn assert_is_self(process: Ref) {
     assert_eq!(process.tgid, std::process::id());
     let stat = fs::read_to_string("/proc/self/stat").unwrap();

@@ -1,13 +1,14 @@
-//! What is lost is counted to the last record.
+//! Losses are counted exactly.
 
 use std::process::Command;
 
-use kerntrail_ebpf::records::{self, Header, kind};
+use kerntrail_ebpf::probes::{self, process::kind};
+use kerntrail_ebpf::records::{self, Header};
 use kerntrail_ebpf::{CpuCounters, GapTracker, LoadOptions};
 
 use crate::live::Live;
 
-/// Records that came, gaps found, and the kernel's counters after `work` with a ring of `ring_bytes`.
+/// Records that arrived, numbers missing, and the kernel's counters after `work` with a ring of `ring_bytes`.
 fn account(ring_bytes: u32, work: impl FnOnce(&mut Live)) -> Option<(u64, u64, Vec<CpuCounters>)> {
     let mut live = Live::with(LoadOptions { ring_bytes, ..LoadOptions::default() })?;
     let counters = live.programs.counters().unwrap();
@@ -29,7 +30,7 @@ fn a_full_ring_loses_exactly_the_numbers_that_are_missing() {
             Command::new("/bin/true").arg("x".repeat(300)).status().unwrap();
         }
     };
-    // One page: room for a handful.
+    // One page: room for a few records.
     let Some((came, missing, counters)) = account(1, run) else { return };
     let lost: u64 = counters.iter().map(CpuCounters::lost_total).sum();
     let numbered: u64 = counters.iter().map(|cpu| cpu.next_seq).sum();
@@ -39,7 +40,7 @@ fn a_full_ring_loses_exactly_the_numbers_that_are_missing() {
     // 40 forks, execs and exits at least, of which each kind lost some.
     assert!(numbered >= 120, "{numbered}");
     for kind in [kind::FORK, kind::EXEC, kind::EXIT] {
-        assert!(counters.iter().any(|cpu| cpu.lost[kind as usize] > 0), "{}", kind::name(kind).unwrap());
+        assert!(counters.iter().any(|cpu| cpu.lost[kind as usize] > 0), "{}", probes::record(kind).unwrap().name);
     }
 }
 

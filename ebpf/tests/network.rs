@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
-use kerntrail_ebpf::records::{Network, flags, kind, network_op as op, read};
+use kerntrail_ebpf::probes::network::{Network, kind, network_op as op};
+use kerntrail_ebpf::records::{flags, read};
 
 use crate::live::{Live, assert_is_self, checked, header, refused};
 
@@ -68,7 +69,7 @@ fn a_connection_from_end_to_end(address: &str) {
         assert_is_self(network.task.process);
         assert_eq!(network.header.flags, 0, "{network:?}");
     }
-    // Opened before it was told, and the close knows when.
+    // Opened before its record was made; the close has the time.
     assert!(client.opened_boot_ns != 0 && client.opened_boot_ns == connect.opened_boot_ns);
     assert!(connect.opened_boot_ns <= connect.header.boot_ns && connect.header.boot_ns <= client.header.boot_ns);
     assert!(server.opened_boot_ns != 0 && server.opened_boot_ns <= accept.header.boot_ns);
@@ -193,7 +194,7 @@ fn a_listener_that_never_bound_has_its_port() {
 }
 
 #[test]
-fn a_connection_from_before_is_told_at_its_end() {
+fn a_connection_from_before_the_start_is_seen_at_its_end() {
     if !crate::live::allowed() {
         return;
     }

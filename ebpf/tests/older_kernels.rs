@@ -1,19 +1,20 @@
-//! The programs also load where a kernel lacks a field or calls it otherwise, and then say less, but nothing wrong.
+//! The programs also load where a kernel lacks a field or names it differently; then they record less, but nothing wrong.
 //!
-//! The kernel under test stays the same; only what it tells of its types is changed, so that other branches of the
-//! programs are taken, verified and run.
+//! The kernel under test stays the same; only its BTF is changed, so that other branches of the programs are taken,
+//! verified and run.
 
 use std::ffi::CString;
 use std::fs;
 use std::process::Command;
 use std::ptr::null;
 
-use kerntrail_ebpf::records::{flags, privilege_op as op};
+use kerntrail_ebpf::probes::privilege::privilege_op as op;
+use kerntrail_ebpf::records::flags;
 
 use crate::live::{Live, Story, allowed, checked, own_mounts};
 
-/// The kernel's BTF with some names changed; the new one is not longer than the old.
-fn renamed(names: &[(&str, &str)]) -> Vec<u8> {
+/// The kernel's BTF with some names changed; a new name is not longer than the old one.
+pub(crate) fn renamed(names: &[(&str, &str)]) -> Vec<u8> {
     let mut btf = fs::read("/sys/kernel/btf/vmlinux").unwrap();
     for (old, new) in names {
         let whole = format!("\0{old}\0");
@@ -65,7 +66,7 @@ fn before_6_13_the_newest_mount_is_found_in_the_tree() {
 }
 
 #[test]
-fn before_6_8_a_mount_is_what_the_caller_said() {
+fn before_6_8_a_mount_is_what_the_caller_passed() {
     let names = [("mnt_id_unique", "mnt_x"), ("mnt_last_node", "mnt_y"), ("mnt_node", "mnt_z"), ("mounts", "mnt")];
     let Some((_, story, path)) = exec_and_mount(&names) else { return };
     let call = &story.calls(op::MOUNT)[1];

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 
-use kerntrail_ebpf::records::{flags, privilege_op as op};
+use kerntrail_ebpf::probes::privilege::privilege_op as op;
+use kerntrail_ebpf::records::flags;
 use tempfile::TempDir;
 
 use crate::live::{Live, assert_is_self, become_nobody, checked, kernel_dev, own_mounts, own_ns, refused};

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use kerntrail_ebpf::records::{fd_kind, flags};
+use kerntrail_ebpf::probes::process::fd_kind;
+use kerntrail_ebpf::records::flags;
 
 use crate::live::{Live, Strings, assert_is_self, checked, kernel_dev, own_mounts, own_ns};
 
@@ -23,7 +24,7 @@ fn own_cgroup() -> String {
 }
 
 #[test]
-fn a_program_is_whole() {
+fn a_program_is_complete() {
     let Some(mut live) = Live::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cwd = folder.path().canonicalize().unwrap();
@@ -91,7 +92,7 @@ fn a_group_leader_is_itself() {
 }
 
 #[test]
-fn the_way_it_ended() {
+fn exit_status_and_signal() {
     let Some(mut live) = Live::start() else { return };
     for (script, status) in [("exit 0", 0), ("exit 3", 3 << 8), ("kill -KILL $$", 9), ("kill -TERM $$", 15)] {
         let story = live.run(Command::new("/bin/sh").args(["-c", script]));
@@ -109,7 +110,7 @@ fn threads() {
 }
 
 #[test]
-fn threads_are_no_processes() {
+fn threads_are_not_processes() {
     let Some(mut live) = Live::start() else { return };
     let mut child = Command::new(std::env::current_exe().unwrap());
     let story = live.run(child.args(["--exact", "process::threads"]).stdout(Stdio::null()));
@@ -121,7 +122,7 @@ fn threads_are_no_processes() {
 }
 
 #[test]
-fn what_stdin_is() {
+fn kinds_of_stdin() {
     let Some(mut live) = Live::start() else { return };
     let (socket, _peer) = UnixStream::pair().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -204,12 +205,12 @@ fn a_program_that_was_deleted() {
 }
 
 #[test]
-fn arguments_are_cut_and_say_so() {
+fn cut_arguments_are_flagged() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run(Command::new("/bin/true").arg("x".repeat(10_000)).arg("last"));
     let (program, strings) = &story.exec[0];
     assert_eq!((program.header.flags, program.args_len), (flags::ARGS_CUT, 8192));
-    // The last one lost its end, so the helper above drops it.
+    // The last one is cut, so `strings` drops it.
     assert_eq!(strings.args[0], "/bin/true");
 }
 
@@ -241,7 +242,7 @@ fn a_directory_too_deep_keeps_its_end() {
 }
 
 #[test]
-fn paths_are_those_that_the_process_sees() {
+fn paths_are_as_the_process_sees_them() {
     let Some(mut live) = Live::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let root = CString::new(folder.path().canonicalize().unwrap().to_str().unwrap()).unwrap();

@@ -21,7 +21,7 @@ fn loading_as_nobody() {
 }
 
 #[test]
-fn nobody_is_told_what_is_missing() {
+fn an_unprivileged_user_sees_what_is_missing() {
     // SAFETY: no arguments.
     if unsafe { libc::geteuid() } != 0 {
         assert!(std::env::var_os("CI").is_none(), "only root can become nobody");
