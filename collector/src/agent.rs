@@ -24,6 +24,7 @@ use crate::loss::{Loss, Losses};
 use crate::mask::{BadRule, Mask};
 use crate::metrics as names;
 use crate::node::{Node, NodeError};
+use crate::not_supported::NotSupported;
 use crate::pods::{self, Pods};
 use crate::reap::{self, Reaper};
 use crate::sender::{Closed, Outgoing, Sender};
@@ -173,6 +174,7 @@ impl<S: Source> Collector<S> {
                 config.max_processes,
             ),
             losses: Losses::new(self.started_ns),
+            not_supported: NotSupported::new(self.source.probes(), self.started_ns),
             reaper: Reaper::default(),
             source: self.source,
             stream: self.stream,
@@ -216,6 +218,7 @@ struct Work<S> {
     enricher: Enricher,
     batcher: Batcher,
     losses: Losses,
+    not_supported: NotSupported,
     reaper: Reaper,
     sender: Sender,
     /// Time of the last tick.
@@ -234,11 +237,14 @@ impl<S: Source> Work<S> {
         ready: &watch::Sender<bool>,
     ) -> Result<(), Ended> {
         self.report_gap_since_last_run(config);
+        let not_supported = self.not_supported.until(now_boot_ns(), &mut self.losses, self.enricher.clock());
+        self.lose(&not_supported);
         records.sort_by_key(start);
         self.take_all(&mut records).await?;
         self.flush().await?;
         ready.send_replace(true);
-        tracing::info!(stream = %self.stream, processes = self.enricher.table().len(), "collecting");
+        let not_supported = self.not_supported.names();
+        tracing::info!(stream = %self.stream, processes = self.enricher.table().len(), ?not_supported, "collecting");
         while !cancel.is_cancelled() {
             let due = self.batcher.due().map_or(self.next_tick, |due| due.min(self.next_tick));
             // In this order: the last branch is taken only when the ring is empty.
@@ -332,6 +338,8 @@ impl<S: Source> Work<S> {
         let counters = self.source.counters();
         let losses = self.losses.settled(now, &counters, self.enricher.clock());
         self.look_for_loss(losses, now);
+        let not_supported = self.not_supported.due(now, &mut self.losses, self.enricher.clock());
+        self.lose(&not_supported);
         let table = self.enricher.table();
         metrics::gauge!(names::PROCESSES).set(table.len() as f64);
         if self.reaper.is_due(now)
@@ -390,6 +398,8 @@ impl<S: Source> Work<S> {
         let counters = self.source.counters();
         let losses = self.losses.finish(stopped_ns, &counters, self.enricher.clock());
         self.look_for_loss(losses, stopped_ns);
+        let not_supported = self.not_supported.until(stopped_ns, &mut self.losses, self.enricher.clock());
+        self.lose(&not_supported);
         self.until_ns = stopped_ns;
         self.flush().await?;
         tracing::info!(stream = %self.stream, "collected everything; ended");
@@ -397,7 +407,7 @@ impl<S: Source> Work<S> {
     }
 }
 
-/// Parents start before their children; what is no event comes last.
+/// Parents start before their children; what could not be read comes last.
 fn start(record: &Record) -> (u64, u32) {
     match &record.event {
         Ok(event) => (event.task.process.start_boottime, event.task.process.tgid),

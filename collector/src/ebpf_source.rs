@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use kerntrail_ebpf::{Batch, Counters, CpuCounters, LoadError, LoadOptions, Programs, Reader, records};
 
 use crate::decode::decode;
-use crate::source::{Number, Record, Source, SourceError};
+use crate::source::{Number, Probe, Record, Source, SourceError};
 
 /// The loaded kernel programs.
 pub struct EbpfSource {
@@ -22,7 +22,11 @@ impl EbpfSource {
     ///
     /// Blocks for some tenths of a second; needs a tokio runtime. Errors: see [`LoadError`].
     pub fn load(ring_bytes: u32, procfs: PathBuf) -> Result<Self, LoadError> {
-        let mut programs = Programs::load(&LoadOptions { ring_bytes, ..LoadOptions::default() })?;
+        Self::new(Programs::load(&LoadOptions { ring_bytes, ..LoadOptions::default() })?, procfs)
+    }
+
+    /// The source of programs that are already loaded. Needs a tokio runtime.
+    pub fn new(mut programs: Programs, procfs: PathBuf) -> Result<Self, LoadError> {
         let counters = programs.counters()?;
         let reader = programs.reader()?;
         Ok(Self { programs, reader, counters, procfs, batch: Batch::new() })
@@ -46,6 +50,15 @@ impl Source for EbpfSource {
         let taken = self.reader.take(&mut self.batch);
         into.extend(self.batch.iter().map(read));
         taken
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        let running = self.programs.probes().iter().map(|probe| (*probe, None));
+        let refused = self.programs.not_supported().iter().map(|it| (it.probe, Some(it.reason.clone())));
+        running
+            .chain(refused)
+            .map(|(probe, refused)| Probe { name: probe.name, activities: probe.activities, refused })
+            .collect()
     }
 
     fn counters(&mut self) -> Vec<CpuCounters> {

@@ -26,6 +26,7 @@ pub mod loss;
 pub mod mask;
 pub mod metrics;
 pub mod node;
+mod not_supported;
 pub mod pods;
 pub mod preflight;
 pub mod process;

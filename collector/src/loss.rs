@@ -1,8 +1,7 @@
 //! What is missing, as rows of `event_loss`.
 //!
-//! A row about numbered events has the processor and the first of their numbers as its own, which no stored event
-//! has, so its `event_id` is as good as theirs. A row that is not about numbers is numbered by the collector itself,
-//! on processor -1.
+//! A row about numbered events takes the processor and the first of their numbers, which no stored event has, so its
+//! `event_id` is unique. Other rows are numbered by the collector itself, on processor -1.
 
 use std::collections::BTreeMap;
 
@@ -49,9 +48,9 @@ impl Losses {
         Self { started_ns, ..Self::default() }
     }
 
-    /// Takes note of a number that came.
+    /// Notes a number that arrived.
     pub fn came(&mut self, number: Number) {
-        // Records of the task iterator are numbered apart and none of them is lost.
+        // Records of the task iterator are numbered apart, and none of them is lost.
         if number.cpu != kerntrail_ebpf::records::EXISTING_CPU {
             self.gaps.observe(number.cpu, number.seq, number.boot_ns);
         }
@@ -134,6 +133,17 @@ impl Losses {
             ..LossColumns::default()
         };
         self.own("table_full", now_ns, refused.cast_signed(), columns)
+    }
+
+    /// The row for the activities of a probe that this kernel refuses, from `since_ns` to `now_ns`.
+    pub(crate) fn not_supported(&mut self, activities: &[&str], since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
+        let columns = LossColumns {
+            start_time: Some(clock.utc(since_ns)),
+            end_time: Some(clock.utc(now_ns)),
+            event_kind: Some(activities.join(",")),
+            ..LossColumns::default()
+        };
+        self.own("not_supported", now_ns, 1, columns)
     }
 
     /// The row for events that the kernel did not even number, when `missed` of them is more than before.

@@ -1,12 +1,14 @@
 //! Names of the collector's metrics.
 
 kerntrail_common::metric_names! {
-    /// Kernel events taken, by `kind`.
+    /// Kernel events that became rows, by `kind` (the row's activity).
     counter EVENTS_IN = "kerntrail_collector_events_in_total";
     /// Rows that the event log has, by `table`.
     counter EVENTS_OUT = "kerntrail_collector_events_out_total";
     /// Events that are missing, by `reason` (an activity of `event_loss`).
     counter EVENTS_LOST = "kerntrail_collector_events_lost_total";
+    /// Whether a probe runs in the kernel, by `probe`: 1, or 0 where the kernel refused it.
+    gauge PROBE_UP = "kerntrail_collector_probe_up";
     /// Seconds between an event and its arrival in the event log, of the latest batch.
     gauge LAG_SECONDS = "kerntrail_collector_lag_seconds";
     /// Processes in the process table.
@@ -25,10 +27,10 @@ kerntrail_common::metric_names! {
     gauge ROWS_WAITING = "kerntrail_collector_rows_waiting";
 }
 
-/// Reasons of [`EVENTS_LOST`]; `table_full` loses no event, only its ancestry.
+/// Reasons of [`EVENTS_LOST`]; `table_full` loses no event, only its context.
 const LOST_REASONS: [&str; 3] = ["ring_full", "decode_error", "not_run"];
 
-/// Nothing is lost so far: 0, rather than absent.
+/// Reports 0 losses, so that the counters exist before the first one.
 pub(crate) fn begin() {
     for reason in LOST_REASONS {
         ::metrics::counter!(EVENTS_LOST, "reason" => reason).increment(0);

@@ -8,9 +8,9 @@ use crate::event::KernelEvent;
 /// One record of the kernel side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its number; `None` when not even that could be read.
+    /// Its number; `None` when it could not be read.
     pub number: Option<Number>,
-    /// The event, or why the record is none.
+    /// The event, or why the record cannot be read.
     pub event: Result<KernelEvent, String>,
 }
 
@@ -32,6 +32,17 @@ impl From<KernelEvent> for Record {
     }
 }
 
+/// A probe of the kernel side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its name.
+    pub name: &'static str,
+    /// Activities that are incomplete without it.
+    pub activities: &'static [&'static str],
+    /// The kernel's reason to refuse it; `None` when it runs.
+    pub refused: Option<String>,
+}
+
 /// A source of kernel events.
 ///
 /// Events are numbered from when the source was made; what is not taken waits in the kernel's ring, and what finds no
@@ -49,13 +60,16 @@ pub trait Source: Send {
     /// Appends the records that wait, at most some thousands. Returns how many.
     fn take(&mut self, into: &mut Vec<Record>) -> usize;
 
-    /// The kernel's own account of numbers and losses.
+    /// The probes that run, and those that the kernel refused; this does not change while the source exists.
+    fn probes(&self) -> Vec<Probe>;
+
+    /// The kernel's own counts of numbers and losses.
     fn counters(&mut self) -> Vec<CpuCounters>;
 
     /// Events that were not even numbered, since the source was made.
     fn missed(&mut self) -> u64;
 
-    /// Ends the flow; what waits can still be taken.
+    /// Stops the programs; what waits can still be taken.
     fn stop(&mut self);
 }
 

@@ -5,13 +5,29 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kerntrail_collector::{Collector, CollectorConfig, preflight};
+use kerntrail_collector::cgroups::Cgroups;
+use kerntrail_collector::clock::{Clock, now_boot_ns};
+use kerntrail_collector::node::Node;
+use kerntrail_collector::{Collector, CollectorConfig, EbpfSource, preflight};
+use kerntrail_ebpf::probes::{BpfProgram, CONCERNS, Concern, Need, Probe};
+use kerntrail_ebpf::{Hook, LoadOptions, Programs};
 use kerntrail_schemas::Table;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::MemoryLog;
+
+fn allowed() -> bool {
+    let Err(missing) = preflight() else { return true };
+    assert!(std::env::var_os("CI").is_none(), "no live collection: {missing}");
+    eprintln!("skipped: {missing}");
+    false
+}
+
+fn config() -> CollectorConfig {
+    CollectorConfig { node: "this".into(), batch_wait_ms: 50, ..CollectorConfig::default() }
+}
 
 /// A collector of this machine's own events.
 struct Live {
@@ -23,19 +39,27 @@ struct Live {
 impl Live {
     /// `None` where live collection is not possible; that is a failure in CI.
     async fn start() -> Option<Self> {
-        if let Err(missing) = preflight() {
-            assert!(std::env::var_os("CI").is_none(), "no live collection: {missing}");
-            eprintln!("skipped: {missing}");
+        if !allowed() {
             return None;
         }
-        let config = CollectorConfig { node: "this".into(), batch_wait_ms: 50, ..CollectorConfig::default() };
-        let collector = Collector::live(config).unwrap();
+        Some(Self::of(Collector::live(config()).unwrap()).await)
+    }
+
+    /// Collects what `programs` emit.
+    async fn with(programs: Programs) -> Self {
+        let source = EbpfSource::new(programs, "/proc".into()).unwrap();
+        let node = Node::read(&config()).unwrap();
+        let (cgroups, clock) = (Cgroups::of_this_machine(), Clock::of_this_machine());
+        Self::of(Collector::new(config(), node, source, cgroups, clock, now_boot_ns()).unwrap()).await
+    }
+
+    async fn of(collector: Collector) -> Self {
         let mut ready = collector.ready();
         let (log, cancel) = (Arc::new(MemoryLog::default()), CancellationToken::new());
         let run = collector.run(Arc::clone(&log) as _, cancel.clone());
         let running = tokio::spawn(async move { run.await.unwrap() });
         ready.wait_for(|ready| *ready).await.unwrap();
-        Some(Self { log, cancel, running })
+        Self { log, cancel, running }
     }
 
     /// The first row of `table` for which `wanted` holds; fails when none comes in time.
@@ -122,4 +146,36 @@ async fn a_connection_of_this_machine_and_every_number_accounted_for() {
         *expected = last + 1;
     }
     assert!(next.len() > 1, "{next:?}");
+}
+
+/// A call that this kernel does not have.
+static ABSENT: [Probe; 1] = [Probe {
+    name: "absent",
+    need: Need::Optional,
+    depends_on: None,
+    activities: &["setns"],
+    programs: &[BpfProgram::new("exit_setns", Hook::Syscall("sys_exit_absent"))],
+}];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kernel_that_refuses_a_probe_is_collected_without_it_and_the_loss_is_on_record() {
+    if !allowed() {
+        return;
+    }
+    let others = CONCERNS.iter().filter(|concern| concern.name != "privilege");
+    let absent = Concern { name: "absent", probes: &ABSENT, records: &[], layouts: &[], enums: &[], ..CONCERNS[0] };
+    let concerns: Vec<_> = others.copied().chain([absent]).collect();
+    let live = Live::with(Programs::load_concerns(&LoadOptions::default(), &concerns).unwrap()).await;
+    let not_supported = |row: &Value| row["activity"] == "not_supported";
+    let first = live.wait_for(Table::EventLoss, "loss", not_supported).await;
+    assert_eq!((&first["event_kind"], &first["lost"], &first["node"]), (&json!("setns"), &Value::Null, &json!("this")));
+    let child = Command::new("/bin/true").spawn().unwrap().wait_with_output();
+    assert!(child.unwrap().status.success());
+    live.wait_for(Table::ProcessEvents, "exec", |row| row["activity"] == "exec" && row["process_path"] != json!(null))
+        .await;
+    let log = Arc::clone(&live.log);
+    live.stop().await;
+    let rows: Vec<_> = log.rows(Table::EventLoss).into_iter().filter(not_supported).collect();
+    assert_eq!(rows.len(), 2, "{rows:#?}");
+    assert_eq!(rows[1]["start_time"], rows[0]["end_time"], "the second goes on where the first ended");
 }

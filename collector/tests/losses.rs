@@ -6,7 +6,7 @@ use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{
     Connection, EventKind, NetworkOp, PrivilegeCall, PrivilegeOp, PrivilegeState, ProcessRef, Task,
 };
-use kerntrail_collector::source::{Number, Record};
+use kerntrail_collector::source::{Number, Probe, Record};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::records::kind;
 use kerntrail_schemas::Table;
@@ -142,6 +142,25 @@ async fn events_that_were_not_numbered() {
     let losses = script.run().await.of(Table::EventLoss);
     assert_eq!(losses.len(), 1);
     assert_eq!(columns(&losses[0], &["activity", "lost", "from_seq"]), [json!("not_run"), json!(5), Value::Null]);
+}
+
+#[tokio::test]
+async fn a_probe_that_the_kernel_refuses_is_missing_from_start_to_end() {
+    let (mut script, _) = Script::new();
+    let refused = |name, activities, reason: &str| Probe { name, activities, refused: Some(reason.to_owned()) };
+    script.probes = vec![
+        Probe { name: "process", activities: &["fork", "exec", "exit"], refused: None },
+        refused("setns", &["setns"], "EPERM"),
+        refused("connections", &["connect", "accept"], "the verifier rejects it"),
+    ];
+    let losses = script.run().await.of(Table::EventLoss);
+    let found: Vec<_> = losses.iter().map(|row| columns(row, &["activity", "event_kind", "lost", "cpu"])).collect();
+    let row = |kinds: &str| vec![json!("not_supported"), json!(kinds), Value::Null, json!(-1)];
+    assert_eq!(found, [row("setns"), row("connect,accept"), row("setns"), row("connect,accept")]);
+    // The first rows begin with the programs, the last ones where these end.
+    assert_eq!(losses[0]["start_time"], "2023-11-14T22:13:21Z");
+    assert_eq!((&losses[0]["end_time"], &losses[0]["time"]), (&losses[2]["start_time"], &losses[0]["time"]));
+    assert_eq!(losses[2]["end_time"], losses[2]["time"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use kerntrail_collector::clock::Clock;
 use kerntrail_collector::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Program, Task};
 use kerntrail_collector::node::Node;
 use kerntrail_collector::pods::Pods;
-use kerntrail_collector::source::{Record, Source, SourceError};
+use kerntrail_collector::source::{Probe, Record, Source, SourceError};
 use kerntrail_collector::{Collector, CollectorConfig, CollectorError};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_schemas::Table;
@@ -51,6 +51,7 @@ pub struct Script {
     pub steps: VecDeque<Step>,
     pub counters: Vec<CpuCounters>,
     pub missed: u64,
+    pub probes: Vec<Probe>,
 }
 
 impl Script {
@@ -236,6 +237,10 @@ impl Source for Scripted {
 
     fn counters(&mut self) -> Vec<CpuCounters> {
         self.script.counters.clone()
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        self.script.probes.clone()
     }
 
     fn missed(&mut self) -> u64 {

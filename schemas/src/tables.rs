@@ -251,7 +251,7 @@ tables! {
     /// What the rules found.
     Findings, "findings", actor: true, FindingColumns, ["create"];
     /// Which events are missing, and why.
-    EventLoss, "event_loss", actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error", "not_run", "table_full"];
+    EventLoss, "event_loss", actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error", "not_run", "table_full", "not_supported"];
 }
 
 impl Table {
