@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kerntrail_common::error::chain;
+use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::records::EXISTING_CPU;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{EventLog, LogError};
@@ -300,6 +301,8 @@ impl<S: Source> Work<S> {
             }
         }
         match record.event {
+            // Nobody asked for a row of it, but for rows of what its process does later.
+            Ok(event) if event.is_filtered() => self.enricher.note(&event),
             Ok(event) => {
                 let (actor, row) = self.enricher.row(&event);
                 metrics::counter!(names::EVENTS_IN, "kind" => row.activity()).increment(1);
@@ -336,6 +339,7 @@ impl<S: Source> Work<S> {
         let now = now_boot_ns();
         self.enricher.refresh_clock(now);
         let counters = self.source.counters();
+        count_filtered(&counters);
         let losses = self.losses.settled(now, &counters, self.enricher.clock());
         self.look_for_loss(losses, now);
         let not_supported = self.not_supported.due(now, &mut self.losses, self.enricher.clock());
@@ -396,6 +400,7 @@ impl<S: Source> Work<S> {
             }
         }
         let counters = self.source.counters();
+        count_filtered(&counters);
         let losses = self.losses.finish(stopped_ns, &counters, self.enricher.clock());
         self.look_for_loss(losses, stopped_ns);
         let not_supported = self.not_supported.until(stopped_ns, &mut self.losses, self.enricher.clock());
@@ -404,6 +409,13 @@ impl<S: Source> Work<S> {
         self.flush().await?;
         tracing::info!(stream = %self.stream, "collected everything; ended");
         Ok(())
+    }
+}
+
+fn count_filtered(counters: &[CpuCounters]) {
+    for record in kerntrail_ebpf::probes::records() {
+        let filtered = counters.iter().map(|cpu| cpu.filtered[record.kind as usize]).sum();
+        metrics::counter!(names::EVENTS_FILTERED, "kind" => record.name).absolute(filtered);
     }
 }
 

@@ -75,11 +75,9 @@ impl Source for EbpfSource {
 }
 
 fn read(record: &[u8]) -> Record {
-    let number = records::read::<records::Header>(record).map(|(header, _)| Number {
-        cpu: header.cpu,
-        seq: header.seq,
-        boot_ns: header.boot_ns,
-    });
+    let header = records::read::<records::Header>(record).map(|(header, _)| header);
+    let numbered = header.filter(|header| header.flags & records::flags::FILTERED == 0);
+    let number = numbered.map(|header| Number { cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns });
     Record { number, event: decode(record).map_err(|error| error.to_string()) }
 }
 

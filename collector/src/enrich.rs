@@ -70,6 +70,21 @@ impl Enricher {
         if event.task.process.tgid == 0 {
             return (None, row);
         }
+        let actor = match self.observe(event) {
+            Observed::Passing(process) => describe(&process, &mut self.identities, &self.node, event.boot_ns),
+            Observed::Kept => return (self.actor(event), row),
+        };
+        (Some(actor), row)
+    }
+
+    /// Puts an event that gets no row into the process table: later ones need its process.
+    pub fn note(&mut self, event: &KernelEvent) {
+        if event.task.process.tgid != 0 {
+            self.observe(event);
+        }
+    }
+
+    fn observe(&mut self, event: &KernelEvent) -> Observed {
         let container = self.place(event);
         let seen = Seen {
             event,
@@ -77,11 +92,7 @@ impl Enricher {
             container,
             started: self.clock.utc(event.task.process.start_boottime),
         };
-        let actor = match self.table.observe(&seen) {
-            Observed::Passing(process) => describe(&process, &mut self.identities, &self.node, event.boot_ns),
-            Observed::Kept => return (self.actor(event), row),
-        };
-        (Some(actor), row)
+        self.table.observe(&seen)
     }
 
     /// The actor of an event whose process is in the table: the same as at its last event, unless something changed.

@@ -19,6 +19,13 @@ pub struct KernelEvent {
     pub kind: EventKind,
 }
 
+impl KernelEvent {
+    /// Whether the filter drops the event: it is for the process table only and has no number.
+    pub fn is_filtered(&self) -> bool {
+        self.flags & kerntrail_ebpf::records::flags::FILTERED != 0
+    }
+}
+
 /// A process as it was at the event; ids are those of the root namespaces.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Task {

@@ -24,7 +24,7 @@ pub struct Loss {
     pub place: Place,
     /// Why something is missing.
     pub activity: &'static str,
-    /// For `table_full`: processes that the row stands for; else 1.
+    /// For rows about process context: records or processes that the row stands for; else 1.
     pub count: i64,
     /// What is missing.
     pub columns: LossColumns,
@@ -37,6 +37,9 @@ pub struct Losses {
     /// Lost records by processor as they were when the last gap of it was reported.
     reported: BTreeMap<u32, CpuCounters>,
     missed: u64,
+    context_lost: u64,
+    /// When the counters were last looked at.
+    looked_ns: u64,
     next_own: i64,
     /// When the programs were loaded.
     started_ns: u64,
@@ -45,7 +48,7 @@ pub struct Losses {
 impl Losses {
     /// Nothing seen; the programs were loaded at `started_ns`.
     pub fn new(started_ns: u64) -> Self {
-        Self { started_ns, ..Self::default() }
+        Self { started_ns, looked_ns: started_ns, ..Self::default() }
     }
 
     /// Notes a number that arrived.
@@ -69,7 +72,18 @@ impl Losses {
     }
 
     fn rows(&mut self, gaps: &[Gap], now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
-        gaps.iter().map(|gap| self.ring_full(gap, now_ns, counters, clock)).collect()
+        let mut rows: Vec<Loss> = gaps.iter().map(|gap| self.ring_full(gap, now_ns, counters, clock)).collect();
+        rows.extend(self.context_lost(now_ns, counters, clock));
+        rows
+    }
+
+    /// The row for filtered events whose records would have been for the process table, and found no room in the ring.
+    fn context_lost(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Option<Loss> {
+        let since_ns = std::mem::replace(&mut self.looked_ns, now_ns);
+        let total: u64 = counters.iter().map(|cpu| cpu.context_lost).sum();
+        let lost = total.checked_sub(self.context_lost).filter(|lost| *lost > 0)?;
+        self.context_lost = total;
+        Some(self.without_context("ring_full", lost, since_ns, now_ns, clock))
     }
 
     fn ring_full(&mut self, gap: &Gap, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Loss {
@@ -125,6 +139,18 @@ impl Losses {
 
     /// The row for processes that the table had no room for: no event is lost, only their context.
     pub fn table_full(&mut self, refused: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
+        self.without_context("table_full", refused, since_ns, now_ns, clock)
+    }
+
+    /// The row for `count` records or processes without which later rows lack context, but no event is missing.
+    fn without_context(
+        &mut self,
+        activity: &'static str,
+        count: u64,
+        since_ns: u64,
+        now_ns: u64,
+        clock: &Clock,
+    ) -> Loss {
         let columns = LossColumns {
             lost: Some(0),
             start_time: Some(clock.utc(since_ns)),
@@ -132,7 +158,7 @@ impl Losses {
             event_kind: Some("process context".into()),
             ..LossColumns::default()
         };
-        self.own("table_full", now_ns, refused.cast_signed(), columns)
+        self.own(activity, now_ns, count.cast_signed(), columns)
     }
 
     /// The row for the activities of a probe that this kernel refuses, from `since_ns` to `now_ns`.

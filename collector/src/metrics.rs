@@ -7,6 +7,8 @@ kerntrail_common::metric_names! {
     counter EVENTS_OUT = "kerntrail_collector_events_out_total";
     /// Events that are missing, by `reason` (an activity of `event_loss`).
     counter EVENTS_LOST = "kerntrail_collector_events_lost_total";
+    /// Events that the filter drops in the kernel, by `kind` of record.
+    counter EVENTS_FILTERED = "kerntrail_collector_events_filtered_total";
     /// Whether a probe runs in the kernel, by `probe`: 1, or 0 where the kernel refused it.
     gauge PROBE_UP = "kerntrail_collector_probe_up";
     /// Seconds between an event and its arrival in the event log, of the latest batch.

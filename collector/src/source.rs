@@ -8,7 +8,7 @@ use crate::event::KernelEvent;
 /// One record of the kernel side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its number; `None` when it could not be read.
+    /// Its number; `None` when it has none (see [`KernelEvent::is_filtered`]) or it could not be read.
     pub number: Option<Number>,
     /// The event, or why the record cannot be read.
     pub event: Result<KernelEvent, String>,
@@ -63,7 +63,7 @@ pub trait Source: Send {
     /// The probes that run, and those that the kernel refused; this does not change while the source exists.
     fn probes(&self) -> Vec<Probe>;
 
-    /// The kernel's own counts of numbers and losses.
+    /// The kernel's own counts of numbers, losses and filtered events.
     fn counters(&mut self) -> Vec<CpuCounters>;
 
     /// Events that were not even numbered, since the source was made.

@@ -9,8 +9,9 @@ use kerntrail_collector::cgroups::Cgroups;
 use kerntrail_collector::clock::{Clock, now_boot_ns};
 use kerntrail_collector::node::Node;
 use kerntrail_collector::{Collector, CollectorConfig, EbpfSource, preflight};
+use kerntrail_ebpf::probes::process::kind::{EXEC, FORK};
 use kerntrail_ebpf::probes::{BpfProgram, CONCERNS, Concern, Need, Probe};
-use kerntrail_ebpf::{Hook, LoadOptions, Programs};
+use kerntrail_ebpf::{Hook, LoadOptions, Programs, Verdict};
 use kerntrail_schemas::Table;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -178,4 +179,28 @@ async fn a_kernel_that_refuses_a_probe_is_collected_without_it_and_the_loss_is_o
     let rows: Vec<_> = log.rows(Table::EventLoss).into_iter().filter(not_supported).collect();
     assert_eq!(rows.len(), 2, "{rows:#?}");
     assert_eq!(rows[1]["start_time"], rows[0]["end_time"], "the second goes on where the first ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_program_of_a_process_is_known_although_its_exec_was_filtered() {
+    if !allowed() {
+        return;
+    }
+    let mut programs = Programs::load(&LoadOptions::default()).unwrap();
+    let mut filter = programs.filter().unwrap();
+    for kind in [FORK, EXEC] {
+        filter.set_default(kind, Verdict::Drop).unwrap();
+    }
+    let live = Live::with(programs).await;
+    let mut child = shell("filtered");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let exit = live.process("exit", child.id()).await;
+    assert_eq!(exit["args"], json!(["/bin/sh", "-c", "read line; exit 7", "filtered"]));
+    assert_eq!((&exit["parent_pid"], &exit["exec_seq"]), (&json!(std::process::id()), &json!(1)));
+    let log = Arc::clone(&live.log);
+    live.stop().await;
+    let of_child = |row: &Value| row["pid"] == child.id() && row["activity"] != "exit";
+    assert_eq!(log.rows(Table::ProcessEvents).into_iter().filter(of_child).collect::<Vec<_>>(), Vec::<Value>::new());
+    assert_eq!(log.rows(Table::EventLoss), Vec::<Value>::new());
 }

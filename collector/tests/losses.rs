@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::MemoryLog;
-use crate::script::{Rows, Script, Setup, Step, task};
+use crate::script::{Rows, Script, Setup, Step, program, task};
 
 pub fn connection() -> EventKind {
     EventKind::Network(Box::new(Connection {
@@ -161,6 +161,38 @@ async fn a_probe_that_the_kernel_refuses_is_missing_from_start_to_end() {
     assert_eq!(losses[0]["start_time"], "2023-11-14T22:13:21Z");
     assert_eq!((&losses[0]["end_time"], &losses[0]["time"]), (&losses[2]["start_time"], &losses[0]["time"]));
     assert_eq!(losses[2]["end_time"], losses[2]["time"]);
+}
+
+#[tokio::test]
+async fn what_is_filtered_is_no_row_but_context() {
+    let (mut script, init) = Script::new();
+    let process = ProcessRef { tgid: 10, start_boottime: script.now_ns };
+    let shell = Task { process, parent: init.process, ..task() };
+    script.push_filtered(&shell, EventKind::Fork);
+    script.push_filtered(&shell, EventKind::Exec(Box::new(program(&["/bin/sh", "-i"], ""))));
+    script.push(&shell, connection());
+    let child = script.spawn(&shell, 11, &["/bin/ls"]);
+    script.push_filtered(&child, EventKind::Exit { code: 0, signal: 0 });
+    script.counters = vec![CpuCounters { cpu: 0, next_seq: 3, ..CpuCounters::default() }];
+    let rows = script.run().await;
+    assert!(["fork", "exec"].iter().all(|activity| rows.process(activity, 10).is_empty()));
+    let flow = rows.of(Table::NetworkFlows).remove(0);
+    assert_eq!(columns(&flow, &["process_path", "args"]), [json!("/bin/sh"), json!(["/bin/sh", "-i"])]);
+    assert_eq!(rows.one("exec", 11)["parent_path"], "/bin/sh");
+    assert!(rows.process("exit", 11).is_empty());
+    assert_eq!(rows.of(Table::EventLoss), Vec::<Value>::new(), "no number is missing");
+}
+
+#[tokio::test]
+async fn context_that_found_no_room_in_the_ring() {
+    let (mut script, _) = Script::new();
+    script.counters = vec![CpuCounters { cpu: 0, context_lost: 3, ..CpuCounters::default() }];
+    let losses = script.run().await.of(Table::EventLoss);
+    assert_eq!(losses.len(), 1, "{losses:#?}");
+    assert_eq!(
+        columns(&losses[0], &["activity", "count", "lost", "event_kind", "start_time"]),
+        [json!("ring_full"), json!(3), json!(0), json!("process context"), json!("2023-11-14T22:13:21Z")]
+    );
 }
 
 #[tokio::test]

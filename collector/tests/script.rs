@@ -101,6 +101,14 @@ impl Script {
         self.steps.push_back(Step::Records(vec![record]));
     }
 
+    /// An event that the filter drops, at the end of the script: without a number, for the process table only.
+    pub fn push_filtered(&mut self, task: &Task, kind: EventKind) {
+        self.now_ns += 1_000_000;
+        let flags = kerntrail_ebpf::records::flags::FILTERED;
+        let event = KernelEvent { cpu: 0, seq: 0, boot_ns: self.now_ns, flags, task: task.clone(), kind };
+        self.steps.push_back(Step::Records(vec![Record { number: None, event: Ok(event) }]));
+    }
+
     pub fn fork(&mut self, parent: &Task, pid: u32) -> Task {
         let process = ProcessRef { tgid: pid, start_boottime: self.now_ns + 900_000 };
         let child = Task { process, parent: parent.process, ..parent.clone() };

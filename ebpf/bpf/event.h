@@ -23,7 +23,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* Makes the compiler describe a type in BTF that no map holds. */
 #define DESCRIBE(type, name) type *describe_##name __attribute__((unused))
 
-/* Numbers of kinds are below this: a CPU has a counter for each. 0 is none. */
+/* Numbers of kinds are below this: a filter has a bit for each, a CPU a counter. 0 is none. */
 #define KT_KINDS 64
 
 /* What could not be read or was cut short, and what else a reader must know: an empty part differs from an unread one. */
@@ -47,6 +47,7 @@ enum kt_flag {
 	KT_TARGET_CUT = 1 << 16,
 	KT_OWNER_UNKNOWN = 1 << 17, /* no process was seen to open, accept or close the connection */
 	KT_KERNEL_THREAD = 1 << 18,
+	KT_FILTERED = 1 << 19, /* dropped by the filter, sent for the process table only: it has no number */
 };
 
 /* CPU of the records of the task iterator: no real CPU has this number. */

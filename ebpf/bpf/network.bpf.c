@@ -120,15 +120,28 @@ static __always_inline void fill_bytes(struct kt_network *record, const struct s
 		record->bytes_received--;
 }
 
+/* Whether the filter drops the records of a connection's process, which is chosen as `start_record` does. */
+static __always_inline bool owner_is_filtered(const struct known_socket *known, struct task_struct *current)
+{
+	if (current)
+		return is_filtered(KT_NETWORK, current);
+	return cgroup_is_filtered(KT_NETWORK, known && known->owned ? known->owner.state.cgroup_id : 0);
+}
+
 /*
  * The owner is `current` where the caller knows that it acts, else the one in `known`, else unknown; both may be NULL.
- * NULL when the record is lost.
+ * NULL when the record is filtered or lost.
  */
 static __always_inline struct kt_network *start_record(enum kt_network_op op, const struct sock *sk, u8 tcp_state,
 						       const struct known_socket *known, struct task_struct *current)
 {
-	struct kt_network *record = reserve_record(KT_NETWORK, sizeof(*record));
+	struct kt_network *record;
 
+	if (owner_is_filtered(known, current)) {
+		count_filtered(KT_NETWORK);
+		return NULL;
+	}
+	record = reserve_record(KT_NETWORK, sizeof(*record), 0);
 	if (!record)
 		return NULL;
 	record->op = op;

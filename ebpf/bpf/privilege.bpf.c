@@ -138,11 +138,14 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 	struct task_struct *current = bpf_get_current_task_btf();
 	u64 thread = bpf_get_current_pid_tgid();
 	struct fs_struct *fs = current->fs;
-	struct privilege_scratch *scratch = take_scratch();
+	struct privilege_scratch *scratch;
 	enum kt_flag flags = 0;
 	struct call *call;
 	u32 len;
 
+	if (is_filtered(KT_PRIVILEGE, current))
+		return 0;
+	scratch = take_scratch();
 	if (!scratch)
 		return 0;
 	call = &scratch->call;
@@ -427,11 +430,18 @@ static __always_inline int on_exit(struct sys_exit *ctx, enum kt_privilege_op op
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	u64 thread = bpf_get_current_pid_tgid();
-	struct privilege_scratch *scratch = take_scratch();
+	struct privilege_scratch *scratch;
 	struct call *call;
 
+	if (is_filtered(KT_PRIVILEGE, current)) {
+		count_filtered(KT_PRIVILEGE);
+		/* It may have entered before the filter was set. */
+		bpf_map_delete_elem(&calls, &thread);
+		return 0;
+	}
+	scratch = take_scratch();
 	if (!scratch) {
-		lose_record(KT_PRIVILEGE);
+		lose_record(KT_PRIVILEGE, 0);
 		return 0;
 	}
 	call = bpf_map_lookup_elem(&calls, &thread);

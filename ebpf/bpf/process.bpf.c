@@ -54,7 +54,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 
 	if (child->pid != child->tgid)
 		return 0;
-	record = reserve_record(KT_FORK, sizeof(*record));
+	record = reserve_record(KT_FORK, sizeof(*record), filter_flag(KT_FORK, child));
 	if (!record)
 		return 0;
 	fill_task(&record->task, child, parent);
@@ -87,17 +87,20 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 {
 	struct program_scratch *scratch;
 	struct mm_struct *mm = task->mm;
+	enum kt_flag filtered;
 	u32 key = 0, size;
 
 	scratch = bpf_map_lookup_elem(&exec_scratch, &key);
 	if (!scratch)
 		return 0;
+	filtered = filter_flag(KT_EXEC, task);
 	if (scratch->busy) {
-		lose_record(KT_EXEC);
+		lose_record(KT_EXEC, filtered);
 		return 0;
 	}
 	scratch->busy = 1;
 	fill_program(scratch, task);
+	scratch->record.header.flags |= filtered;
 	if (mm)
 		scratch->record.args_len = write_args(scratch, mm);
 	else
@@ -134,7 +137,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		if (bpf_map_update_elem(&exited, &process, &yes, BPF_NOEXIST))
 			return 0;
 	}
-	record = reserve_record(KT_EXIT, sizeof(*record));
+	record = reserve_record(KT_EXIT, sizeof(*record), filter_flag(KT_EXIT, task));
 	if (!record)
 		return 0;
 	fill_task(&record->task, task, task->real_parent);

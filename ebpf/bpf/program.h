@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "identity.h"
+#include "filter.h"
 #include "path.h"
 
 #define S_IFMT 0170000

@@ -5,6 +5,7 @@
  * Each record takes the next number of its CPU when it is about to enter the ring, also when the ring is full. So a
  * gap in the numbers is a loss, and `lost` tells its kind. Programs interrupt each other: a record of softirq context
  * can take a later number and still come first, but only by the few instructions between number and reservation.
+ * A record with KT_FILTERED takes no number: nobody asked for it, so a missing one is no loss.
  *
  * Records of constant size are reserved first and filled in place. exec and privilege are a few hundred bytes as a
  * rule and 28 KiB at worst, and 5.15 reserves only constant sizes (dynptrs came with 5.19), so they are built in a
@@ -18,7 +19,9 @@
 struct kt_cpu {
 	u64 next_seq;
 	u64 lost[KT_KINDS];
-	u64 reserved[15]; /* pairs of cache lines for each CPU */
+	u64 filtered[KT_KINDS]; /* events that the filter dropped, those sent with KT_FILTERED too */
+	u64 context_lost; /* records with KT_FILTERED for which the ring had no room */
+	u64 reserved[14]; /* pairs of cache lines for each CPU */
 };
 
 #define KT_PATH_MAX 4096 /* bytes of one path: its last components when it is longer */
@@ -64,43 +67,47 @@ static __always_inline bool number_record(struct kt_header *header, u32 kind, u3
 	header->size = size;
 	header->cpu = id;
 	header->boot_ns = bpf_ktime_get_boot_ns();
-	header->seq = __sync_fetch_and_add(&cpu->next_seq, 1);
+	header->seq = header->flags & KT_FILTERED ? 0 : __sync_fetch_and_add(&cpu->next_seq, 1);
 	return true;
 }
 
 /* A record that has its number, and found no room in the ring. */
-static __always_inline void count_lost(u32 kind)
+static __always_inline void count_lost(u32 kind, enum kt_flag flags)
 {
 	struct kt_cpu *cpu = cpu_of(bpf_get_smp_processor_id());
 
-	if (cpu && kind < KT_KINDS)
+	if (!cpu || kind >= KT_KINDS)
+		return;
+	if (flags & KT_FILTERED)
+		__sync_fetch_and_add(&cpu->context_lost, 1);
+	else
 		__sync_fetch_and_add(&cpu->lost[kind], 1);
 }
 
 /* A record that can't be built still takes its number. */
-static __always_inline void lose_record(u32 kind)
+static __always_inline void lose_record(u32 kind, enum kt_flag flags)
 {
 	struct kt_cpu *cpu = cpu_of(bpf_get_smp_processor_id());
 
-	if (cpu)
+	if (cpu && !(flags & KT_FILTERED))
 		__sync_fetch_and_add(&cpu->next_seq, 1);
-	count_lost(kind);
+	count_lost(kind, flags);
 }
 
 /*
  * Room in the ring for a record of constant size: number taken, zeroed, header filled; NULL and counted when full.
  * End with `submit_record`.
  */
-static __always_inline void *reserve_record(u32 kind, u32 size)
+static __always_inline void *reserve_record(u32 kind, u32 size, enum kt_flag flags)
 {
-	struct kt_header header = {};
+	struct kt_header header = { .flags = flags };
 	void *record;
 
 	if (!number_record(&header, kind, size))
 		return NULL;
 	record = bpf_ringbuf_reserve(&events, size, 0);
 	if (!record) {
-		count_lost(kind);
+		count_lost(kind, flags);
 		return NULL;
 	}
 	__builtin_memset(record, 0, size);
@@ -119,5 +126,5 @@ static __always_inline void output_record(struct kt_header *record, u32 kind, u3
 	if (!number_record(record, kind, size))
 		return;
 	if (bpf_ringbuf_output(&events, record, size, wake_flags()))
-		count_lost(kind);
+		count_lost(kind, record->flags);
 }

@@ -4,8 +4,8 @@
  *
  * Its arguments are left to user space, which reads them from procfs: another process's memory can be read only by a
  * sleepable iterator (5.18), which aya 0.14 cannot load. They come last in the record, so they are just appended.
- * These records go to the reader of the iterator, not through the ring. They have numbers of their own, on a CPU
- * that does not exist.
+ * These records go to the reader of the iterator, not through the ring, and no filter applies to them. They have
+ * numbers of their own, on a CPU that does not exist.
  */
 #include "program.h"
 

@@ -36,6 +36,9 @@ pub enum LoadError {
         /// Why.
         source: Refusal,
     },
+    /// The programs were loaded without a filter.
+    #[error("there is no filter: the programs were loaded with room for 0 cgroups")]
+    NoFilter,
     /// The object lacks a program or map that this crate knows.
     #[error("the embedded object has no {0}, or it is of another type")]
     Object(&'static str),

@@ -8,6 +8,7 @@ use aya::maps::{Map, RingBuf};
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use crate::filter::Filter;
 use crate::hook::{self, Hook};
 use crate::load_error::LoadError;
 use crate::loss::Counters;
@@ -26,12 +27,14 @@ pub struct LoadOptions {
     /// Live TCP sockets whose process is remembered, about 256 bytes of kernel memory each; the least recently used
     /// go first, and their close shows no process.
     pub sockets: u32,
+    /// Cgroups that can have a filter of their own, about 80 bytes of kernel memory each; 0: no filter at all.
+    pub filter_cgroups: u32,
 }
 
 impl Default for LoadOptions {
-    /// 16 MiB: half a second of 20,000 execs a second. 32,768 sockets.
+    /// 16 MiB: half a second of 20,000 execs a second. 32,768 sockets. 4,096 cgroups.
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, sockets: 1 << 15 }
+        Self { ring_bytes: 16 << 20, sockets: 1 << 15, filter_cgroups: 1 << 12 }
     }
 }
 
@@ -39,6 +42,7 @@ impl Default for LoadOptions {
 pub struct Programs {
     ebpf: Ebpf,
     cpus: usize,
+    options: LoadOptions,
     /// Those that are in the kernel.
     probes: Vec<&'static Probe>,
     not_supported: Vec<NotSupported>,
@@ -66,7 +70,7 @@ impl Programs {
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| LoadError::Cpus { path, source })?;
         let ebpf = prepare(options, btf, cpus, concerns)?;
         let probes = concerns.iter().flat_map(|concern| concern.probes).collect();
-        let mut programs = Self { ebpf, cpus, probes, not_supported: Vec::new() };
+        let mut programs = Self { ebpf, cpus, options: *options, probes, not_supported: Vec::new() };
         programs.with_each(|ebpf, program| load(ebpf, program, btf))?;
         tracefs::with_tracefs(|tracefs| programs.with_each(|ebpf, program| attach(ebpf, program, &tracefs)))?;
         Ok(programs)
@@ -114,6 +118,21 @@ impl Programs {
 
     fn programs(&self) -> impl Iterator<Item = &'static BpfProgram> {
         self.probes.iter().flat_map(|probe| probe.programs)
+    }
+
+    /// The filter; there is only one, so a second call fails. Everything passes until it is changed.
+    pub fn filter(&mut self) -> Result<Filter, LoadError> {
+        if self.options.filter_cgroups == 0 {
+            return Err(LoadError::NoFilter);
+        }
+        let mut take = |name| self.ebpf.take_map(name).ok_or(LoadError::Object(name));
+        let (cgroups, defaults) = (take("filters")?, take("filter_default")?);
+        let unusable = |map| move |source| LoadError::Map { map, source: Box::new(source) };
+        Ok(Filter::new(
+            cgroups.try_into().map_err(unusable("filters"))?,
+            defaults.try_into().map_err(unusable("filter_default"))?,
+            self.options.filter_cgroups,
+        ))
     }
 
     /// The reader of the ring; there is only one, so a second call fails. Needs a tokio runtime.
@@ -188,12 +207,15 @@ fn was_interrupted(loaded: &Result<(), ProgramError>) -> bool {
 fn prepare(options: &LoadOptions, btf: &Btf, cpus: usize, concerns: &[Concern]) -> Result<Ebpf, LoadError> {
     let ring_bytes = options.ring_bytes.max(4096).checked_next_power_of_two().unwrap_or(1 << 31);
     let wake_bytes = u64::from(ring_bytes) / 8;
+    let with_filter = u8::from(options.filter_cgroups > 0);
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
         .map_max_entries("events", ring_bytes)
         .map_max_entries("cpus", u32::try_from(cpus).unwrap_or(u32::MAX))
-        .override_global("wake_bytes", &wake_bytes, true);
+        .map_max_entries("filters", options.filter_cgroups.max(1))
+        .override_global("wake_bytes", &wake_bytes, true)
+        .override_global("with_filter", &with_filter, true);
     for size in concerns.iter().flat_map(|concern| concern.maps) {
         loader.map_max_entries(size.map, (size.entries)(options).max(1));
     }

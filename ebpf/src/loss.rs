@@ -1,4 +1,4 @@
-//! What was lost: the kernel's counters, and the gaps in the numbers of the records that came.
+//! What was lost or filtered: the kernel's counters, and the gaps in the numbers of the records that came.
 //!
 //! [`GapTracker`] sees every record and knows which numbers are missing; [`Counters`] has the kernel's own counts, by
 //! kind, and what was lost after the last record. The two add up: a test checks it.
@@ -35,11 +35,15 @@ pub struct CpuCounters {
     pub next_seq: u64,
     /// Records lost, by kind.
     pub lost: [u64; MAX_KINDS],
+    /// Events that the filter dropped, by kind.
+    pub filtered: [u64; MAX_KINDS],
+    /// Records for the process table alone that were lost: filtered, so not missing, but of use to it.
+    pub context_lost: u64,
 }
 
 impl Default for CpuCounters {
     fn default() -> Self {
-        Self { cpu: 0, next_seq: 0, lost: [0; MAX_KINDS] }
+        Self { cpu: 0, next_seq: 0, lost: [0; MAX_KINDS], filtered: [0; MAX_KINDS], context_lost: 0 }
     }
 }
 
@@ -90,10 +94,18 @@ impl Counters {
 const SLOT_WORDS: usize = size_of::<CpuSlot>() / size_of::<u64>();
 const NEXT_SEQ: usize = std::mem::offset_of!(CpuSlot, next_seq) / size_of::<u64>();
 const LOST: usize = std::mem::offset_of!(CpuSlot, lost) / size_of::<u64>();
+const FILTERED: usize = std::mem::offset_of!(CpuSlot, filtered) / size_of::<u64>();
+const CONTEXT_LOST: usize = std::mem::offset_of!(CpuSlot, context_lost) / size_of::<u64>();
 
 fn read_slot(cpu: u32, slot: &[AtomicU64; SLOT_WORDS]) -> CpuCounters {
     let word = |at: usize| slot[at].load(Ordering::Relaxed);
-    CpuCounters { cpu, next_seq: word(NEXT_SEQ), lost: std::array::from_fn(|kind| word(LOST + kind)) }
+    CpuCounters {
+        cpu,
+        next_seq: word(NEXT_SEQ),
+        lost: std::array::from_fn(|kind| word(LOST + kind)),
+        filtered: std::array::from_fn(|kind| word(FILTERED + kind)),
+        context_lost: word(CONTEXT_LOST),
+    }
 }
 
 impl Drop for Counters {

@@ -1,7 +1,7 @@
 //! What is collected, declared as data: probes with their programs, and the records that they emit.
 //!
 //! A concern is a pair of files: its programs and records in `bpf/<concern>.bpf.c`, their declaration in
-//! `probes/<concern>.rs`. The loader and the tests iterate over [`CONCERNS`] and know none by name.
+//! `probes/<concern>.rs`. The loader, the filter and the tests iterate over [`CONCERNS`] and know none by name.
 
 pub mod network;
 pub mod privilege;
@@ -85,6 +85,19 @@ pub struct Record {
     pub name: &'static str,
     /// Layout of its fixed part.
     pub layout: StructLayout,
+    /// What the filter does to it.
+    pub filtered: Filtered,
+}
+
+/// What becomes of a record whose kind the filter drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtered {
+    /// It is not made.
+    Dropped,
+    /// It is made for the process table, with [`records::flags::FILTERED`] and without a number.
+    Marked,
+    /// No filter applies to it.
+    Never,
 }
 
 /// A map whose number of entries is fixed at load.
@@ -108,7 +121,7 @@ pub fn record(kind: u32) -> Option<&'static Record> {
 
 /// Every struct that is read from the kernel or written to it.
 pub fn layouts() -> impl Iterator<Item = &'static StructLayout> {
-    let shared = records::LAYOUTS.iter();
+    let shared = records::LAYOUTS.iter().chain(crate::filter::LAYOUTS);
     shared.chain(CONCERNS.iter().flat_map(|concern| concern.layouts))
 }
 
@@ -119,7 +132,7 @@ pub fn enums() -> impl Iterator<Item = &'static EnumLayout> {
 
 /// Declares the kinds of a concern's records: module `kind` with their numbers, `KINDS` and `RECORDS`.
 macro_rules! kinds {
-    ($c_name:literal { $($(#[$doc:meta])* $kind:ident = $value:literal, $name:literal, $layout:ty;)* }) => {
+    ($c_name:literal { $($(#[$doc:meta])* $kind:ident = $value:literal, $name:literal, $layout:ty, $filtered:ident;)* }) => {
         /// Numbers of the kinds of records.
         pub mod kind {
             $($(#[$doc])* pub const $kind: u32 = $value;)*
@@ -132,6 +145,7 @@ macro_rules! kinds {
             kind: $value,
             name: $name,
             layout: <$layout as $crate::records::Layout>::LAYOUT,
+            filtered: $crate::probes::Filtered::$filtered,
         },)*];
     };
 }

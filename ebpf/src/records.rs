@@ -94,17 +94,21 @@ layouts! {
         next_seq: u64,
         /// Lost records by kind.
         lost: [u64; MAX_KINDS],
+        /// Events dropped by the filter, by kind.
+        filtered: [u64; MAX_KINDS],
+        /// Lost records with [`flags::FILTERED`].
+        context_lost: u64,
         /// 0.
-        reserved: [u64; 15],
+        reserved: [u64; 14],
     }
 }
 
 impl Header {
     /// Whether `seq` is a number of the ring, of which a missing one is a loss.
     ///
-    /// Records of the task iterator are numbered apart.
+    /// Records of the task iterator are numbered apart, and those with [`flags::FILTERED`] not at all.
     pub fn is_numbered(&self) -> bool {
-        self.cpu != EXISTING_CPU
+        self.cpu != EXISTING_CPU && self.flags & flags::FILTERED == 0
     }
 }
 
@@ -155,6 +159,8 @@ constants! {
         OWNER_UNKNOWN = 1 << 17,
         /// A kernel thread, which has no program.
         KERNEL_THREAD = 1 << 18,
+        /// The filter drops the event; the record is for the process table only and has no number.
+        FILTERED = 1 << 19,
     }
 }
 

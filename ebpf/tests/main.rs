@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod existing;
+mod filter;
 mod layout;
 mod live;
 mod loss;

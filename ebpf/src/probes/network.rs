@@ -47,7 +47,7 @@ const fn call(name: &'static str, activities: &'static [&'static str], programs:
 kinds! {
     "kt_network_kind" {
         /// A TCP connection changed.
-        NETWORK = 6, "network", Network;
+        NETWORK = 6, "network", Network, Dropped;
     }
 }
 

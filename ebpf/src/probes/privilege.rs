@@ -41,7 +41,7 @@ pub const CONCERN: Concern = Concern {
 kinds! {
     "kt_privilege_kind" {
         /// A call that changes namespaces or the root.
-        PRIVILEGE = 5, "privilege", Privilege;
+        PRIVILEGE = 5, "privilege", Privilege, Dropped;
     }
 }
 

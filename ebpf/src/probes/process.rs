@@ -31,11 +31,11 @@ pub const CONCERN: Concern = Concern {
 kinds! {
     "kt_process_kind" {
         /// A process was created.
-        FORK = 1, "fork", Fork;
+        FORK = 1, "fork", Fork, Marked;
         /// A program was run.
-        EXEC = 2, "exec", Program;
+        EXEC = 2, "exec", Program, Marked;
         /// A process ended.
-        EXIT = 3, "exit", Exit;
+        EXIT = 3, "exit", Exit, Marked;
     }
 }
 

@@ -26,6 +26,6 @@ pub const CONCERN: Concern = Concern {
 kinds! {
     "kt_tasks_kind" {
         /// A process that already ran.
-        EXISTING = 4, "existing", Program;
+        EXISTING = 4, "existing", Program, Never;
     }
 }
