@@ -1,8 +1,8 @@
-//! The loop: records in, rows out, until it is told to stop.
+//! The loop: records in, rows out, until it is cancelled.
 //!
 //! Start: the programs are in the kernel before the collector exists, then what already ran is taken, parents before
-//! children, and only then the ring; what happened in between is in both, and the process table sorts it out.
-//! Stop: the programs leave the kernel, the ring is read out, and everything goes into the event log.
+//! children, and only then the ring; what happened in between is in both, and the process table merges the two.
+//! Stop: the programs leave the kernel, the ring is drained, and everything goes into the event log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +32,9 @@ use crate::sender::{Closed, Outgoing, Sender};
 use crate::source::{Record, Source, SourceError};
 use crate::state::{self, LastRun};
 
-/// How often losses are looked for and the state is noted when nothing happens.
+/// How often losses are checked and the state is written when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
-/// How old an event may be that is not in the ring yet: its program was interrupted on the way, ns.
+/// Greatest age of an event that is not in the ring yet because its program was interrupted, ns.
 const IN_FLIGHT_NS: u64 = 10_000_000;
 
 /// Why a collector did not start, or ended.
@@ -44,7 +44,7 @@ pub enum CollectorError {
     #[error("cannot load the kernel programs")]
     Load(#[from] kerntrail_ebpf::LoadError),
     /// The node is not as configured.
-    #[error("cannot learn about the node")]
+    #[error("cannot read facts about the node")]
     Node(#[from] NodeError),
     /// A rule in the configuration is wrong.
     #[error("cannot compile the mask rules")]
@@ -55,7 +55,7 @@ pub enum CollectorError {
     /// Rows could not become a message.
     #[error("cannot make a message")]
     Batch(#[from] BatchError),
-    /// The event log refuses rows for good.
+    /// The event log rejects rows permanently.
     #[error("cannot append rows to the event log")]
     Log(#[from] LogError),
     /// The event log did not take the last rows in time; the next run reports them as not seen.
@@ -93,7 +93,7 @@ impl Collector<EbpfSource> {
 impl<S: Source> Collector<S> {
     /// A collector of the events of `source`, which numbers them since `started_ns` (CLOCK_BOOTTIME).
     ///
-    /// Errors: a mask rule is no regular expression.
+    /// Errors: a mask rule is not a regular expression.
     pub fn new(
         config: CollectorConfig,
         node: Node,
@@ -116,24 +116,24 @@ impl<S: Source> Collector<S> {
         })
     }
 
-    /// Who numbers its events.
+    /// The stream that its events are numbered in.
     pub fn stream(&self) -> &StreamId {
         &self.stream
     }
 
-    /// The pods that it knows; the pod watch fills them.
+    /// The pods of this node; the pod watch fills them.
     pub fn pods(&self) -> Arc<Pods> {
         Arc::clone(&self.pods)
     }
 
-    /// Becomes true when the processes that already ran are in the process table and their rows on the way.
+    /// Becomes true when the processes that already ran are in the process table and their rows were sent.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 
     /// Collects until `cancel`, then drains: returns when every event seen is in `log`.
     ///
-    /// Errors: the kernel side or the log failed for good, or draining took longer than `drain_timeout_ms`.
+    /// Errors: the kernel side or the log failed permanently, or draining took longer than `drain_timeout_ms`.
     pub async fn run(self, log: Arc<dyn EventLog>, cancel: CancellationToken) -> Result<(), CollectorError> {
         names::begin();
         let drain_timeout = Duration::from_millis(self.config.drain_timeout_ms);
@@ -187,10 +187,10 @@ impl<S: Source> Collector<S> {
         };
         match work.all(existing, &config, &cancel, &self.ready).await {
             Ok(()) => Ok(work.sender.finish().await?),
-            // The queue is closed: its task tells why.
+            // The queue is closed: its task has the error.
             Err(Ended::Closed) => Ok(work.sender.finish().await?),
             Err(Ended::Failed(error)) => {
-                // What was seen is still worth delivering; the first error is the one to tell.
+                // Rows that were made are still delivered; the first error is returned.
                 if let Err(second) = work.sender.finish().await {
                     tracing::error!(error = chain(&second), "the last rows are not in the event log");
                 }
@@ -224,7 +224,7 @@ struct Work<S> {
     sender: Sender,
     /// Time of the last tick.
     ticked_ns: u64,
-    /// Every event up to here was taken.
+    /// All events up to here were taken.
     until_ns: u64,
     next_tick: tokio::time::Instant,
 }
@@ -268,7 +268,7 @@ impl<S: Source> Work<S> {
         self.drain(records).await
     }
 
-    /// A gap between the last run and this one shows, if there was one and its state is readable.
+    /// Adds a row for the gap between the last run and this one, when the last run left a readable state.
     fn report_gap_since_last_run(&mut self, config: &CollectorConfig) {
         let Some(dir) = &config.state_dir else { return };
         match state::read(dir) {
@@ -355,7 +355,7 @@ impl<S: Source> Work<S> {
         self.ticked_ns = now;
     }
 
-    /// Rows for what is missing up to now; a table that may hold dead processes is looked through soon.
+    /// Adds rows for what is missing up to now. A process table that may hold ended processes is checked soon.
     fn look_for_loss(&mut self, mut losses: Vec<Loss>, now_ns: u64) {
         let missed = self.source.missed();
         losses.extend(self.losses.missed(missed, self.ticked_ns, now_ns, self.enricher.clock()));
@@ -369,7 +369,7 @@ impl<S: Source> Work<S> {
         self.lose(&losses);
     }
 
-    /// Sends all rows, then up to when that was everything.
+    /// Sends all rows, then the time up to which they are complete.
     async fn flush(&mut self) -> Result<(), Ended> {
         let until = self.until_ns;
         for (table, message) in self.batcher.flush()? {
@@ -389,7 +389,7 @@ impl<S: Source> Work<S> {
         self.sender.send(outgoing).await.map_err(|Closed| Ended::Closed)
     }
 
-    /// Takes what is left, without new events, and reports every number that did not come.
+    /// Stops the programs, takes what is left, and reports every number that is missing.
     async fn drain(&mut self, mut records: Vec<Record>) -> Result<(), Ended> {
         self.source.stop();
         let stopped_ns = now_boot_ns();

@@ -1,7 +1,7 @@
 //! What a container runtime wrote about a container: the annotations of its OCI bundle.
 //!
 //! The runtime writes the bundle's `config.json` before it starts the container, so pod, container name and image are
-//! known at the container's first program, without a question to the API server.
+//! known at the container's first program, without a request to the API server.
 //!
 //! Invariant: a path is made only of the places below and an id of 64 hex digits; it never leaves the host's root.
 
@@ -25,7 +25,7 @@ const PLACES: &[&str] = &[
     "var/lib/containers/storage/overlay-containers/{id}/userdata/config.json",
 ];
 
-/// A larger file is no bundle of a runtime; bytes.
+/// A larger file is not a bundle of a runtime; bytes.
 const LARGEST: u64 = 4 << 20;
 
 /// What the bundle of one container says.
@@ -47,7 +47,7 @@ pub struct Bundle {
     pub namespace: Option<String>,
 }
 
-/// A bundle that is there and cannot be used.
+/// A bundle that exists and cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The file could not be read.
@@ -59,8 +59,8 @@ pub enum BundleError {
         #[source]
         source: io::Error,
     },
-    /// The file is no OCI runtime configuration; perhaps it is still being written.
-    #[error("{} is no OCI runtime configuration", path.display())]
+    /// The file is not an OCI runtime configuration; perhaps it is still being written.
+    #[error("{} is not an OCI runtime configuration", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum BundleError {
 
 /// Reads the bundle of container `id` below `host_root`; `None` when no runtime has one (yet).
 ///
-/// Errors: a file is there, but cannot be read or understood.
+/// Errors: a file exists, but cannot be read or parsed.
 pub fn read(host_root: &Path, id: &str) -> Result<Option<Bundle>, BundleError> {
     if !container::is_id(id) {
         return Ok(None);
@@ -179,7 +179,7 @@ pub(crate) fn digest_of(reference: &str) -> Option<String> {
 /// Up to CAP_AUDIT_READ, every kernel since 3.16 has them; a privileged container has them all and those that came later.
 const EVERY: &[&str] = capabilities::NAMES.split_at(38).0;
 
-/// Every capability; or, where the runtime lacks some itself, SYS_ADMIN with nothing of /proc and /sys held back.
+/// Every capability; or, where the runtime itself lacks some, SYS_ADMIN with no masked path in /proc and /sys.
 fn is_privileged(capabilities: Option<OciCapabilities>, linux: Option<OciLinux>) -> bool {
     let Some(held) = capabilities.map(|held| held.bounding) else { return false };
     let unmasked = linux.is_some_and(|linux| linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());

@@ -1,6 +1,6 @@
 //! The path of a cgroup by its id.
 //!
-//! An exec brings the path of its cgroup. A process that is moved and runs no program after that brings an id only;
+//! An exec record has the path of its cgroup. Records of a process that was moved later have only an id;
 //! cgroup file systems open a directory by its id (kernfs file handles), exactly and without a search.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Ids remembered; then all are asked for again.
+/// Ids remembered; beyond that, all are forgotten and looked up again.
 const MOST_IDS: usize = 8_192;
 /// `FILEID_KERNFS` (include/linux/exportfs.h).
 const FILEID_KERNFS: libc::c_int = 0xfe;
@@ -30,7 +30,7 @@ impl Cgroups {
         Self { mounts: mount_points(&table).into_iter().filter_map(open).collect(), known: HashMap::new() }
     }
 
-    /// A machine of which no cgroup is known but those that are learned.
+    /// A machine whose cgroups are known only when they are learned.
     pub fn none() -> Self {
         Self::default()
     }
@@ -42,7 +42,7 @@ impl Cgroups {
         }
     }
 
-    /// The path of cgroup `id`; `None` when it is gone or nothing is mounted that could say.
+    /// The path of cgroup `id`; `None` when it no longer exists or its hierarchy is not mounted.
     pub fn path(&mut self, id: u64) -> Option<&str> {
         if !self.known.contains_key(&id) {
             let found = self.mounts.iter().find_map(|(mount, fd)| path_of(mount, fd, id).ok());
@@ -85,7 +85,7 @@ struct KernfsHandle {
 fn path_of(mount: &Path, fd: &OwnedFd, id: u64) -> io::Result<String> {
     let mut handle = KernfsHandle { bytes: 8, kind: FILEID_KERNFS, id };
     // SAFETY: `handle` has the layout of struct file_handle with eight bytes of f_handle, lives through the call, and
-    // `fd` is an open directory of the file system asked.
+    // `fd` is an open directory of that file system.
     let opened = unsafe {
         libc::syscall(libc::SYS_open_by_handle_at, fd.as_raw_fd(), &raw mut handle, libc::O_PATH | libc::O_CLOEXEC)
     };

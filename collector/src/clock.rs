@@ -4,7 +4,7 @@
 
 use kerntrail_schemas::cell::Micros;
 
-/// Between two readings of the offset, ns of CLOCK_BOOTTIME: follows a step of UTC soon, costs nothing.
+/// Time between two readings of the offset, ns of CLOCK_BOOTTIME: short enough to follow a step of UTC, and cheap.
 const REFRESH_NS: u64 = 10_000_000_000;
 
 /// Turns CLOCK_BOOTTIME into UTC.
@@ -12,7 +12,7 @@ const REFRESH_NS: u64 = 10_000_000_000;
 pub struct Clock {
     /// UTC minus CLOCK_BOOTTIME, ns.
     offset_ns: i64,
-    /// When it was read; `None` for a clock that stands.
+    /// When it was read; `None` for a fixed clock.
     read_at: Option<u64>,
 }
 
@@ -22,7 +22,7 @@ impl Clock {
         Self { offset_ns: read_offset(), read_at: Some(now_boot_ns()) }
     }
 
-    /// A clock of which boot was at `boot_utc` for ever.
+    /// A clock with a fixed boot time `boot_utc`.
     pub fn fixed(boot_utc: Micros) -> Self {
         Self { offset_ns: boot_utc.0.saturating_mul(1_000), read_at: None }
     }

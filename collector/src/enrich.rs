@@ -24,7 +24,7 @@ pub struct Enricher {
     cgroups: Cgroups,
     mask: Mask,
     clock: Clock,
-    /// Processes that hold their row; the rows are dropped with the batch they went into.
+    /// Processes that hold their actor columns; these are dropped with the batch they went into.
     with_row: Vec<ProcessRef>,
 }
 
@@ -64,7 +64,7 @@ impl Enricher {
         &mut self.table
     }
 
-    /// The row of `event`, and who acted; nobody for a connection whose owner is unknown.
+    /// The row of `event`, and the process that acted; `None` for a connection whose owner is unknown.
     pub fn row(&mut self, event: &KernelEvent) -> (Option<Arc<Actor>>, Row) {
         let row = rows::of(event, &self.node, &self.clock, &self.mask);
         if event.task.process.tgid == 0 {
@@ -98,7 +98,7 @@ impl Enricher {
     /// The actor of an event whose process is in the table: the same as at its last event, unless something changed.
     fn actor(&mut self, event: &KernelEvent) -> Option<Arc<Actor>> {
         let process = self.table.get_mut(&event.task.process)?;
-        // Looks for a bundle that was missing, which raises the version when it is found.
+        // Looks again for a missing bundle; the version rises when it is found.
         look(process, &mut self.identities, event.boot_ns);
         let version = self.identities.version();
         if let Some((made_with, actor)) = &process.actor
@@ -112,7 +112,7 @@ impl Enricher {
         Some(actor)
     }
 
-    /// Drops the rows that processes hold: the batches that share them are gone.
+    /// Drops the actor columns that processes hold: the batches that share them were sent.
     pub fn batch_ended(&mut self) {
         for key in self.with_row.drain(..) {
             if let Some(process) = self.table.get_mut(&key) {

@@ -1,7 +1,7 @@
-//! By which process a lineage entered the container or the node, and how.
+//! Through which process a lineage entered the container or the node, and how.
 //!
-//! A runtime's helper (`runc init`) enters a container before the program that was asked for runs: the entry is the
-//! first program in the container that is no such helper.
+//! A runtime's helper (`runc init`) enters a container before the requested program runs: the entry is the first
+//! program in the container that is not such a helper.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::process::{Ancestor, Process, Shown};
 
 /// Low-level runtimes; their command says whether they start a container or enter one.
 const RUNTIMES: &[&str] = &["runc", "crun", "youki", "runsc", "kata-runtime"];
-/// Programs whose child that is another program is a login.
+/// Programs whose child is a login when it runs another program.
 const SSHD: &[&str] = &["sshd", "sshd-session", "sshd-auth", "dropbear"];
-/// Programs whose child that is another program is a job.
+/// Programs whose child is a job when it runs another program.
 const CRON: &[&str] = &["cron", "crond", "anacron", "busybox-crond"];
 
 /// How a lineage entered.
@@ -22,7 +22,7 @@ const CRON: &[&str] = &["cron", "crond", "anacron", "busybox-crond"];
 pub enum EntryType {
     /// The container's first program.
     ContainerStart,
-    /// A program run in a container that was there already.
+    /// A program run in a container that already existed.
     ContainerExec,
     /// A login by ssh.
     Sshd,
@@ -86,7 +86,7 @@ pub(crate) fn on_fork(process: &Process, is_init: bool) -> Option<Arc<Entry>> {
     process.entry.clone()
 }
 
-/// What a row says of the entry: nothing while the process is in a container that its lineage has not entered yet.
+/// The entry as a row shows it: none while the process is in a container that its lineage has not entered yet.
 pub(crate) fn shown(process: &Process) -> Option<&Entry> {
     let entry = process.entry.as_deref()?;
     let pending = process.container.is_some() && entry.container.is_none();
@@ -104,7 +104,7 @@ fn way_into(container: &Container, parent: Option<&Ancestor>) -> EntryType {
     }
 }
 
-/// What a runtime's command line asks for; `None` for other programs and for `runc init`, which serves both.
+/// The command of a runtime; `None` for other programs and for `runc init`, which is part of both.
 fn runtime_command(program: &Shown) -> Option<EntryType> {
     let args = runtime_args(program)?;
     args.iter().find_map(|arg| match arg.as_str() {
@@ -125,7 +125,7 @@ fn runtime_args(program: &Shown) -> Option<&[String]> {
     (base(own) || program.path.as_deref().is_some_and(base)).then_some(args)
 }
 
-/// The service by which `process` came in, when its parent is one and it runs another program itself.
+/// The service through which `process` entered, when its parent is one and it runs another program itself.
 fn service_of(process: &Process) -> Option<EntryType> {
     let parent = process.parent.as_ref()?.program.name()?;
     let own = process.program.name()?;

@@ -1,4 +1,4 @@
-//! Which container and pod a process acts in, as far as is known at the moment.
+//! Which container and pod a process acts in, as far as it is known yet.
 //!
 //! The bundle is looked up at the first event of a container and, while it is missing, again at later ones; the pod
 //! comes from the watch whenever it has it. What was once found stays until no process needs it.
@@ -32,7 +32,7 @@ pub struct Container {
     pub id: ContainerId,
     /// Uid of its pod by the cgroup's path.
     pod_uid: Option<String>,
-    /// Whether a process entered it: the next one that comes from outside is no start.
+    /// Whether a process has entered it: a later one from outside does not start it.
     entered: AtomicBool,
 }
 

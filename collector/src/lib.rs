@@ -1,11 +1,11 @@
 //! Node agent: kernel records become enriched Arrow batches in the event log.
 //!
-//! The way of an event: [`source`] (the kernel's ring, through `decode`) -> [`process_tree`] (who, ancestry) ->
+//! Path of an event: [`source`] (the kernel's ring, through `decode`) -> [`process_tree`] (who, ancestry) ->
 //! [`identity`] (container, pod) -> [`rows`] and [`actor`] (columns) -> [`batch`] (Arrow, messages) -> [`sender`]
-//! (event log). [`agent`] drives it; [`loss`] accounts for what did not make it.
+//! (event log). [`agent`] drives it; [`loss`] accounts for events that are missing.
 //!
-//! Invariant: an event waits for nothing outside this machine; what is not known yet is NULL in its row.
-//! Invariant: everything held is bounded; the other side of each bound is backpressure or a row of `event_loss`.
+//! Invariant: no event waits for anything outside this machine; what is not known yet is NULL in its row.
+//! Invariant: everything held is bounded; beyond each bound there is backpressure or a row of `event_loss`.
 //! Invariant: secrets of command lines are masked before they reach a row.
 
 mod actor;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use regex::{Captures, Regex, RegexSet};
 use serde::{Deserialize, Serialize};
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
 
 /// Names whose value is a secret, at the end of an option's, a variable's or a header's name.
@@ -22,7 +22,7 @@ const OPTIONS: &[(&[&str], &[&str])] = &[
     (&["openssl"], &["-passin", "-passout", "-pass"]),
 ];
 
-/// Options of `OPTIONS` that take their value only attached (`-pSECRET`); the next argument is something else.
+/// Options of `OPTIONS` whose value is attached only (`-pSECRET`), never the next argument.
 const ATTACHED_ONLY: &[&str] = &["mysql", "mysqldump", "mysqladmin", "mariadb"];
 
 /// Which texts are secrets.
@@ -43,9 +43,9 @@ impl Default for MaskConfig {
     }
 }
 
-/// A rule that is no regular expression.
+/// A rule that is not a regular expression.
 #[derive(Debug, thiserror::Error)]
-#[error("mask rule {pattern:?} is no regular expression")]
+#[error("mask rule {pattern:?} is not a regular expression")]
 pub struct BadRule {
     pattern: String,
     #[source]
@@ -65,7 +65,7 @@ pub struct Mask {
 impl Mask {
     /// Compiles the rules.
     ///
-    /// Errors: one of `config.patterns` is no regular expression.
+    /// Errors: one of `config.patterns` is not a regular expression.
     pub fn new(config: &MaskConfig) -> Result<Self, BadRule> {
         let mut patterns = Vec::new();
         if config.enabled && config.defaults {

@@ -36,11 +36,11 @@ pub struct Node {
     pub net_ns: Option<u32>,
     /// Device of its root file system (kernel encoding).
     pub root_dev: Option<u32>,
-    /// Container that its init runs in, for a node that is itself a container; such a node is no container to itself.
+    /// Container that its init runs in, for a node that is itself a container; it does not count as a container.
     pub container: Option<String>,
 }
 
-/// A fact of the node that cannot be done without.
+/// A fact about the node that is needed and cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}", path.display())]
 pub struct NodeError {
@@ -56,7 +56,7 @@ impl Node {
     pub fn read(config: &CollectorConfig) -> Result<Self, NodeError> {
         let boot_id = read_line(Path::new("/proc/sys/kernel/random/boot_id"))?;
         let name = if config.node.is_empty() {
-            // The name by the file: the node's init may have a UTS namespace of its own.
+            // From the file: the node's init may have a UTS namespace of its own.
             read_line(&config.host_root.join("etc/hostname"))
                 .or_else(|_| read_line(Path::new("/proc/sys/kernel/hostname")))?
         } else {
@@ -81,8 +81,8 @@ impl Node {
         Ok(node)
     }
 
-    /// Takes the namespaces of the node's init, where procfs did not tell them, from what the kernel says of it; or, for
-    /// the machine's own init, of kthreadd, which stays in the namespaces that both began in.
+    /// Takes the namespaces of the node's init, where procfs does not show them, from its kernel record; or, for the
+    /// machine's own init, from that of kthreadd, which stays in the namespaces that both started in.
     pub fn complete(&mut self, existing: &[Record]) {
         let find = |tgid: u32| {
             let mut tasks = existing.iter().filter_map(|record| Some(&record.event.as_ref().ok()?.task));
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The uid of `process`; `None` for none, and for one of which only the number is left.
+    /// The uid of `process`; `None` when there is none, or only its number is known.
     pub fn uid_of(&self, process: &ProcessRef) -> Option<ProcessUid> {
         let known = process.tgid != 0 && process.start_boottime != 0;
         known.then(|| ProcessUid::new(&self.boot_hash, process.start_boottime, process.tgid))
@@ -120,7 +120,7 @@ const KTHREADD: u32 = 2;
 /// Inode number of the root pid namespace (PROC_PID_INIT_INO).
 const ROOT_PID_NS: u32 = 0xEFFF_FFFC;
 
-/// Our own, unless it shows another pid namespace than the root's; then the host's, where that is mounted.
+/// This process's own, unless it shows a pid namespace other than the root's; then the host's, where that is mounted.
 fn procfs(host_root: &Path) -> PathBuf {
     let own = PathBuf::from("/proc");
     if namespace(&own.join("self"), "pid") == Some(ROOT_PID_NS) { own } else { host_root.join("proc") }

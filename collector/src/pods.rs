@@ -1,7 +1,7 @@
 //! The pods of this node as the API server knows them: labels, workload, service account, container names.
 //!
-//! Invariant: nothing waits for the API server; what it has not said yet is unknown, and rows say so.
-//! Invariant: at most [`MOST_PODS`] pods are held, the deleted ones among them.
+//! Invariant: nothing waits for the API server; what it has not sent yet is unknown, and rows show that.
+//! Invariant: at most [`MOST_PODS`] pods are held, including deleted ones.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
@@ -25,7 +25,7 @@ use crate::metrics as names;
 
 /// Pods held; a node runs 110 by default.
 pub const MOST_PODS: usize = 4_096;
-/// Deleted pods held for events that come late.
+/// Deleted pods kept for late events.
 const MOST_DELETED: usize = 256;
 /// Bounds of the first and of any wait between two attempts to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -47,7 +47,7 @@ pub struct Pod {
     pub service_account: Option<String>,
     /// Its containers that have been created.
     pub containers: Vec<PodContainer>,
-    /// Hash of its manifest, by which a static pod goes on the node.
+    /// Hash of its manifest, which the kubelet uses as the uid of a static pod.
     config_hash: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct PodContainer {
 }
 
 impl Pod {
-    /// What matters of `pod`; `None` for an object without a uid or a name, which no API server sends.
+    /// The part of `pod` that rows need; `None` for an object without a uid or a name, which no API server sends.
     pub fn of_api(pod: &ApiPod) -> Option<Self> {
         let meta = &pod.metadata;
         let labels: Labels = meta.labels.clone().unwrap_or_default().into_iter().collect();
@@ -103,7 +103,7 @@ impl Pod {
     }
 }
 
-/// The workload by the pod's own object: a Deployment names its ReplicaSets `<its name>-<pod-template-hash>`.
+/// The workload according to the pod's own object: a Deployment names its ReplicaSets `<its name>-<pod-template-hash>`.
 fn workload(pod: &ApiPod, labels: &Labels) -> Option<(String, String)> {
     let owners = pod.metadata.owner_references.as_ref()?;
     let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
@@ -155,7 +155,7 @@ impl Pods {
         self.up.load(Ordering::Acquire)
     }
 
-    /// Takes what the watch says.
+    /// Applies an event of the watch.
     pub fn apply(&self, event: Event<ApiPod>) {
         let mut store = self.write();
         let changed = match event {
@@ -217,7 +217,7 @@ impl Store {
         if known.is_none() && self.by_uid.len() >= MOST_PODS && !self.forget_a_deleted_one() {
             self.refused += 1;
             if self.refused == 1 {
-                tracing::warn!(limit = MOST_PODS, "more pods on this node than can be held; the others stay unknown");
+                tracing::warn!(limit = MOST_PODS, "this node has more pods than can be held; the others stay unknown");
             }
             return false;
         }
@@ -264,7 +264,7 @@ pub async fn watch(pods: Arc<Pods>, kube: Kube, node: String, cancel: Cancellati
             watched = watch_once(&pods, &kube, &node) => watched,
         };
         pods.set_up(false);
-        // Every try ends in an error; it is news only when it is another one.
+        // Every attempt ends in an error; only a different one is logged.
         let error = watched.err().map(|error| chain(&*error)).unwrap_or_default();
         if error != last_error {
             tracing::warn!(error, "cannot watch this node's pods; trying again");
@@ -299,7 +299,7 @@ async fn watch_once(pods: &Pods, kube: &Kube, node: &str) -> Result<(), AnyError
 }
 
 async fn client(kube: &Kube) -> Result<Client, AnyError> {
-    // Fails when the process has a provider already, which is what is wanted.
+    // Fails when the process already has a provider, which is fine.
     rustls::crypto::ring::default_provider().install_default().ok();
     let config = match kube {
         Kube::Off => return Err("the pod watch is off".into()),

@@ -2,9 +2,9 @@
 
 pub use kerntrail_ebpf::Missing;
 
-/// The first thing that live collection lacks here, in a few words, and how to allow it.
+/// Checks what live collection needs: the first thing that is missing is the error, with how to allow it.
 ///
-/// Loads nothing. Errors: [`Missing`], whose text is one line.
+/// Loads nothing; [`Missing`] is one line of text.
 pub fn preflight() -> Result<(), Missing> {
     kerntrail_ebpf::preflight()
 }

@@ -12,10 +12,10 @@ use crate::event::{ProcessRef, Program, Task};
 use crate::identity::Container;
 use crate::mask::Mask;
 
-/// Ancestors held of a process; a longer chain loses its far end.
+/// Ancestors kept for a process; a longer chain loses its end at the root.
 pub const MOST_ANCESTORS: usize = 64;
 
-/// The program that a process runs, as it is shown: secrets masked. Shared by forks and by ancestries.
+/// The program that a process runs, with secrets masked. Forks and ancestries share it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Shown {
     /// File; `None` where it is unknown or the process is a kernel thread.
@@ -29,11 +29,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// `program` without its secrets; `flags`: of the event, what of it could not be read.
+    /// `program` without its secrets; `flags` are the event's: what could not be read.
     pub fn of(program: &Program, flags: u32, mask: &Mask) -> Self {
         let unread = flags & (ARGS_UNREAD | KERNEL_THREAD) != 0;
         Self {
-            // A directory is no program: the file is the root of a mount that is attached nowhere, as runc's copy is.
+            // A directory cannot be a program: the file is the root of a mount that is attached nowhere, as runc's copy is.
             path: filled(&program.path).filter(|path| path != "/"),
             args: (!unread).then(|| mask.args(&program.args)),
             args_truncated: program.args_truncated,
@@ -44,7 +44,7 @@ impl Shown {
     /// Last part of the path.
     pub fn name(&self) -> Option<&str> {
         let path = self.path.as_deref()?;
-        // `memfd:name` may hold slashes that separate nothing.
+        // Slashes in `memfd:name` are part of the name.
         if path.starts_with("memfd:") { Some(path) } else { path.rsplit('/').next().filter(|name| !name.is_empty()) }
     }
 }
@@ -54,11 +54,11 @@ pub(crate) fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// A process as its children know it: the program that it ran when it forked. A list up to the root that lives on
-/// while a descendant does, whatever happens to the ancestors.
+/// A process as its children know it: the program that it ran when it forked. A linked list up to the root, kept as
+/// long as a descendant exists, whatever happens to the ancestors.
 #[derive(Debug)]
 pub struct Ancestor {
-    /// Which process.
+    /// Its uid.
     pub uid: ProcessUid,
     /// Its thread group id.
     pub pid: u32,
@@ -112,7 +112,7 @@ impl Ancestor {
 pub struct Process {
     /// Its uid.
     pub uid: ProcessUid,
-    /// As the latest event had it.
+    /// As of the latest event.
     pub task: Task,
     /// When it was forked, UTC.
     pub started: Micros,
@@ -128,15 +128,15 @@ pub struct Process {
     pub origin: Option<Arc<Container>>,
     /// How its lineage entered.
     pub entry: Option<Arc<Entry>>,
-    /// When the task iterator saw it; older events change nothing here.
+    /// When the task iterator saw it; older events do not change it.
     pub(crate) seen_ns: u64,
     /// Its latest event (CLOCK_BOOTTIME ns).
     pub(crate) latest_ns: u64,
     /// When it ended (CLOCK_BOOTTIME ns).
     pub(crate) exited_ns: Option<u64>,
-    /// Itself as an ancestor, until it runs another program.
+    /// Its link as an ancestor, until it runs another program.
     pub(crate) as_ancestor: Option<Arc<Ancestor>>,
-    /// Its row, until something changes; with the version of the identities that went into it.
+    /// Its actor columns, until something changes, with the version of the identities they were made from.
     pub(crate) actor: Option<(u64, Arc<Actor>)>,
 }
 
@@ -146,7 +146,7 @@ impl Process {
         self.task.process
     }
 
-    /// Itself as an ancestor of a child that it forks now.
+    /// Its link as an ancestor of a child that it forks now.
     pub(crate) fn ancestor(&mut self, is_init: bool) -> Arc<Ancestor> {
         let Self { as_ancestor, uid, task, program, parent, .. } = self;
         let new = || Ancestor::new(*uid, task.process.tgid, is_init, Arc::clone(program), parent.clone());

@@ -1,10 +1,10 @@
 //! The process table: who acted, its ancestry and what it inherited.
 //!
-//! Keyed by thread group and start time, so a pid that is used again is another process. A child takes a picture of
-//! its parent when it is forked: ancestry, origin and entry do not change when the parent runs another program, ends,
-//! or a reaper adopts the child.
+//! Keyed by thread group and start time, so a reused pid is another process. A child keeps a snapshot of its parent
+//! from when it is forked: ancestry, origin and entry do not change when the parent runs another program, ends, or a
+//! reaper adopts the child.
 //!
-//! Invariant: at most `limit` processes are held, the recently ended ones among them. A process beyond that has rows
+//! Invariant: at most `limit` processes are held, including those that ended recently. A process beyond that has rows
 //! made of its event and its parent alone, and is counted.
 //! Invariant: an event older than what the task iterator saw of a process changes nothing in the table.
 
@@ -20,12 +20,12 @@ use crate::identity::Container;
 use crate::node::Node;
 use crate::process::{Ancestor, Process, Shown};
 
-/// How long an ended process is held for events that come late (a socket that closes by itself), ns.
+/// How long an ended process is kept for late events (a socket that closes by itself), ns.
 const GRACE_NS: u64 = 5_000_000_000;
 /// Ended processes held at most.
 const MOST_ENDED: usize = 4_096;
 
-/// An event with what was found out about it.
+/// An event with what is known about it.
 pub struct Seen<'a> {
     /// The event.
     pub event: &'a KernelEvent,
@@ -41,7 +41,7 @@ pub struct Seen<'a> {
 pub enum Observed {
     /// In the table.
     Kept,
-    /// Here, as it was: the table does not hold it, or the event is about its past.
+    /// Not in the table, or the event is about its past: the process as it was.
     Passing(Box<Process>),
 }
 
@@ -116,7 +116,7 @@ impl ProcessTable {
         Observed::Kept
     }
 
-    /// Marks every process as ended that is not among `alive` and had no event since `asked_ns`; gives their number.
+    /// Marks every process as ended that is not among `alive` and had no event since `asked_ns`; returns how many.
     ///
     /// For exits that were lost. `alive`: thread group ids that exist, read at `asked_ns` or later.
     pub fn keep_only(&mut self, alive: &HashSet<u32>, asked_ns: u64) -> usize {
@@ -172,7 +172,7 @@ impl ProcessTable {
         process
     }
 
-    /// A parent of which only the identity is known.
+    /// A parent of which only the id is known.
     fn unknown_parent(&self, task: &Task, is_init: bool) -> Option<Arc<Ancestor>> {
         let parent = task.parent;
         (parent.tgid != 0 && parent != task.process)
@@ -190,7 +190,7 @@ impl ProcessTable {
             self.latest.insert(key.tgid, key.start_boottime);
         }
         self.processes.insert(key, process);
-        // The pid is used again: the exit of the earlier process was lost.
+        // The pid was reused: the exit of the earlier process was lost.
         if let Some(start) = earlier.filter(|start| *start < key.start_boottime) {
             self.end(ProcessRef { start_boottime: start, ..key }, now_ns);
         }
@@ -259,7 +259,7 @@ fn update(known: &mut Process, seen: &Seen<'_>, is_init: bool) {
     let event = seen.event;
     known.latest_ns = known.latest_ns.max(event.boot_ns);
     if matches!(event.kind, EventKind::Network(_)) {
-        // Carries its process as it was when the socket became known.
+        // Its process is the one of the time when the socket became known.
         return;
     }
     if !looks_same(known, &event.task) {
@@ -280,7 +280,7 @@ fn update(known: &mut Process, seen: &Seen<'_>, is_init: bool) {
         run(known, Arc::clone(program), exec_seq);
         known.entry = entry::on_program(known, is_init);
     } else if exec_seq > known.exec_seq {
-        // An exec was lost: what it runs now is not known.
+        // An exec was lost: its program is unknown.
         run(known, Arc::default(), exec_seq);
     }
     if matches!(event.kind, EventKind::Existing(_)) {
@@ -288,7 +288,7 @@ fn update(known: &mut Process, seen: &Seen<'_>, is_init: bool) {
     }
 }
 
-/// Takes the state of an event; a leader that has died since keeps the start time that it was known by.
+/// Takes over the state of an event; a leader that has died since keeps its known start time.
 fn take_task(known: &mut Task, task: &Task) {
     let keep =
         |old: ProcessRef, new: ProcessRef| if new.start_boottime == 0 && new.tgid == old.tgid { old } else { new };

@@ -1,14 +1,14 @@
-//! Processes whose exit was lost, found by what procfs does not list any more.
+//! Finds processes whose exit was lost: procfs no longer lists them.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Between two looks, ns.
+/// Least time between two checks, ns.
 const INTERVAL_NS: u64 = 30_000_000_000;
 
-/// Decides when to look.
+/// Decides when to check.
 #[derive(Debug, Default)]
 pub(crate) struct Reaper {
     wanted: bool,
@@ -16,12 +16,12 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// Something was lost, or the table is full: look soon.
+    /// Something was lost, or the table is full: check soon.
     pub(crate) fn want(&mut self) {
         self.wanted = true;
     }
 
-    /// Whether to look now; at most twice a minute.
+    /// Whether to check now; at most twice a minute.
     pub(crate) fn is_due(&mut self, now_ns: u64) -> bool {
         let due = self.wanted && (self.last_ns == 0 || now_ns.saturating_sub(self.last_ns) >= INTERVAL_NS);
         if due {
@@ -34,7 +34,7 @@ impl Reaper {
 
 /// Thread group ids in `procfs`.
 ///
-/// Errors: it cannot be listed. A list without any process is an error too: then it is no procfs.
+/// Errors: it cannot be listed, or lists no process: then it is not a procfs.
 pub(crate) fn alive(procfs: &Path) -> io::Result<HashSet<u32>> {
     let mut alive = HashSet::new();
     for entry in fs::read_dir(procfs)? {

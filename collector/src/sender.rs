@@ -1,8 +1,8 @@
-//! Messages into the event log, in order, however long it takes.
+//! Appends messages to the event log, in order, and retries for as long as it takes.
 //!
-//! Invariant: a message leaves the queue only when the log has it; a full queue makes the collector wait, and then the
-//! kernel's ring fills up, and what that loses is in `event_loss`.
-//! Invariant: the state file never names a moment of which the log lacks an event.
+//! Invariant: a message leaves the queue only when the log has it. A full queue makes the collector wait; then the
+//! kernel's ring fills up, and `event_loss` has what it loses.
+//! Invariant: all events up to the time in the state file are in the log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,11 +36,11 @@ pub(crate) enum Outgoing {
 /// The sending half of the queue.
 pub(crate) struct Sender {
     queue: mpsc::Sender<Outgoing>,
-    /// Dropped unfinished, it appends no more.
+    /// Appends nothing more once it is dropped.
     task: AbortOnDropHandle<Result<(), LogError>>,
 }
 
-/// The queue is closed: the task that empties it has ended, by an error.
+/// The queue is closed: the task that empties it has ended with an error.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
@@ -62,7 +62,7 @@ impl Sender {
 
     /// Waits until everything that was queued is in the log.
     ///
-    /// Errors: the log refused a message for good.
+    /// Errors: the log rejected a message permanently.
     pub(crate) async fn finish(self) -> Result<(), LogError> {
         let Self { queue, task } = self;
         drop(queue);
@@ -109,7 +109,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends until it succeeds, or fails for good.
+    /// Retries until it succeeds or fails permanently.
     async fn append(&self, table: Table, messages: Vec<Message>) -> Result<(), LogError> {
         let topic = Topic { tenant: self.tenant.clone(), table };
         let rows: u64 = messages.iter().map(|message| u64::from(message.headers.rows)).sum();
@@ -120,7 +120,7 @@ impl Appender {
                 Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
                     metrics::counter!(names::APPEND_RETRIES).increment(1);
                     if backoff.failures() == 0 {
-                        tracing::warn!(error = chain(&error), %topic, "the event log does not take rows; trying again");
+                        tracing::warn!(error = chain(&error), %topic, "the event log does not accept rows; retrying");
                     }
                 }
                 Err(error) => return Err(error),
@@ -128,7 +128,7 @@ impl Appender {
             tokio::time::sleep(backoff.after_failure()).await;
         }
         if backoff.failures() > 0 {
-            tracing::info!(%topic, "the event log takes rows again");
+            tracing::info!(%topic, "the event log accepts rows again");
         }
         metrics::counter!(names::EVENTS_OUT, "table" => table.name()).increment(rows);
         metrics::gauge!(names::ROWS_WAITING).decrement(rows as f64);
@@ -141,9 +141,9 @@ impl Appender {
         match state::write(dir, run) {
             Ok(()) => self.state_failed = false,
             Err(error) => {
-                // A stale file only makes the next gap look longer than it was.
+                // An old file only makes the next gap look longer than it was.
                 if !std::mem::replace(&mut self.state_failed, true) {
-                    tracing::warn!(error = chain(&error), "the collector's state is not written");
+                    tracing::warn!(error = chain(&error), "cannot write the collector's state");
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use aya::Btf;
 use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
+use kerntrail_common::error::chain;
 
 /// Where a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,6 @@ pub(crate) fn unload(program: &mut Program) {
     };
     match unloaded {
         Ok(()) | Err(ProgramError::NotLoaded) => {}
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot unload a kernel program"),
+        Err(error) => tracing::warn!(error = chain(&error), "cannot unload a kernel program"),
     }
 }
