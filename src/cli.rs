@@ -6,8 +6,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kerntrail_common::suggest::typo_of;
 use kerntrail_pipeline::import::FORMATS;
-use kerntrail_query_service::output::Format;
-use kerntrail_query_service::timeline::StoryFormat;
+use kerntrail_query_service::engine::output::Format;
+use kerntrail_query_service::stories::timeline::StoryFormat;
 
 use crate::config::{Origin, Overrides, SETTINGS, default_of};
 

@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
-use kerntrail_query_service::output::{Format, List, Options, OutputError, write};
-use kerntrail_query_service::{Engine, Limits};
+use kerntrail_query_service::engine::output::{Format, List, Options, OutputError, write};
+use kerntrail_query_service::engine::{Engine, Limits};
 
 use crate::golden;
 use crate::rows::{Rows, many};

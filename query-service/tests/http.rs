@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
-use kerntrail_query_service::Limits;
-use kerntrail_query_service::http::{HEAD_TIMEOUT, MAX_BODY, check_loopback, only_from_here, router, serve};
+use kerntrail_query_service::engine::Limits;
+use kerntrail_query_service::server::{HEAD_TIMEOUT, MAX_BODY, check_loopback, only_from_here, router, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

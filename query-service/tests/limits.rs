@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use kerntrail_query_service::output::{Format, Options, write};
-use kerntrail_query_service::{Bounds, Engine, ErrorKind, Limits, QueryError, QueryStream, Tables, TablesError};
+use kerntrail_query_service::engine::output::{Format, Options, write};
+use kerntrail_query_service::engine::{Bounds, Engine, ErrorKind, Limits, QueryError, QueryStream};
+use kerntrail_query_service::history::{Tables, TablesError};
 use kerntrail_schemas::Table;
 
 use crate::queries::answer;

@@ -1,7 +1,7 @@
 //! Queries as text with their answers as text: `golden/queries/<name>.sql` and `.txt`.
 
-use kerntrail_query_service::Engine;
-use kerntrail_query_service::output::{Format, Options, write};
+use kerntrail_query_service::engine::Engine;
+use kerntrail_query_service::engine::output::{Format, Options, write};
 
 use crate::golden;
 use crate::rows::{Rows, table_names};

@@ -1,6 +1,6 @@
 //! Nothing that writes is possible.
 
-use kerntrail_query_service::ErrorKind;
+use kerntrail_query_service::engine::ErrorKind;
 use kerntrail_schemas::Table;
 
 use crate::queries::answer;

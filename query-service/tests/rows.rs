@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kerntrail_lake::Lake;
-use kerntrail_query_service::{Engine, Limits};
+use kerntrail_query_service::engine::{Engine, Limits};
 use kerntrail_schemas::tables::{
     Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
     ProcessColumns,

@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use kerntrail_query_service::timeline::{self, Entity, StoryFormat, Window, timeline};
-use kerntrail_query_service::tree::{self, tree};
-use kerntrail_query_service::{Engine, ErrorKind};
+use kerntrail_query_service::engine::{Engine, ErrorKind};
+use kerntrail_query_service::stories::timeline::{self, Entity, StoryFormat, Window, timeline};
+use kerntrail_query_service::stories::tree::{self, tree};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::FindingId;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kerntrail_query_service::Engine;
-use kerntrail_query_service::output::{self, Format, List, Options};
+use kerntrail_query_service::engine::Engine;
+use kerntrail_query_service::engine::output::{self, Format, List, Options};
 use kerntrail_schemas::Table;
 
 use crate::cli::LakeAction;

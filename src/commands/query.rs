@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use kerntrail_query_service::output::{self, Options};
+use kerntrail_query_service::engine::output::{self, Options};
 
 use crate::cli::Query;
 use crate::config::Config;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use kerntrail_query_service::timeline::{self, Entity, Window};
-use kerntrail_query_service::tree;
+use kerntrail_query_service::stories::timeline::{self, Entity, Window};
+use kerntrail_query_service::stories::tree;
 
 use crate::cli::{Story, Subject};
 use crate::config::Config;

@@ -62,7 +62,7 @@ fn check_kafka_properties(config: &Config) -> Result<(), ConfigError> {
 /// Errors: why it is none.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse().map_err(|_| format!("{text:?} is no address such as 127.0.0.1:7474"))?;
-    kerntrail_query_service::http::check_loopback(address).map_err(|error| error.to_string())?;
+    kerntrail_query_service::server::check_loopback(address).map_err(|error| error.to_string())?;
     Ok(address)
 }
 

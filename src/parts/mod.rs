@@ -16,7 +16,7 @@ use anyhow::Context;
 use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
-use kerntrail_query_service::{Engine, Limits};
+use kerntrail_query_service::engine::{Engine, Limits};
 use kerntrail_transport::EventLog;
 
 use crate::config::{Config, ConfigError};

@@ -1,0 +1,176 @@
+//! Why a query did not answer: whose fault it is, what the client is told, what the log is told.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use kerntrail_common::error::chain;
+use kerntrail_common::suggest::did_you_mean;
+
+use crate::engine::functions::WOULD_MAKE;
+
+/// Whose fault it is, and so what the client can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The query is wrong: correct it.
+    User,
+    /// The query would write: it is refused here, whoever asks.
+    ReadOnly,
+    /// It ran longer than allowed.
+    Timeout,
+    /// It needs more memory or has more rows than allowed.
+    Limit,
+    /// Too many queries run at this moment: ask again.
+    Busy,
+    /// The server's fault; its log says more.
+    Internal,
+}
+
+impl ErrorKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [Self::User, Self::ReadOnly, Self::Timeout, Self::Limit, Self::Busy, Self::Internal];
+
+    /// Its name in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::ReadOnly => "read_only",
+            Self::Timeout => "timeout",
+            Self::Limit => "limit",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A query that did not answer.
+///
+/// `Display` is the client's text: no path, host or internal state. The cause behind `source()` is the log's.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct QueryError {
+    kind: ErrorKind,
+    message: String,
+    #[source]
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl QueryError {
+    /// An error whose `message` says all there is to say.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), cause: None }
+    }
+
+    /// A wrong query.
+    pub(crate) fn user(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::User, message)
+    }
+
+    /// The server's fault: the log gets `cause` under a number, the client gets the number.
+    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let cause = cause.into();
+        tracing::error!(number, cause = chain(cause.as_ref()), "query failed");
+        let message = format!("the query failed inside the server; its log says why under number {number}");
+        Self { kind: ErrorKind::Internal, message, cause: Some(cause) }
+    }
+
+    /// It ran longer than `allowed`.
+    pub(crate) fn timeout(allowed: Duration) -> Self {
+        let seconds = allowed.as_secs_f64();
+        Self::new(
+            ErrorKind::Timeout,
+            format!("the query ran longer than {seconds} s and was stopped; narrow the time range"),
+        )
+    }
+
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The client's text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        match told(error.find_root()) {
+            Some((kind, message)) => Self { kind, message, cause: Some(Box::new(error)) },
+            None => Self::internal(error),
+        }
+    }
+}
+
+/// What the client may know of `root`; `None` when it is the server's fault.
+fn told(root: &DataFusionError) -> Option<(ErrorKind, String)> {
+    let message = match root {
+        DataFusionError::SQL(error, _) => format!("syntax: {error}"),
+        DataFusionError::SchemaError(error, _) => schema_message(error),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) | DataFusionError::Configuration(text) => {
+            first_lines(text)
+        }
+        DataFusionError::NotImplemented(text) => format!("not supported: {}", first_lines(text)),
+        DataFusionError::ResourcesExhausted(text) => return Some((ErrorKind::Limit, exhausted_message(text))),
+        DataFusionError::ArrowError(error, _) => arrow_message(error)?,
+        DataFusionError::Diagnostic(_, inner) => return told(inner.find_root()),
+        DataFusionError::Collection(errors) => return told(errors.first()?.find_root()),
+        DataFusionError::Shared(inner) => return told(Arc::as_ref(inner).find_root()),
+        DataFusionError::External(inner) => {
+            let error = inner.downcast_ref::<QueryError>()?;
+            return Some((error.kind, error.message.clone()));
+        }
+        _ => return None,
+    };
+    Some((ErrorKind::User, message))
+}
+
+/// The text without a backtrace.
+fn first_lines(text: &str) -> String {
+    text.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or(text).trim().to_owned()
+}
+
+fn schema_message(error: &SchemaError) -> String {
+    let SchemaError::FieldNotFound { field, valid_fields } = error else { return error.to_string() };
+    let names = valid_fields.iter().map(|column| column.name.as_str());
+    let hint = match did_you_mean(&field.name, names) {
+        hint if !hint.is_empty() => hint,
+        _ => match valid_fields.iter().find_map(|column| column.relation.as_ref()) {
+            Some(table) => format!("; DESCRIBE {} lists those there are", table.table()),
+            None => String::new(),
+        },
+    };
+    format!("there is no column `{}`{hint}", field.flat_name())
+}
+
+fn exhausted_message(text: &str) -> String {
+    if text.contains(WOULD_MAKE) {
+        return first_lines(text);
+    }
+    if text.contains("disk") {
+        "the query needs more temporary disk space than one query may use; select fewer columns or a shorter time range"
+    } else {
+        "the query needs more memory than one query may use; select fewer columns, a shorter time range or a LIMIT"
+    }
+    .to_owned()
+}
+
+/// Mistakes of the query that show only on values; anything else in Arrow is the server's fault.
+fn arrow_message(error: &ArrowError) -> Option<String> {
+    match error {
+        ArrowError::DivideByZero => Some("division by zero".to_owned()),
+        ArrowError::ArithmeticOverflow(text)
+        | ArrowError::CastError(text)
+        | ArrowError::ParseError(text)
+        | ArrowError::ComputeError(text)
+        | ArrowError::InvalidArgumentError(text) => Some(text.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,183 @@
+//! The rows of an answer as they come.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::error::{ErrorKind, QueryError};
+use crate::engine::explain::without_paths;
+use crate::engine::metrics::{answered, failed};
+use crate::engine::workers::Place;
+
+/// Batches that the query may be ahead of the reader.
+const AHEAD: usize = 2;
+
+/// What holds for one answer.
+pub(crate) struct Terms {
+    pub(crate) deadline: Instant,
+    /// The time that `deadline` allowed, for the error.
+    pub(crate) timeout: Duration,
+    pub(crate) max_rows: usize,
+    /// Whether the rows describe a plan.
+    pub(crate) explain: bool,
+}
+
+/// The rows of an answer. Ends after the last row or after an error; dropping it stops the query.
+///
+/// An answer with more rows than allowed gives those that are allowed, then an error of kind `limit`.
+pub struct QueryStream {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
+    deadline: Pin<Box<Sleep>>,
+    terms: Terms,
+    rows_left: usize,
+    /// Whether rows beyond the limit were seen.
+    more: bool,
+    running: Running,
+    /// Whether the last row or an error was given.
+    ended: bool,
+    /// Ends the query at its deadline, also while nobody reads the answer.
+    _watchdog: AbortOnDropHandle<()>,
+}
+
+/// What runs a query, and its place; gone once the answer has ended or its time is over.
+#[derive(Clone)]
+struct Running(Arc<Mutex<Option<(AbortOnDropHandle<()>, Place)>>>);
+
+impl Running {
+    fn new(pump: AbortOnDropHandle<()>, place: Place) -> Self {
+        Self(Arc::new(Mutex::new(Some((pump, place)))))
+    }
+
+    fn end(&self) {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(running);
+    }
+
+    /// Whether the query came to its end; it may have panicked instead.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<(), QueryError>> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((pump, _)) => Pin::new(pump).poll(context).map_err(QueryError::internal),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl QueryStream {
+    pub(crate) fn start(place: Place, mut rows: SendableRecordBatchStream, terms: Terms) -> Result<Self, QueryError> {
+        let schema = rows.schema();
+        let (sender, batches) = mpsc::channel(AHEAD);
+        let pump = place.run(async move {
+            while let Some(batch) = rows.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let pump = pump.ok_or_else(|| QueryError::new(ErrorKind::Busy, "the server is stopping"))?;
+        let running = Running::new(pump, place);
+        let (watched, deadline) = (running.clone(), terms.deadline);
+        let watchdog = tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            watched.end();
+        });
+        Ok(Self {
+            schema,
+            batches,
+            deadline: Box::pin(tokio::time::sleep_until(terms.deadline)),
+            rows_left: terms.max_rows,
+            terms,
+            more: false,
+            running,
+            ended: false,
+            _watchdog: AbortOnDropHandle::new(watchdog),
+        })
+    }
+
+    /// Schema of every batch.
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.running.end();
+    }
+
+    /// Ends the answer with `error`.
+    fn fail(&mut self, error: QueryError) -> QueryError {
+        self.end();
+        failed(error.kind());
+        error
+    }
+
+    /// The next batch with rows, wherever the limits are.
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, QueryError>>> {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(QueryError::timeout(self.terms.timeout))));
+        }
+        loop {
+            match ready!(self.batches.poll_recv(context)) {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(batch) => return Poll::Ready(Some(batch.map_err(QueryError::from))),
+                None => return self.running.poll(context).map(|end| end.err().map(Err)),
+            }
+        }
+    }
+
+    /// What may leave of `batch`; nothing when the limit is reached.
+    fn within_limit(&mut self, batch: RecordBatch) -> Result<RecordBatch, QueryError> {
+        if self.rows_left == 0 {
+            return Err(self.too_many());
+        }
+        let taken = batch.num_rows().min(self.rows_left);
+        self.more = taken < batch.num_rows();
+        self.rows_left -= taken;
+        answered(taken);
+        let batch = batch.slice(0, taken);
+        Ok(if self.terms.explain { without_paths(&batch) } else { batch })
+    }
+
+    fn too_many(&self) -> QueryError {
+        let rows = self.terms.max_rows;
+        let message =
+            format!("the answer has more than {rows} rows and was cut there; add a LIMIT or a narrower WHERE");
+        QueryError::new(ErrorKind::Limit, message)
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = if self.more { Some(Err(self.too_many())) } else { ready!(self.poll_batch(context)) };
+        let next = next.map(|batch| batch.and_then(|batch| self.within_limit(batch)));
+        Poll::Ready(match next {
+            None => {
+                self.end();
+                None
+            }
+            Some(batch) => Some(batch.map_err(|error| self.fail(error))),
+        })
+    }
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        self.running.end();
+    }
+}

@@ -1,0 +1,133 @@
+//! Answers: rows as they come, whole texts, refusals.
+
+use std::io;
+
+use arrow::array::RecordBatch;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream::try_unfold;
+use futures::{Stream, StreamExt};
+use serde_json::json;
+
+use crate::engine::error::{ErrorKind, QueryError};
+use crate::engine::output::{Encoder, Format, Options, encoder, escape};
+use crate::engine::stream::QueryStream;
+
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::User => StatusCode::BAD_REQUEST,
+        ErrorKind::ReadOnly => StatusCode::FORBIDDEN,
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Limit => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for QueryError {
+    fn into_response(self) -> Response {
+        let mut response = refusal(status(self.kind()), self.kind().as_str(), self.message());
+        if self.kind() == ErrorKind::Busy {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// An error as JSON.
+pub(super) fn refusal(status: StatusCode, kind: &str, message: &str) -> Response {
+    let body = json!({"error": {"kind": kind, "message": message}}).to_string();
+    let mut response = whole(Format::Json, escape::json(&body).into_owned() + "\n");
+    *response.status_mut() = status;
+    response
+}
+
+/// A text that is there as a whole.
+pub(super) fn whole(format: Format, text: String) -> Response {
+    respond(format, Body::from(text))
+}
+
+fn respond(format: Format, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The rows of `answer` in `format`. It begins once the first rows are there, so an error before them has a status
+/// of its own; a later one is told inside the answer. Where the format has no place for it, it breaks the connection,
+/// behind a last line with the reason if the format is text.
+pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Response, QueryError> {
+    let first = answer.next().await.transpose()?;
+    let served = Served {
+        answer,
+        format,
+        encoder: encoder(format, Options { served: true, ..Options::default() }),
+        next: Next::Begin(first),
+    };
+    Ok(respond(format, Body::from_stream(served.pieces())))
+}
+
+/// An answer on its way out.
+struct Served {
+    answer: QueryStream,
+    format: Format,
+    encoder: Box<dyn Encoder>,
+    next: Next,
+}
+
+enum Next {
+    Begin(Option<RecordBatch>),
+    Rows,
+    Broken(QueryError),
+    Nothing,
+}
+
+impl Served {
+    fn pieces(self) -> impl Stream<Item = Result<Bytes, io::Error>> {
+        try_unfold(self, |mut served| async move {
+            let piece = served.piece().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, served)))
+        })
+    }
+
+    /// The next piece of the body; an error breaks the connection.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut out = Vec::new();
+        match std::mem::replace(&mut self.next, Next::Rows) {
+            Next::Begin(first) => {
+                self.encoder.begin(&self.answer.schema(), &mut out)?;
+                match first {
+                    Some(batch) => self.encoder.rows(&batch, &mut out)?,
+                    None => self.end(&mut out)?,
+                }
+            }
+            Next::Rows => match self.answer.next().await {
+                Some(Ok(batch)) => self.encoder.rows(&batch, &mut out)?,
+                None => self.end(&mut out)?,
+                Some(Err(error)) if self.encoder.fail(&error, &mut out) => self.next = Next::Nothing,
+                Some(Err(error)) => {
+                    if self.format != Format::Arrow {
+                        out.extend_from_slice(format!("error: {}\n", escape::visible(error.message())).as_bytes());
+                    }
+                    self.next = Next::Broken(error);
+                }
+            },
+            Next::Broken(error) => {
+                // Lets the rows before the error leave: the server flushes when there is nothing more to take.
+                tokio::task::yield_now().await;
+                return Err(error.into());
+            }
+            Next::Nothing => return Ok(None),
+        }
+        Ok(Some(Bytes::from(out)))
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.next = Next::Nothing;
+        Ok(self.encoder.end(out)?)
+    }
+}

@@ -1,0 +1,252 @@
+//! Gathers the rows of a story: those of the entity, of all that descends from it, and what concerns them.
+//!
+//! What belongs: rows whose actor is (or was born as) the entity; rows of every descendant of those processes, also
+//! where a source knows no origin; calls by others on those processes; findings on all of them; losses of their nodes
+//! in that time. Each table gives at most `max_events` rows, those of one [`End`]; a table that has more is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::functions_aggregate::expr_fn::min;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{DataFrame, SessionContext, ident};
+use kerntrail_schemas::Table;
+
+use super::events::{ACTOR, ENVELOPE, Event, FINDING, Finding, LOSS, Loss, event, finding, loss, own_columns};
+use super::read::{distinct, rows};
+use super::select::{Selection, scan};
+use super::window::{Window, micros};
+use crate::engine::error::QueryError;
+
+/// Processes followed at most.
+const MAX_FOLLOWED: usize = 10_000;
+/// Generations followed at most.
+const MAX_GENERATIONS: usize = 64;
+/// Losses and findings taken at most.
+const MAX_MARKS: usize = 1_000;
+const MARKS: Most = Most { rows: MAX_MARKS, end: End::First };
+
+/// What was gathered.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// In order of time; ties as [`Event::key`].
+    pub(crate) events: Vec<Event>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) losses: Vec<Loss>,
+    /// The namespaces of each node itself.
+    pub(crate) hosts: BTreeMap<String, HostNamespaces>,
+    /// What is missing because of a bound.
+    pub(crate) cuts: Vec<String>,
+}
+
+/// The namespaces that a node's first process is in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostNamespaces {
+    pub(crate) mnt: Option<i64>,
+    pub(crate) pid: Option<i64>,
+    pub(crate) net: Option<i64>,
+    pub(crate) user: Option<i64>,
+}
+
+/// Which rows are told when there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A story has a beginning.
+    First,
+    /// Of everything, what happens now.
+    Last,
+}
+
+impl End {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// At most how many rows of a table are told, and which.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) rows: usize,
+    pub(crate) end: End,
+}
+
+/// Gathers what `selection` stands for from `tables`; `None` selects everything in `window`.
+pub(crate) async fn collect(
+    session: &SessionContext,
+    selection: Option<&Selection>,
+    window: &Window,
+    tables: &[Table],
+    most: Most,
+) -> Result<Collected, QueryError> {
+    let mut collected = Collected::default();
+    let belongs = match selection {
+        Some(selection) => Some(belongs(session, selection, window, &mut collected.cuts).await?),
+        None => None,
+    };
+    for table in tables {
+        let (events, more) = events_of(session, *table, belongs.as_ref(), window, most).await?;
+        collected.events.extend(events);
+        if more {
+            let (end, rows) = (most.end.name(), most.rows);
+            collected.cuts.push(format!("{table}: only the {end} {rows} rows are told; narrow the time"));
+        }
+    }
+    collected.events.sort_by(|one, other| one.key().cmp(&other.key()));
+    collected.findings = findings(session, belongs.as_ref(), window, &mut collected.cuts).await?;
+    if let (Some(first), Some(last)) = (collected.events.first(), collected.events.last()) {
+        let span = (first.time, last.time);
+        let nodes: BTreeSet<&str> = collected.events.iter().map(|event| event.node.as_str()).collect();
+        collected.losses = losses(session, &nodes, span, &mut collected.cuts).await?;
+        collected.hosts = hosts(session, &nodes).await?;
+    }
+    Ok(collected)
+}
+
+/// The condition for a row of any table with an actor.
+struct Belongs {
+    actor: Expr,
+    /// Processes, as a list of literals.
+    processes: Vec<Expr>,
+}
+
+async fn belongs(
+    session: &SessionContext,
+    selection: &Selection,
+    window: &Window,
+    cuts: &mut Vec<String>,
+) -> Result<Belongs, QueryError> {
+    let mut known: BTreeSet<String> = selection.processes.iter().cloned().collect();
+    if let Some(actor) = &selection.actor {
+        let frame = scan(session, Table::ProcessEvents, window).await?.filter(actor.clone())?;
+        known.extend(distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?);
+    }
+    follow(session, window, &mut known).await?;
+    if known.len() > MAX_FOLLOWED {
+        cuts.push(format!("more than {MAX_FOLLOWED} processes: the last of them are not told; narrow the time"));
+        known = known.into_iter().take(MAX_FOLLOWED).collect();
+    }
+    let processes = literals(known.iter());
+    let one_of_them = ident("process_uid").in_list(processes.clone(), false);
+    let actor = selection.actor.iter().cloned().fold(one_of_them, Expr::or);
+    Ok(Belongs { actor, processes })
+}
+
+fn literals<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Expr> {
+    texts.map(|text| lit(text.as_str())).collect()
+}
+
+/// Adds the descendants of `known`, a generation at a time.
+async fn follow(session: &SessionContext, window: &Window, known: &mut BTreeSet<String>) -> Result<(), QueryError> {
+    let mut parents = known.clone();
+    for _ in 0..MAX_GENERATIONS {
+        if parents.is_empty() || known.len() > MAX_FOLLOWED {
+            break;
+        }
+        let born_of_them = ident("parent_process_uid").in_list(literals(parents.iter()), false);
+        let frame = scan(session, Table::ProcessEvents, window).await?.filter(born_of_them)?;
+        let children = distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?;
+        parents = children.into_iter().filter(|child| known.insert(child.clone())).collect();
+    }
+    Ok(())
+}
+
+/// The rows of one end of `frame` in order of time, in that order from the end on, and whether there are more.
+async fn rows_of_end<T>(
+    frame: DataFrame,
+    columns: &[&str],
+    most: Most,
+    make: impl Fn(&super::read::Values, usize) -> T,
+) -> Result<(Vec<T>, bool), QueryError> {
+    let order = ["time", "node", "boot_ns", "cpu", "seq", "stream"];
+    let first = most.end == End::First;
+    let order = order.map(|name| ident(name).sort(first, first)).to_vec();
+    let mut made = rows(frame.sort(order)?.limit(0, Some(most.rows + 1))?, columns, make).await?;
+    let more = made.len() > most.rows;
+    made.truncate(most.rows);
+    Ok((made, more))
+}
+
+async fn events_of(
+    session: &SessionContext,
+    table: Table,
+    belongs: Option<&Belongs>,
+    window: &Window,
+    most: Most,
+) -> Result<(Vec<Event>, bool), QueryError> {
+    let Some(own) = own_columns(table) else { return Ok((Vec::new(), false)) };
+    let mut frame = scan(session, table, window).await?;
+    if let Some(belongs) = belongs {
+        let mut condition = belongs.actor.clone();
+        if table == Table::KernelEvents {
+            condition = condition.or(ident("target_process_uid").in_list(belongs.processes.clone(), false));
+        }
+        frame = frame.filter(condition)?;
+    }
+    let columns = [ENVELOPE, ACTOR, own].concat();
+    rows_of_end(frame, &columns, most, |values, row| event(table, values, row)).await
+}
+
+async fn findings(
+    session: &SessionContext,
+    belongs: Option<&Belongs>,
+    window: &Window,
+    cuts: &mut Vec<String>,
+) -> Result<Vec<Finding>, QueryError> {
+    let mut frame = scan(session, Table::Findings, window).await?;
+    if let Some(belongs) = belongs {
+        frame = frame.filter(belongs.actor.clone())?;
+    }
+    let (mut found, more) = rows_of_end(frame, FINDING, MARKS, finding).await?;
+    if more {
+        cuts.push(format!("findings: only the first {MAX_MARKS} are told"));
+    }
+    found.sort();
+    found.dedup_by(|one, other| one.finding_id == other.finding_id);
+    Ok(found)
+}
+
+/// Losses on `nodes` that may have happened inside `span`.
+async fn losses(
+    session: &SessionContext,
+    nodes: &BTreeSet<&str>,
+    span: (i64, i64),
+    cuts: &mut Vec<String>,
+) -> Result<Vec<Loss>, QueryError> {
+    let (first, last) = (micros(span.0), micros(span.1));
+    let overlaps = ident("start_time").lt_eq(last.clone()).and(ident("end_time").gt_eq(first.clone()));
+    let undated = ident("start_time").is_null().and(ident("time").between(first, last));
+    let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
+    let frame = session.table(Table::EventLoss.name()).await?.filter(here.and(overlaps.or(undated)))?;
+    let (mut lost, more) = rows_of_end(frame, LOSS, MARKS, loss).await?;
+    if more {
+        cuts.push(format!("event_loss: only the first {MAX_MARKS} are told"));
+    }
+    lost.sort();
+    Ok(lost)
+}
+
+async fn hosts(
+    session: &SessionContext,
+    nodes: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, HostNamespaces>, QueryError> {
+    let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
+    let init = ident("pid").eq(lit(1)).and(ident("in_host_mnt_ns")).and(ident("in_host_pid_ns"));
+    let columns = ["mnt_ns", "pid_ns", "net_ns", "user_ns"];
+    let lowest = columns.map(|name| min(ident(name)).alias(name)).to_vec();
+    let frame = session.table(Table::ProcessEvents.name()).await?.filter(here.and(init))?;
+    let frame = frame.aggregate(vec![ident("node")], lowest)?;
+    let all = ["node", "mnt_ns", "pid_ns", "net_ns", "user_ns"];
+    let found = rows(frame, &all, |values, row| {
+        let number = |name: &str| values.number(name, row);
+        let namespaces = HostNamespaces {
+            mnt: number("mnt_ns"),
+            pid: number("pid_ns"),
+            net: number("net_ns"),
+            user: number("user_ns"),
+        };
+        (values.text("node", row).unwrap_or_default(), namespaces)
+    });
+    Ok(found.await?.into_iter().collect())
+}

@@ -1,0 +1,151 @@
+//! The story of a pod, container, process or finding, from its first command to its last connection.
+//!
+//! Rows are gathered ([`collect`]), boundaries marked ([`boundaries`]), and what says the same is put in one line
+//! ([`lines`]). Renderers only print. Same rows, same bytes: nothing here depends on the present or on chance.
+
+mod boundaries;
+pub(crate) mod collect;
+mod describe;
+mod entity;
+pub(crate) mod events;
+mod lines;
+mod read;
+mod render_json;
+mod render_markdown;
+mod render_text;
+pub(crate) mod select;
+mod summary;
+pub(crate) mod window;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use kerntrail_common::suggest::did_you_mean;
+use kerntrail_schemas::Table;
+
+pub(crate) use self::describe::exit;
+pub use self::entity::Entity;
+pub use self::window::Window;
+
+use self::boundaries::{Marks, mark};
+use self::collect::{Collected, End, Most, collect};
+use self::lines::{Line, lines};
+use self::select::{Selection, select};
+use self::summary::{Summary, summarize};
+use crate::engine::Engine;
+use crate::engine::error::QueryError;
+use crate::engine::output::escape::visible;
+
+/// Rows of each table that are told unless asked otherwise.
+pub const DEFAULT_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_999);
+/// Rows of each table that can be asked for.
+pub const MAX_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
+
+/// Tables whose rows tell a story.
+const TABLES: [Table; 4] = [Table::ProcessEvents, Table::KernelEvents, Table::NetworkFlows, Table::FileEvents];
+
+/// A form of a story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoryFormat {
+    /// For a terminal.
+    Text,
+    /// Everything, for programs.
+    Json,
+    /// For a ticket.
+    Markdown,
+}
+
+impl fmt::Display for StoryFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Markdown => "markdown",
+        })
+    }
+}
+
+impl FromStr for StoryFormat {
+    type Err = QueryError;
+    fn from_str(name: &str) -> Result<Self, QueryError> {
+        match name {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            "markdown" => Ok(Self::Markdown),
+            other => {
+                let hint = did_you_mean(other, ["text", "json", "markdown"]);
+                let text =
+                    format!("there is no format `{}`{hint}; formats are text, json and markdown", visible(other));
+                Err(QueryError::user(text))
+            }
+        }
+    }
+}
+
+/// Whose story, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose.
+    pub entity: Entity,
+    /// When.
+    pub window: Window,
+    /// Rows of each table at most; a table that has more is named in the story.
+    pub max_events: NonZeroUsize,
+}
+
+impl Request {
+    /// The whole story of `entity`.
+    pub fn new(entity: Entity) -> Self {
+        Self { entity, window: Window::default(), max_events: DEFAULT_EVENTS }
+    }
+}
+
+/// A story, ready to be printed.
+#[derive(Debug)]
+pub struct Timeline {
+    title: String,
+    notes: Vec<String>,
+    collected: Collected,
+    /// One for each event.
+    marks: Vec<Marks>,
+    lines: Vec<Line>,
+    summary: Summary,
+}
+
+impl Timeline {
+    fn new(selection: Selection, collected: Collected) -> Self {
+        let marks = mark(&collected.events, &collected.hosts);
+        let lines = lines(&collected, &marks);
+        let summary = summarize(&collected, &marks, &lines);
+        Self { title: selection.title, notes: selection.notes, collected, marks, lines, summary }
+    }
+
+    /// The story in `format`; ends with a line feed.
+    pub fn render(&self, format: StoryFormat) -> String {
+        match format {
+            StoryFormat::Text => render_text::render(self),
+            StoryFormat::Json => render_json::render(self),
+            StoryFormat::Markdown => render_markdown::render(self),
+        }
+    }
+}
+
+/// Tells the story that `request` asks for, as one query within the engine's limits.
+///
+/// Errors: `user` when there is no such entity, more than one, or nothing happened to it in that time.
+pub async fn timeline(engine: &Engine, request: &Request) -> Result<Timeline, QueryError> {
+    let request = request.clone();
+    engine
+        .with_session(|session| async move {
+            let selection = select(&session, &request.entity, &request.window).await?;
+            let most = Most { rows: request.max_events.get(), end: End::First };
+            let collected = collect(&session, Some(&selection), &request.window, &TABLES, most).await?;
+            if collected.events.is_empty() {
+                let nothing = format!("nothing is known of {} in that time", visible(&selection.title));
+                return Err(QueryError::user(nothing));
+            }
+            Ok(Timeline::new(selection, collected))
+        })
+        .await
+}

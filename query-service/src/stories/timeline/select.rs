@@ -1,0 +1,204 @@
+//! Finds what an entity's name stands for in the history.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::functions::string::expr_fn::starts_with;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{DataFrame, SessionContext, ident};
+use kerntrail_common::suggest::did_you_mean;
+use kerntrail_schemas::Table;
+use kerntrail_schemas::identity::parse_event_id;
+
+use super::entity::Entity;
+use super::read::{distinct, rows};
+use super::window::{Window, rfc3339};
+use crate::engine::error::QueryError;
+use crate::engine::output::escape::visible;
+
+/// Names looked through for a hint.
+const NAMES: usize = 10_000;
+/// Processes taken of a finding's events; no sequence has as many steps.
+const MOST_REFS: usize = 1_000;
+/// Candidates named in an error.
+const NAMED: usize = 5;
+
+/// Rows that belong to an entity by themselves; descendants follow from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    /// What is told, by its full name.
+    pub(crate) title: String,
+    /// What a reader must know about the choice.
+    pub(crate) notes: Vec<String>,
+    /// Condition on the actor's columns.
+    pub(crate) actor: Option<Expr>,
+    /// Processes chosen one by one.
+    pub(crate) processes: Vec<String>,
+}
+
+/// The rows of `table` inside `window`.
+pub(crate) async fn scan(session: &SessionContext, table: Table, window: &Window) -> Result<DataFrame, QueryError> {
+    let frame = session.table(table.name()).await?;
+    Ok(match window.filter() {
+        Some(inside) => frame.filter(inside)?,
+        None => frame,
+    })
+}
+
+/// Finds `entity`. Errors: there is none, or more than one.
+pub(crate) async fn select(
+    session: &SessionContext,
+    entity: &Entity,
+    window: &Window,
+) -> Result<Selection, QueryError> {
+    match entity {
+        Entity::Pod { namespace, name } => pod(session, namespace.as_deref(), name, window).await,
+        Entity::Container(id) => container(session, id, window).await,
+        Entity::Process(uid) => Ok(process(uid.clone(), entity.to_string(), Vec::new())),
+        Entity::Pid(pid) => last_with(session, *pid, window).await,
+        Entity::Finding(id) => finding(session, id, window).await,
+    }
+}
+
+fn process(uid: String, title: String, notes: Vec<String>) -> Selection {
+    Selection { title, notes, actor: None, processes: vec![uid] }
+}
+
+fn is(column: &str, value: &str) -> Expr {
+    ident(column).eq(lit(value))
+}
+
+async fn pod(
+    session: &SessionContext,
+    namespace: Option<&str>,
+    name: &str,
+    window: &Window,
+) -> Result<Selection, QueryError> {
+    let namespace = match namespace {
+        Some(namespace) => namespace.to_owned(),
+        None => namespace_of(session, name, window).await?,
+    };
+    let within = is("pod_name", name).and(is("namespace", &namespace));
+    let born = is("origin_pod_name", name).and(is("origin_namespace", &namespace));
+    let title = format!("pod {namespace}/{name}");
+    Ok(Selection { title, notes: Vec::new(), actor: Some(within.or(born)), processes: Vec::new() })
+}
+
+/// The one namespace that has a pod of this name.
+async fn namespace_of(session: &SessionContext, name: &str, window: &Window) -> Result<String, QueryError> {
+    let frame = scan(session, Table::ProcessEvents, window).await?.filter(is("pod_name", name))?;
+    let mut namespaces = distinct(frame, "namespace", NAMED).await?;
+    match namespaces.len() {
+        1 => Ok(namespaces.remove(0)),
+        0 => {
+            let frame = scan(session, Table::ProcessEvents, window).await?;
+            let names = distinct(frame, "pod_name", NAMES).await?;
+            let hint = did_you_mean(name, names.iter().map(String::as_str));
+            Err(QueryError::user(format!("there is no pod `{}` in that time{hint}", visible(name))))
+        }
+        _ => {
+            let pods: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect();
+            Err(QueryError::user(
+                visible(&format!("there are several pods of that name: {}", pods.join(", "))).into_owned(),
+            ))
+        }
+    }
+}
+
+async fn container(session: &SessionContext, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(session, Table::ProcessEvents, window).await?;
+    let found = distinct(frame.filter(starts_with(ident("container_id"), lit(prefix)))?, "container_id", NAMED).await?;
+    match found.as_slice() {
+        [id] => Ok(whole_container(id, format!("container {id}"), Vec::new())),
+        [] => Err(QueryError::user(format!("there is no container \"{}\" in that time", visible(prefix)))),
+        several => Err(QueryError::user(format!("several containers begin with that: {}", several.join(", ")))),
+    }
+}
+
+fn whole_container(id: &str, title: String, notes: Vec<String>) -> Selection {
+    let actor = is("container_id", id).or(is("origin_container_id", id));
+    Selection { title, notes, actor: Some(actor), processes: Vec::new() }
+}
+
+/// The last process with the number `pid`; a note names the others.
+async fn last_with(session: &SessionContext, pid: i32, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(session, Table::ProcessEvents, window).await?.filter(ident("pid").eq(lit(pid)))?;
+    let columns = ["process_uid", "process_start_time", "time"];
+    let mut found = rows(frame, &columns, |values, row| {
+        let started = values.number("process_start_time", row).or(values.number("time", row));
+        (started, values.text("process_uid", row))
+    })
+    .await?;
+    found.sort();
+    found.dedup_by(|one, other| one.1 == other.1);
+    let Some((_, Some(uid))) = found.pop() else {
+        return Err(QueryError::user(format!("there is no process {pid} in that time")));
+    };
+    found.retain(|(_, other)| other.as_ref() != Some(&uid));
+    let mut notes = Vec::new();
+    if !found.is_empty() {
+        let earlier = found.iter().rev().take(NAMED).filter_map(|(started, uid)| {
+            Some(format!("{} (started {})", uid.as_ref()?, started.map_or_else(|| "unknown".to_owned(), rfc3339)))
+        });
+        let earlier: Vec<String> = earlier.collect();
+        let others = if found.len() == 1 { "another process".to_owned() } else { format!("{} others", found.len()) };
+        notes.push(format!("pid {pid} was used before by {others}: {}", earlier.join(", ")));
+    }
+    let title = format!("process {pid} ({uid})");
+    Ok(process(uid, title, notes))
+}
+
+/// The container in which a finding began, and the processes of all events that caused it.
+async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(session, Table::Findings, window).await?;
+    let frame = frame.filter(starts_with(ident("finding_id"), lit(prefix)))?;
+    let columns = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs"];
+    let mut found = rows(frame, &columns, |values, row| {
+        let texts = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid"];
+        (texts.map(|name| values.text(name, row)), values.list("event_refs", row))
+    })
+    .await?;
+    found.sort();
+    found.dedup();
+    let ids: BTreeSet<_> = found.iter().filter_map(|(texts, _)| texts[0].clone()).collect();
+    if ids.len() > 1 {
+        let some: Vec<String> = ids.into_iter().take(NAMED).collect();
+        return Err(QueryError::user(format!("several findings begin with that: {}", some.join(", "))));
+    }
+    let Some(([Some(id), rule, origin, container, uid], refs)) = found.into_iter().next() else {
+        return Err(QueryError::user(format!("there is no finding \"{}\" in that time", visible(prefix))));
+    };
+    let mut processes: BTreeSet<String> = uid.iter().cloned().collect();
+    processes.extend(processes_of(session, &refs).await?);
+    let title = format!("finding {id} ({})", rule.as_deref().unwrap_or("unnamed rule"));
+    let told = match origin.or(container) {
+        Some(container) => {
+            whole_container(&container, title, vec![format!("the container in which it began: {container}")])
+        }
+        None if processes.is_empty() => {
+            return Err(QueryError::user(format!("finding {id} names neither a container nor a process")));
+        }
+        None => {
+            let some: Vec<&str> = processes.iter().take(NAMED).map(String::as_str).collect();
+            let notes = vec![format!("the processes of its events: {}", some.join(", "))];
+            Selection { title, notes, actor: None, processes: Vec::new() }
+        }
+    };
+    Ok(Selection { processes: processes.into_iter().collect(), ..told })
+}
+
+/// The processes that acted in the events that a finding refers to (`table/event_id`), whenever they happened.
+async fn processes_of(session: &SessionContext, refs: &[String]) -> Result<BTreeSet<String>, QueryError> {
+    let mut events: BTreeMap<Table, Vec<Expr>> = BTreeMap::new();
+    for (table, id) in refs.iter().filter_map(|event| event.split_once('/')) {
+        let (Ok(table), Some((stream, cpu, seq))) = (table.parse::<Table>(), parse_event_id(id)) else { continue };
+        let this = is("stream", stream.as_str()).and(ident("cpu").eq(lit(cpu))).and(ident("seq").eq(lit(seq)));
+        events.entry(table).or_default().push(this);
+    }
+    let mut processes = BTreeSet::new();
+    for (table, these) in events {
+        let Some(any) = these.into_iter().reduce(Expr::or) else { continue };
+        let frame = session.table(table.name()).await?.filter(any)?;
+        processes.extend(distinct(frame, "process_uid", MOST_REFS).await?);
+    }
+    Ok(processes)
+}

@@ -1,0 +1,139 @@
+//! Makes a tree of process rows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::stories::timeline::collect::{Collected, End};
+use crate::stories::timeline::events::{Container, Detail, Event, Finding, Origin, ProcessDetail};
+
+/// Processes by who started them.
+#[derive(Debug, Default)]
+pub(crate) struct Forest {
+    pub(crate) processes: Vec<Process>,
+    /// Places of the processes whose parent is not among them.
+    pub(crate) roots: Vec<usize>,
+    pub(crate) cuts: Vec<String>,
+}
+
+/// One process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) uid: String,
+    pub(crate) node: String,
+    pub(crate) pid: Option<i64>,
+    pub(crate) parent_uid: Option<String>,
+    pub(crate) parent_pid: Option<i64>,
+    /// When it was forked; where that is unknown, its first event. Microseconds since the epoch.
+    pub(crate) started: i64,
+    pub(crate) programs: Vec<Program>,
+    /// Kernel's name, for a process that ran nothing of its own.
+    pub(crate) name: Option<String>,
+    pub(crate) ended: Option<(i64, ProcessDetail)>,
+    pub(crate) container: Option<Container>,
+    pub(crate) origin: Option<Origin>,
+    /// Whether it was born in a container and is now in the host's mount namespace.
+    pub(crate) in_host_mnt_ns: bool,
+    pub(crate) ancestor_paths: Vec<String>,
+    pub(crate) ancestors: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) children: Vec<usize>,
+}
+
+/// A program that a process ran.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) time: i64,
+    pub(crate) exec_seq: Option<i64>,
+    pub(crate) cmd_line: String,
+    pub(crate) path: Option<String>,
+    /// Whether it ran already when the collector started.
+    pub(crate) existing: bool,
+}
+
+/// The tree of at most `most` processes, those of one `end`.
+pub(crate) fn build(collected: Collected, most: usize, end: End) -> Forest {
+    let mut by_uid: BTreeMap<String, Process> = BTreeMap::new();
+    for event in &collected.events {
+        take(by_uid.entry(event.actor.process.clone()).or_insert_with(|| process(event)), event);
+    }
+    for finding in collected.findings {
+        if let Some(process) = finding.process_uid.as_ref().and_then(|uid| by_uid.get_mut(uid)) {
+            process.findings.push(finding);
+        }
+    }
+    let mut cuts = collected.cuts;
+    let mut processes: Vec<Process> = by_uid.into_values().collect();
+    processes.sort_by(|one, other| order(one).cmp(&order(other)));
+    if processes.len() > most {
+        let end_name = end.name();
+        cuts.push(format!("only the {end_name} {most} of {} processes are shown; narrow the time", processes.len()));
+        match end {
+            End::First => processes.truncate(most),
+            End::Last => drop(processes.drain(..processes.len() - most)),
+        }
+    }
+    let mut forest = Forest { processes, roots: Vec::new(), cuts };
+    link(&mut forest);
+    forest
+}
+
+fn order(process: &Process) -> (i64, &str, Option<i64>, &str) {
+    (process.started, &process.node, process.pid, &process.uid)
+}
+
+/// Puts each process under its nearest ancestor that is shown. Ancestors started before, so nothing goes in circles.
+fn link(forest: &mut Forest) {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for index in 0..forest.processes.len() {
+        let process = &forest.processes[index];
+        let above = process.ancestors.iter().find_map(|ancestor| places.get(ancestor).copied());
+        places.insert(process.uid.clone(), index);
+        match above {
+            Some(above) => forest.processes[above].children.push(index),
+            None => forest.roots.push(index),
+        }
+    }
+}
+
+fn process(event: &Event) -> Process {
+    let actor = &event.actor;
+    Process {
+        uid: actor.process.clone(),
+        node: event.node.clone(),
+        pid: actor.pid,
+        parent_uid: actor.parent.clone(),
+        parent_pid: actor.parent_pid,
+        started: actor.started.unwrap_or(event.time),
+        programs: Vec::new(),
+        name: actor.name.clone(),
+        ended: None,
+        container: None,
+        origin: None,
+        in_host_mnt_ns: false,
+        ancestor_paths: actor.ancestor_paths.clone(),
+        ancestors: actor.ancestors.clone(),
+        findings: Vec::new(),
+        children: Vec::new(),
+    }
+}
+
+/// Adds what `event` says of `process`.
+fn take(process: &mut Process, event: &Event) {
+    let actor = &event.actor;
+    process.container.clone_from(&actor.container);
+    process.origin.clone_from(&actor.origin);
+    process.in_host_mnt_ns = actor.origin.is_some() && actor.in_host_mnt_ns;
+    match (&event.detail, event.activity.as_str()) {
+        (Detail::Process(_), activity @ ("exec" | "existing")) => {
+            let cmd_line = actor.cmd_line.as_ref().or(actor.path.as_ref()).or(actor.name.as_ref());
+            process.programs.push(Program {
+                time: event.time,
+                exec_seq: actor.exec_seq,
+                cmd_line: cmd_line.cloned().unwrap_or_else(|| "unknown program".to_owned()),
+                path: actor.path.clone(),
+                existing: activity == "existing",
+            });
+        }
+        (Detail::Process(detail), "exit") => process.ended = Some((event.time, detail.clone())),
+        _ => {}
+    }
+}
