@@ -10,14 +10,15 @@ use serde_json::Value;
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("schemas", &[]),
+    ("session", &[]),
     ("ebpf", &["schemas"]),
     ("transport", &["schemas"]),
-    ("lake", &["schemas"]),
+    ("lake", &["schemas", "session"]),
     ("collector", &["schemas", "ebpf", "transport"]),
-    ("pipeline", &["schemas", "transport", "lake"]),
-    ("sinks", &["schemas", "transport"]),
-    ("query-service", &["schemas", "lake"]),
-    ("detections", &["schemas", "transport", "lake", "query-service"]),
+    ("pipeline", &["schemas", "session", "transport", "lake"]),
+    ("sinks", &["schemas", "session", "transport"]),
+    ("query-service", &["schemas", "session", "lake"]),
+    ("detections", &["schemas", "session", "transport", "lake"]),
     ("testbed", &[]),
 ];
 

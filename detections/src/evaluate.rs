@@ -8,7 +8,6 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType}
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{Expr, SessionContext, col};
-use kerntrail_lake::session_config;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::{StreamId, event_id};
 
@@ -19,9 +18,10 @@ const GROUP: &str = "__group_";
 
 /// A session for reading rows of rules.
 pub(crate) fn session() -> SessionContext {
-    let mut config = session_config().with_target_partitions(1).with_information_schema(false);
-    config.options_mut().execution.parquet.schema_force_view_types = false;
-    SessionContext::new_with_config(config)
+    kerntrail_session::unguarded(|mut config| {
+        config.options_mut().execution.parquet.schema_force_view_types = false;
+        config.with_target_partitions(1).with_information_schema(false)
+    })
 }
 
 /// A row that a predicate matched.

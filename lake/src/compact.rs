@@ -17,7 +17,6 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
-use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -32,7 +31,6 @@ use crate::error::{LakeError, Source};
 use crate::file::{self, DataFile, PARTITION};
 use crate::metrics::COMPACTED_FILES_TOTAL;
 use crate::provider::FilesProvider;
-use crate::session::session_config;
 use crate::sort::{ORDER, SORT};
 use crate::stats;
 use crate::table::LakeTable;
@@ -233,8 +231,8 @@ impl Merge {
 
     /// The rows of all inputs in order, without the partition column.
     fn sorted_rows(&self) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let config = session_config().with_batch_size(BATCH_ROWS).with_target_partitions(1);
-        let session = SessionContext::new_with_config(config);
+        let session =
+            kerntrail_session::unguarded(|config| config.with_batch_size(BATCH_ROWS).with_target_partitions(1));
         let state = session.state();
         let columns = self.provider.schema();
         let kept = (0..columns.fields().len()).filter(|&index| columns.field(index).name() != PARTITION).collect();

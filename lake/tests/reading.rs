@@ -1,8 +1,8 @@
 //! Queries over the provider: files are skipped, and statistics are right.
 
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use kerntrail_lake::{LakeTable, session_config};
+use datafusion::prelude::ParquetReadOptions;
+use kerntrail_lake::LakeTable;
 use kerntrail_schemas::Table;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ async fn ten_files(temp: &TempLake) -> LakeTable {
 
 /// How many files the plan of `sql` opens.
 async fn files_in_plan(table: &LakeTable, sql: &str) -> usize {
-    let session = SessionContext::new_with_config(session_config());
+    let session = kerntrail_session::unguarded(|config| config);
     session.register_table("t", table.provider()).unwrap();
     let explained = session.sql(&format!("explain {sql}")).await.unwrap().collect().await.unwrap();
     pretty_format_batches(&explained).unwrap().to_string().replace(char::is_whitespace, "").matches("part-").count()
@@ -139,7 +139,10 @@ async fn deltalake_reads_the_table_too() {
     theirs.sort();
     ours.sort();
     assert_eq!(theirs, ours);
-    let read = SessionContext::new().read_parquet(theirs, ParquetReadOptions::default()).await.unwrap();
+    let read = kerntrail_session::unguarded(|config| config)
+        .read_parquet(theirs, ParquetReadOptions::default())
+        .await
+        .unwrap();
     assert_eq!(
         lines(read.into_view(), "select count(*) as n, sum(seq) as s from t").await,
         [r#"{"n":1000,"s":499500}"#]

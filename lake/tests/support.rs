@@ -7,8 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::json::LineDelimitedWriter;
 use datafusion::catalog::TableProvider;
-use datafusion::prelude::SessionContext;
-use kerntrail_lake::{Lake, LakeTable, Progress, session_config};
+use kerntrail_lake::{Lake, LakeTable, Progress};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, ContainerId, ProcessUid, StreamId};
 use kerntrail_schemas::tables::{Actor, Envelope, LossColumns, ProcessColumns};
@@ -116,7 +115,7 @@ pub async fn make_checkpoint(temp: &TempLake, table: Table, version: i64) {
 }
 
 pub async fn query(provider: Arc<dyn TableProvider>, sql: &str) -> Vec<RecordBatch> {
-    let session = SessionContext::new_with_config(session_config());
+    let session = kerntrail_session::unguarded(|config| config);
     session.register_table("t", provider).unwrap();
     session.sql(sql).await.unwrap().collect().await.unwrap()
 }

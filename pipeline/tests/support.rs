@@ -8,7 +8,6 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
-use datafusion::prelude::SessionContext;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig, PipelineError};
 use kerntrail_schemas::cell::Micros;
@@ -112,7 +111,7 @@ pub async fn running<T>(pipeline: &Arc<Pipeline>, work: impl Future<Output = T>)
 /// One column of whole numbers of the lake, sorted; empty when there is no table.
 pub async fn numbers(lake: &Lake, table: Table, column: &str) -> Vec<i64> {
     let Some(table) = lake.existing(table).await.unwrap() else { return Vec::new() };
-    let session = SessionContext::new();
+    let session = kerntrail_session::unguarded(|config| config);
     session.register_table("t", table.provider()).unwrap();
     let sql = format!("select {column} as n from t order by n");
     let batches = session.sql(&sql).await.unwrap().collect().await.unwrap();

@@ -16,7 +16,6 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::SessionContext;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::{EVENT_ID, EXEC_ID, event_id, exec_id};
@@ -107,7 +106,7 @@ impl Condition {
 }
 
 fn compile(condition: &str, tables: &[Table]) -> Result<Condition, FilterError> {
-    let state = SessionContext::new().state();
+    let state = kerntrail_session::unguarded(|config| config.with_target_partitions(1)).state();
     let columns = columns(tables);
     let sql = |source: DataFusionError| from_datafusion(source, tables, &columns);
     let all: Vec<FieldRef> = columns.values().cloned().collect();

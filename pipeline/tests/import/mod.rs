@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
-use datafusion::prelude::SessionContext;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::import::{ImportError, ImportOptions, ImportReport, import};
 use kerntrail_schemas::Table;
@@ -76,7 +75,7 @@ impl Importing {
     /// The rows of `table` that the lake holds, by time: `columns` of each as text, NULL as `-`.
     async fn rows(&self, table: Table, columns: &str) -> Vec<Vec<String>> {
         let Some(lake) = self.lake.existing(table).await.unwrap() else { return Vec::new() };
-        let session = SessionContext::new();
+        let session = kerntrail_session::unguarded(|config| config);
         session.register_table("t", lake.provider()).unwrap();
         // `cluster` is a word of SQL.
         let columns = columns.replace("cluster", "\"cluster\"");

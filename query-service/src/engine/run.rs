@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use kerntrail_common::suggest::did_you_mean;
-use kerntrail_lake::{Lake, session_config};
+use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use tokio::time::Instant;
 
@@ -103,17 +103,17 @@ impl Engine {
     ///
     /// Errors: the memory pool cannot be made.
     pub fn session(&self) -> Result<SessionContext, QueryError> {
-        let config = session_config()
-            .with_default_catalog_and_schema(self.tenant(), HISTORY)
-            .with_create_default_catalog_and_schema(false)
-            .with_information_schema(true)
-            .with_target_partitions(self.limits.threads.get());
         let pool = TrackConsumersPool::new(FairSpillPool::new(self.limits.memory_bytes.get()), TOP_CONSUMERS);
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.shared).with_memory_pool(Arc::new(pool)).build_arc()?;
-        let state =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-        let session = SessionContext::new_with_state(state.clone());
-        functions::bound(&session, &state, self.limits.memory_bytes.get() / BATCHES_IN_MEMORY);
+        let settings = |config: SessionConfig| {
+            config
+                .with_default_catalog_and_schema(self.tenant(), HISTORY)
+                .with_create_default_catalog_and_schema(false)
+                .with_information_schema(true)
+                .with_target_partitions(self.limits.threads.get())
+        };
+        let session = kerntrail_session::build(settings, |state| state.with_runtime_env(runtime));
+        functions::bound(&session, &session.state(), self.limits.memory_bytes.get() / BATCHES_IN_MEMORY);
         session.register_catalog(self.tenant(), Arc::new(History::new(Arc::clone(&self.tables))));
         Ok(session)
     }

@@ -1,0 +1,56 @@
+//! DataFusion sessions with the one configuration that gives right answers.
+//!
+//! Invariant: no other crate makes a session or a session's configuration; `clippy.toml` forbids the constructors. So a
+//! setting that keeps answers right holds for queries, rules, sink conditions, imports and compaction alike.
+//! Invariant: this crate knows no other crate of the workspace, and no table.
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+/// A session for plans that the program builds itself: `settings` on top of the common configuration.
+///
+/// Nothing keeps such a session from writing, and it has no limits. SQL from outside goes through the query engine.
+pub fn unguarded(settings: impl FnOnce(SessionConfig) -> SessionConfig) -> SessionContext {
+    build(settings, |state| state)
+}
+
+/// A session with `settings` on top of the common configuration, completed by `complete` (runtime, planner, catalogs).
+#[allow(clippy::disallowed_methods, reason = "the one place that makes sessions")]
+pub fn build(
+    settings: impl FnOnce(SessionConfig) -> SessionConfig,
+    complete: impl FnOnce(SessionStateBuilder) -> SessionStateBuilder,
+) -> SessionContext {
+    let state = SessionStateBuilder::new().with_config(settings(config())).with_default_features();
+    SessionContext::new_with_state(complete(state).build())
+}
+
+/// What holds for every session.
+///
+/// While a query runs, DataFusion 55 derives filters from its aggregates and joins and skips files by them. Some of
+/// these filters skip rows that the answer needs: NULL counts as the least value and races with the others
+/// (apache/datafusion#25147), one aggregate filters the rows of another (#24816), a join's key is mistaken for another
+/// column of the same name (#25244, #25264). The filters of `order by … limit` stay on.
+#[allow(clippy::disallowed_methods, reason = "the one place that configures sessions")]
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let optimizer = &mut config.options_mut().optimizer;
+    optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+    optimizer.enable_join_dynamic_filter_pushdown = false;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_added_to_the_common_configuration() {
+        let session = unguarded(|config| config.with_target_partitions(3));
+        let config = session.copied_config();
+        let optimizer = &config.options().optimizer;
+        assert_eq!(config.target_partitions(), 3);
+        assert!(!optimizer.enable_aggregate_dynamic_filter_pushdown);
+        assert!(!optimizer.enable_join_dynamic_filter_pushdown);
+        assert!(optimizer.enable_topk_dynamic_filter_pushdown);
+    }
+}
