@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kerntrail_common::suggest::typo_of;
 use kerntrail_pipeline::import::FORMATS;
-use kerntrail_query_service::engine::output::Format;
+use kerntrail_query_engine::output::Format;
 use kerntrail_query_service::stories::timeline::StoryFormat;
 
 use crate::config::{Origin, Overrides, SETTINGS, default_of};

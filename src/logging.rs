@@ -40,6 +40,7 @@ fn filter(level: &str) -> String {
 }
 
 fn crate_filters(level: &str) -> String {
-    let crates = ["ebpf", "collector", "transport", "lake", "pipeline", "sinks", "query_service", "detections"];
+    let crates =
+        ["ebpf", "collector", "transport", "lake", "pipeline", "sinks", "query_engine", "query_service", "detections"];
     crates.map(|name| format!("kerntrail_{name}={level}")).join(",")
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use cli::{Action, Cli, ConfigAction};
 use config::{Config, ConfigError, Origin, Overrides};
 use kerntrail_detections::RuleError;
-use kerntrail_query_service::engine::{ErrorKind, QueryError};
+use kerntrail_query_engine::{ErrorKind, QueryError};
 
 /// Gives memory back after a large answer, where the C library's allocator keeps it in the arenas of many threads.
 #[global_allocator]

@@ -1,7 +1,7 @@
 //! Dependencies point one way, and each concern has one home.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -17,7 +17,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("collector", &["schemas", "ebpf", "transport"]),
     ("pipeline", &["schemas", "session", "transport", "lake"]),
     ("sinks", &["schemas", "session", "transport"]),
-    ("query-service", &["schemas", "session", "lake"]),
+    ("query-engine", &["session"]),
+    ("query-service", &["schemas", "lake", "query-engine"]),
     ("detections", &["schemas", "session", "transport", "lake"]),
     ("testbed", &[]),
 ];
@@ -37,11 +38,28 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["sinks", ""]),
     ("rsigma-parser", &["detections"]),
     ("rsigma-ir", &["detections"]),
+    ("axum", &["query-service", "testbed", ""]),
+    ("hyper", &["query-service", "testbed"]),
 ];
+
+/// Folders of a crate's sources that are layers: each names only those before it.
+const LAYERS: &[(&str, &[&str])] = &[("query-service/src", &["history", "stories", "server"])];
+
+/// Types that DataFusion's settings come with; only `session/` makes them.
+const SESSIONS: [&str; 3] = ["SessionContext", "SessionConfig", "SessionStateBuilder"];
 
 /// The crate's short name; empty for the program itself.
 fn short(package: &str) -> &str {
     package.strip_prefix("kerntrail").map_or(package, |name| name.trim_start_matches('-'))
+}
+
+/// The crate's folder in the workspace.
+fn folder(name: &str) -> &str {
+    match name {
+        "query-engine" => "query-service/engine",
+        "testbed" => "tests/testbed",
+        name => name,
+    }
 }
 
 /// The dependencies of each package of the workspace, without those of its tests.
@@ -134,9 +152,116 @@ fn the_foundation_has_no_domain_words() {
 fn one_version_of_each_dependency_is_written_down_once() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in MAY_KNOW {
-        let folder = if *name == "testbed" { "tests/testbed" } else { name };
+        let folder = folder(name);
         let manifest = std::fs::read_to_string(root.join(folder).join("Cargo.toml")).expect(folder);
         let stray = manifest.lines().find(|line| line.contains("version =") && !line.starts_with("version."));
         assert!(stray.is_none(), "{folder}/Cargo.toml: {stray:?}: versions stand in the workspace's manifest");
+    }
+}
+
+/// Every Rust file below `folder`, with its path from there.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display())) {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                found.push((path.strip_prefix(folder).expect("it is below").to_owned(), text));
+            }
+        }
+    }
+    found
+}
+
+/// The module that a file of a crate's `src` holds: `stories/tree/mod.rs` is `["stories", "tree"]`.
+fn module(file: &Path) -> Vec<String> {
+    let mut parts: Vec<String> = file.with_extension("").iter().map(|part| part.to_string_lossy().into()).collect();
+    if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+        parts.pop();
+    }
+    parts
+}
+
+/// The top modules of its own crate that the code of `file` names, by `crate::` or by enough `super::`.
+fn named(file: &Path, code: &str) -> BTreeSet<String> {
+    let depth = module(file).len();
+    let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut roots: Vec<&str> = code.split("crate::").skip(1).collect();
+    roots.extend(code.split(&"super::".repeat(depth.max(1))).skip(1).filter(|_| depth > 0));
+    let first = |path: &str| {
+        let name = path.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        name.to_owned()
+    };
+    let of_group = |group: &str| {
+        let (mut level, mut items) = (0, vec![String::new()]);
+        for c in group.chars() {
+            match c {
+                '{' => level += 1,
+                '}' if level == 0 => break,
+                '}' => level -= 1,
+                ',' if level == 0 => items.push(String::new()),
+                _ => items.last_mut().expect("one at least").push(c),
+            }
+        }
+        items.iter().map(|item| first(item)).collect::<Vec<_>>()
+    };
+    let names = roots.into_iter().flat_map(|path| match path.strip_prefix('{') {
+        Some(group) => of_group(group),
+        None => vec![first(path)],
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+/// The layers behind its own that the code of `file` names.
+fn named_behind(layers: &[&str], file: &Path, code: &str) -> Vec<String> {
+    let own = module(file).first().and_then(|own| layers.iter().position(|layer| layer == own));
+    let Some(own) = own else { return Vec::new() };
+    named(file, code).into_iter().filter(|name| layers[own + 1..].contains(&name.as_str())).collect()
+}
+
+#[test]
+fn a_layer_knows_only_those_before_it() {
+    for (folder, layers) in LAYERS {
+        let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        for layer in *layers {
+            assert!(files.iter().any(|(file, _)| file.starts_with(layer)), "{folder} has no layer {layer}");
+        }
+        for (file, code) in files {
+            let behind = named_behind(layers, &file, &code);
+            assert!(behind.is_empty(), "{folder}/{} must not know {behind:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_direction_is_found() {
+    let layers = ["history", "stories", "server"];
+    for (file, code, behind) in [
+        ("stories/tree/mod.rs", "use crate::server::router;", &["server"][..]),
+        ("stories/tree/mod.rs", "use crate::{history::Tables, server::{router, serve}};", &["server"]),
+        ("history/mod.rs", "fn f() { crate::stories::timeline::timeline(); }", &["stories"]),
+        ("history/views.rs", "use super::super::server;", &["server"]),
+        ("stories/timeline/mod.rs", "use super::super::server::Callers;", &["server"]),
+        ("stories/timeline/mod.rs", "use super::tree;\nuse crate::history::Tables;\n// crate::server", &[]),
+        ("server/story.rs", "use crate::stories::tree;", &[]),
+        ("lib.rs", "pub use crate::server::router;", &[]),
+    ] {
+        assert_eq!(named_behind(&layers, Path::new(file), code), behind, "{file}: {code}");
+    }
+}
+
+#[test]
+fn only_the_session_crate_makes_sessions() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, code) in sources(root).into_iter().filter(|(file, _)| !file.starts_with("session")) {
+        for name in SESSIONS {
+            let makes = [format!("{name}::new"), format!("{name}::default"), format!("{name}::from_")];
+            let made = makes.iter().find(|made| code.contains(made.as_str()));
+            assert!(made.is_none(), "{}: {made:?}: use kerntrail_session", file.display());
+        }
     }
 }

@@ -1,11 +1,13 @@
-//! SQL, process trees and timelines over the lake.
+//! The history over the query engine: its tables as SQL, process trees and timelines of it, and both over HTTP.
 //!
-//! Invariant: nothing here writes; a statement that would is refused before it is planned.
-//! Invariant: only `history::lake` and [`engine::Engine::new`] know the lake; everything else sees [`history::Tables`].
-//! Invariant: text that came from a watched process reaches a terminal or a page only through [`engine::output::escape`].
-//! Invariant: the client and the log get different texts of an error ([`engine::QueryError`]).
+//! Parts, each knowing only those before it: [`kerntrail_query_engine`] (sessions; knows no table of ours) <- `history`
+//! (tables of the lake as SQL sees them) <- `stories` (trees and timelines) <- `server` (HTTP). `tests/architecture.rs`
+//! of the workspace holds them to it.
+//!
+//! Invariant: only `history::lake` knows the lake; everything else sees [`history::Tables`].
+//! Invariant: text that came from a watched process reaches a terminal or a page only through
+//! [`kerntrail_query_engine::output::escape`].
 
-pub mod engine;
 pub mod history;
 pub mod server;
 pub mod stories;

@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
-use kerntrail_query_service::engine::output::{Format, List, Options, OutputError, write};
-use kerntrail_query_service::engine::{Engine, Limits};
+use kerntrail_query_engine::output::{Format, List, Options, OutputError, write};
+use kerntrail_query_engine::{Limits, Session};
 
 use crate::golden;
 use crate::rows::{Rows, many};
@@ -18,18 +18,18 @@ const ODD: &str = "select * from (select null as nothing, '' as empty, chr(27) |
     timestamp '2026-08-01T10:00:00.123456Z' as time, date '2026-08-01' as day, 9223372036854775807 as big \
     union all select null, null, null, null, null, null, null, null, null, null, null, null, null, null) order by big nulls last";
 
-async fn written(engine: &Engine, sql: &str, format: Format) -> (Vec<u8>, Result<usize, OutputError>) {
+async fn written(session: &Session, sql: &str, format: Format) -> (Vec<u8>, Result<usize, OutputError>) {
     let mut out = Vec::new();
-    let rows = write(engine.query(sql).await.unwrap(), format, Options::default(), &mut out).await;
+    let rows = write(session.query(sql).await.unwrap(), format, Options::default(), &mut out).await;
     (out, rows)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_values_in_every_text_format() {
     let stored = Rows::default().into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for format in [Format::Table, Format::Json, Format::Ndjson, Format::Csv, Format::Markdown] {
-        let (out, rows) = written(&engine, ODD, format).await;
+        let (out, rows) = written(&session, ODD, format).await;
         assert_eq!(rows.unwrap(), 2, "{format}");
         let text = String::from_utf8(out).unwrap();
         let dangerous = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
@@ -41,7 +41,7 @@ async fn odd_values_in_every_text_format() {
 #[tokio::test(flavor = "multi_thread")]
 async fn json_gives_back_the_very_values() {
     let stored = Rows::default().into_lake().await;
-    let (out, _) = written(&stored.engine(), ODD, Format::Json).await;
+    let (out, _) = written(&stored.session(), ODD, Format::Json).await;
     let rows: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(rows[0]["escape"], "\x1b]0;owned\x07");
     assert_eq!(rows[0]["c1"], "\u{9b}2J");
@@ -57,14 +57,14 @@ async fn json_gives_back_the_very_values() {
 async fn columns_of_one_name_get_two_keys() {
     let stored = Rows::default().into_lake().await;
     let sql = "select a.x, b.x from (select 1 as x) a cross join (select 2 as x) b";
-    let (out, _) = written(&stored.engine(), sql, Format::Ndjson).await;
+    let (out, _) = written(&stored.session(), sql, Format::Ndjson).await;
     assert_eq!(String::from_utf8(out).unwrap(), "{\"x\":1,\"x_2\":2}\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_rows() {
     let stored = Rows::default().into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for (format, expected) in [
         (Format::Table, " a | b\n---+---\n(0 rows)\n"),
         (Format::Json, "[]\n"),
@@ -72,7 +72,7 @@ async fn answers_without_rows() {
         (Format::Csv, "a,b\n"),
         (Format::Markdown, "| a | b |\n| ---: | --- |\n"),
     ] {
-        let (out, rows) = written(&engine, "select 1 as a, 'x' as b where false", format).await;
+        let (out, rows) = written(&session, "select 1 as a, 'x' as b where false", format).await;
         assert_eq!((String::from_utf8(out).unwrap().as_str(), rows.unwrap()), (expected, 0), "{format}");
     }
 }
@@ -81,7 +81,7 @@ async fn answers_without_rows() {
 async fn arrow_gives_back_the_very_batches() {
     let stored = many(20_000).await;
     let (out, rows) =
-        written(&stored.engine(), "select pid, cmd_line from process_events order by pid", Format::Arrow).await;
+        written(&stored.session(), "select pid, cmd_line from process_events order by pid", Format::Arrow).await;
     assert_eq!(rows.unwrap(), 20_000);
     let batches: Vec<RecordBatch> =
         StreamReader::try_new(Cursor::new(out), None).unwrap().map(Result::unwrap).collect();
@@ -93,7 +93,7 @@ async fn arrow_gives_back_the_very_batches() {
 async fn a_long_table_keeps_its_columns_aligned() {
     let stored = many(3_000).await;
     let sql = "select pid, case when pid = 2500 then repeat('x', 500) else 'short' end as text, 1 as end from process_events order by pid";
-    let (out, _) = written(&stored.engine(), sql, Format::Table).await;
+    let (out, _) = written(&stored.session(), sql, Format::Table).await;
     let text = String::from_utf8(out).unwrap();
     let widths: std::collections::BTreeSet<usize> =
         text.lines().skip(2).take(3_000).map(|line| line.chars().count()).collect();
@@ -105,13 +105,13 @@ async fn a_long_table_keeps_its_columns_aligned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_before_an_error_are_written() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_rows: 2, ..Limits::default() });
+    let session = stored.session_within(Limits { max_rows: 2, ..Limits::default() });
     for (format, expected) in [
         (Format::Csv, "pid\n0\n1\n"),
         (Format::Ndjson, "{\"pid\":0}\n{\"pid\":1}\n"),
         (Format::Table, " pid\n-----\n   0\n   1\n"),
     ] {
-        let (out, failed) = written(&engine, "select pid from process_events order by pid", format).await;
+        let (out, failed) = written(&session, "select pid from process_events order by pid", format).await;
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{format}");
         assert!(matches!(failed, Err(OutputError::Query(_))), "{format}");
     }

@@ -3,11 +3,10 @@
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
-use kerntrail_query_service::engine::Limits;
+use kerntrail_query_engine::{Capacity, Limits};
 use kerntrail_query_service::server::{HEAD_TIMEOUT, MAX_BODY, check_loopback, only_from_here, router, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -35,11 +34,14 @@ impl Drop for Server {
 
 impl Server {
     async fn start(stored: Stored, limits: Limits) -> Self {
+        Self::start_of(stored, Capacity::default(), limits).await
+    }
+
+    async fn start_of(stored: Stored, capacity: Capacity, limits: Limits) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let engine = Arc::new(stored.engine_within(limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = only_from_here(router(engine));
+        let routes = only_from_here(router(stored.engine(capacity), "acme", limits));
         let task = tokio::spawn(serve(listener, routes, HEAD_TIMEOUT, CancellationToken::new()));
         Self { address, client: Client::builder().no_proxy().build().unwrap(), task, _stored: stored }
     }
@@ -179,15 +181,15 @@ async fn an_error_after_rows_is_visible() {
         };
         assert!(end.is_err(), "{format}: a cut answer looks whole");
         let last = String::from_utf8_lossy(&came).lines().last().unwrap_or_default().to_owned();
-        let told = last.starts_with("error: the answer has more than 2 rows");
-        assert_eq!(told, format != "arrow", "{format}: {last}");
+        let says = last.starts_with("error: the answer has more than 2 rows");
+        assert_eq!(says, format != "arrow", "{format}: {last}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_query_too_many_is_told_to_come_back() {
-    let limits = Limits { max_running: NonZeroUsize::MIN, patience: Duration::ZERO, ..Limits::default() };
-    let server = Server::start(many(100_000).await, limits).await;
+async fn a_busy_server_says_when_to_retry() {
+    let capacity = Capacity { max_running: NonZeroUsize::MIN, patience: Duration::ZERO, ..Capacity::default() };
+    let server = Server::start_of(many(100_000).await, capacity, Limits::default()).await;
     // The first answer is held at its first rows: the rest waits for a reader.
     let request = server.client.post(server.url("/api/v1/query")).header("accept", "application/x-ndjson");
     let wide = "select a.pid, repeat(a.cmd_line, 100) as x from process_events a cross join (select * from generate_series(1, 50))";

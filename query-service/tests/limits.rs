@@ -1,19 +1,20 @@
 //! What one query may use, and that it stops.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use kerntrail_query_service::engine::output::{Format, Options, write};
-use kerntrail_query_service::engine::{Bounds, Engine, ErrorKind, Limits, QueryError, QueryStream};
-use kerntrail_query_service::history::{Tables, TablesError};
+use kerntrail_query_engine::output::{Format, Options, write};
+use kerntrail_query_engine::{Bounds, Capacity, ErrorKind, Limits, QueryError, QueryStream};
+use kerntrail_query_service::history::{self, Tables, TablesError};
 use kerntrail_schemas::Table;
 
 use crate::queries::answer;
-use crate::rows::many;
+use crate::rows::{many, principal};
 
 /// Queries without an end, each in the way of another operator.
 const ENDLESS: [&str; 5] = [
@@ -51,20 +52,16 @@ async fn drain(mut stream: QueryStream) -> (usize, Option<QueryError>) {
 async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
     let stored = many(1_000).await;
     // One place of one thread: a query that went on computing would keep the next from running.
-    let engine = stored.engine_within(Limits {
-        timeout: Duration::from_secs(60),
-        max_running: NonZeroUsize::MIN,
-        threads: NonZeroUsize::MIN,
-        ..Limits::default()
-    });
+    let one = Capacity { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Capacity::default() };
+    let session = stored.session_of(one, Limits { timeout: Duration::from_secs(60), ..Limits::default() });
     for endless in ENDLESS {
         let short = Bounds { timeout: Some(Duration::from_millis(300)), max_rows: None };
-        let error = match engine.query_within(endless, &short).await {
+        let error = match session.query_within(endless, &short).await {
             Ok(stream) => drain(stream).await.1.expect("it has no end"),
             Err(error) => error,
         };
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Limit), "{endless}: {error}");
-        let next = answer(&engine, "select count(*) as n from process_events").await;
+        let next = answer(&session, "select count(*) as n from process_events").await;
         assert!(next.contains("1000"), "after {endless}: {next}");
     }
 }
@@ -72,14 +69,11 @@ async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_is_dropped_stops() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits {
-        max_running: NonZeroUsize::MIN,
-        threads: NonZeroUsize::MIN,
-        ..Limits::default()
-    });
+    let one = Capacity { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Capacity::default() };
+    let session = stored.session_of(one, Limits::default());
     for endless in ENDLESS {
-        drop(engine.query(endless).await.unwrap());
-        let next = answer(&engine, "select count(*) as n from process_events").await;
+        drop(session.query(endless).await.unwrap());
+        let next = answer(&session, "select count(*) as n from process_events").await;
         assert!(next.contains("1000"), "after {endless}: {next}");
     }
 }
@@ -87,16 +81,16 @@ async fn a_query_that_is_dropped_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_can_ask_for_less_and_not_for_more() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_rows: 10, ..Limits::default() });
+    let session = stored.session_within(Limits { max_rows: 10, ..Limits::default() });
     let sql = "select pid from process_events";
     for (asked, got) in [(None, 10), (Some(3), 3), (Some(100), 10)] {
-        let stream = engine.query_within(sql, &Bounds { max_rows: asked, timeout: None }).await.unwrap();
+        let stream = session.query_within(sql, &Bounds { max_rows: asked, timeout: None }).await.unwrap();
         let (rows, error) = drain(stream).await;
         assert_eq!((rows, error.unwrap().kind()), (got, ErrorKind::Limit), "{asked:?}");
     }
-    let engine = stored.engine_within(Limits { timeout: Duration::from_millis(200), ..Limits::default() });
+    let session = stored.session_within(Limits { timeout: Duration::from_millis(200), ..Limits::default() });
     let bounds = Bounds { timeout: Some(Duration::from_secs(3_600)), max_rows: None };
-    let error = match engine.query_within(ENDLESS[0], &bounds).await {
+    let error = match session.query_within(ENDLESS[0], &bounds).await {
         Ok(stream) => drain(stream).await.1.unwrap(),
         Err(error) => error,
     };
@@ -106,10 +100,10 @@ async fn a_client_can_ask_for_less_and_not_for_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_rows_as_allowed_are_no_error() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_rows: 1_000, ..Limits::default() });
-    let (rows, error) = drain(engine.query("select pid from process_events").await.unwrap()).await;
+    let session = stored.session_within(Limits { max_rows: 1_000, ..Limits::default() });
+    let (rows, error) = drain(session.query("select pid from process_events").await.unwrap()).await;
     assert!((rows, error.is_none()) == (1_000, true));
-    let (rows, error) = drain(engine.query("select pid from process_events union all select 1").await.unwrap()).await;
+    let (rows, error) = drain(session.query("select pid from process_events union all select 1").await.unwrap()).await;
     assert_eq!((rows, error.unwrap().kind()), (1_000, ErrorKind::Limit));
 }
 
@@ -117,21 +111,19 @@ async fn as_many_rows_as_allowed_are_no_error() {
 async fn a_query_that_needs_too_much_memory_ends() {
     let stored = many(20_000).await;
     let spill = tempfile::tempdir().unwrap();
-    let engine = stored.engine_within(Limits {
-        memory_bytes: NonZeroUsize::new(1 << 20).unwrap(),
-        spill_dir: Some(spill.path().join("made/when/needed")),
-        ..Limits::default()
-    });
+    let capacity = Capacity { spill_dir: Some(spill.path().join("made/when/needed")), ..Capacity::default() };
+    let limits = Limits { memory_bytes: NonZeroUsize::new(1 << 20).unwrap(), ..Limits::default() };
+    let session = stored.session_of(capacity, limits);
     let sql = "select array_agg(a.cmd_line || b.cmd_line) as x from process_events a join process_events b on a.pid % 100 = b.pid % 100";
-    let text = answer(&engine, sql).await;
+    let text = answer(&session, sql).await;
     assert!(text.contains("the query needs more memory than one query may use"), "{text}");
-    assert!(answer(&engine, "select count(*) as n from process_events").await.contains("20000"));
+    assert!(answer(&session, "select count(*) as n from process_events").await.contains("20000"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_argument_cannot_make_a_huge_value() {
     let stored = many(1_000).await;
-    let engine = stored.engine();
+    let session = stored.session();
     for sql in [
         "select repeat('x', 1000000000)",
         "select repeat(cmd_line, 1000000) from process_events",
@@ -146,7 +138,7 @@ async fn a_small_argument_cannot_make_a_huge_value() {
         "select array_repeat('x', 1000000000000)",
         "select array_resize(make_array(1), 1000000000000, 0)",
     ] {
-        let text = answer(&engine, sql).await;
+        let text = answer(&session, sql).await;
         assert!(text.contains("error: ") && text.contains("() would make "), "{sql}: {text:.300}");
     }
     for (sql, shown) in [
@@ -159,27 +151,51 @@ async fn a_small_argument_cannot_make_a_huge_value() {
         ("select list_repeat(1, 2) as x", "[1,1]"),
         ("select count(*) as x from (select unnest(range(0, 100000)) as y)", "100000"),
     ] {
-        let text = answer(&engine, sql).await;
+        let text = answer(&session, sql).await;
         assert!(text.contains(shown), "{sql}: {text}");
     }
+}
+
+/// Less memory than [`WIDE`] needs.
+const SMALL: Limits = Limits {
+    memory_bytes: NonZeroUsize::new(24 << 20).unwrap(),
+    timeout: Duration::from_secs(60),
+    max_rows: 1_000_000,
+};
+
+/// A sort of more than 24 MiB over 60,000 rows.
+const WIDE: &str = "select repeat(cmd_line, 40) as x, pid from process_events order by x desc, pid";
+
+fn spilling_to(folder: &Path) -> Capacity {
+    Capacity { spill_dir: Some(folder.to_owned()), threads: NonZeroUsize::MIN, ..Capacity::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spill_larger_than_its_disk_space_ends() {
+    let stored = many(60_000).await;
+    let spill = tempfile::tempdir().unwrap();
+    let session = stored.session_of(Capacity { spill_bytes: 1 << 20, ..spilling_to(spill.path()) }, SMALL);
+    for _ in 0..2 {
+        let error = match session.query(WIDE).await {
+            Ok(stream) => drain(stream).await.1.expect("it does not fit"),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.message().contains("more temporary disk space"), "{error}");
+    }
+    assert!(answer(&session, "select count(*) as n from process_events").await.contains("60000"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sort_larger_than_its_memory_spills() {
     let stored = many(60_000).await;
     let spill = tempfile::tempdir().unwrap();
-    let engine = stored.engine_within(Limits {
-        memory_bytes: NonZeroUsize::new(24 << 20).unwrap(),
-        spill_dir: Some(spill.path().to_owned()),
-        threads: NonZeroUsize::new(1).unwrap(),
-        ..Limits::default()
-    });
-    let wide = "select repeat(cmd_line, 40) as x, pid from process_events order by x desc, pid";
-    let (rows, error) = drain(engine.query(wide).await.unwrap()).await;
+    let session = stored.session_of(spilling_to(spill.path()), SMALL);
+    let (rows, error) = drain(session.query(WIDE).await.unwrap()).await;
     assert!(error.is_none(), "{error:?}");
     assert_eq!(rows, 60_000);
     let mut plan = Vec::new();
-    let explained = engine.query(&format!("explain analyze {wide}")).await.unwrap();
+    let explained = session.query(&format!("explain analyze {WIDE}")).await.unwrap();
     write(explained, Format::Json, Options::default(), &mut plan).await.unwrap();
     let plan = String::from_utf8(plan).unwrap();
     assert!(plan.contains("spill_count=") && !plan.contains("spill_count=0,"), "it did not spill: {plan}");
@@ -195,13 +211,14 @@ fn files(folder: &std::path::Path) -> usize {
 async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
     let stored = many(1_000).await;
     let max_running = NonZeroUsize::new(2).unwrap();
-    let engine = stored.engine_within(Limits { max_running, patience: Duration::ZERO, ..Limits::default() });
-    let first = engine.query(ENDLESS[0]).await.unwrap();
-    let second = engine.query(ENDLESS[0]).await.unwrap();
-    let Err(error) = engine.query("select 1").await else { panic!("a third query ran") };
+    let capacity = Capacity { max_running, patience: Duration::ZERO, ..Capacity::default() };
+    let session = stored.session_of(capacity, Limits::default());
+    let first = session.query(ENDLESS[0]).await.unwrap();
+    let second = session.query(ENDLESS[0]).await.unwrap();
+    let Err(error) = session.query("select 1").await else { panic!("a third query ran") };
     assert_eq!(error.kind(), ErrorKind::Busy);
     drop(second);
-    assert!(answer(&engine, "select 1 as one").await.contains("(1 row)"));
+    assert!(answer(&session, "select 1 as one").await.contains("(1 row)"));
     drop(first);
 }
 
@@ -209,16 +226,16 @@ async fn one_more_query_than_may_run_is_refused_until_one_is_dropped() {
 async fn more_queries_than_may_run_wait_for_their_turn() {
     let stored = many(1_000).await;
     let patience = Duration::from_secs(60);
-    let limits = Limits { max_running: NonZeroUsize::MIN, timeout: patience, patience, ..Limits::default() };
-    let engine = stored.engine_within(limits);
-    let count = || answer(&engine, "select count(*) as n from process_events");
+    let capacity = Capacity { max_running: NonZeroUsize::MIN, patience, ..Capacity::default() };
+    let session = stored.session_of(capacity, Limits { timeout: patience, ..Limits::default() });
+    let count = || answer(&session, "select count(*) as n from process_events");
     let answers = futures::future::join_all((0..40).map(|_| count())).await;
     assert!(answers.iter().all(|answer| answer.contains("1000")), "{answers:?}");
-    // A bound of those that wait as well.
-    let held = engine.query(ENDLESS[0]).await.unwrap();
+    // The number of those that wait is bounded as well.
+    let held = session.query(ENDLESS[0]).await.unwrap();
     let mut waiting = Vec::new();
     let refused = loop {
-        let mut next = Box::pin(engine.query("select 1"));
+        let mut next = Box::pin(session.query("select 1"));
         match futures::poll!(&mut next) {
             Poll::Pending => waiting.push(next),
             Poll::Ready(answer) => break answer.err(),
@@ -233,18 +250,19 @@ async fn more_queries_than_may_run_wait_for_their_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_nobody_reads_gives_its_place_back_at_the_deadline() {
     let stored = many(1_000).await;
-    let engine = stored.engine_within(Limits { max_running: NonZeroUsize::MIN, ..Limits::default() });
+    let one = Capacity { max_running: NonZeroUsize::MIN, ..Capacity::default() };
+    let session = stored.session_of(one, Limits::default());
     let short = Bounds { timeout: Some(Duration::from_millis(500)), max_rows: None };
     let endless = "select a.pid from process_events a cross join process_events b";
-    let unread = engine.query_within(endless, &short).await.unwrap();
+    let unread = session.query_within(endless, &short).await.unwrap();
     let freed = async {
-        while let Err(error) = engine.query("select 1").await {
+        while let Err(error) = session.query("select 1").await {
             assert_eq!(error.kind(), ErrorKind::Busy);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), freed).await.expect("the place is never given back");
-    // Who reads at last is told.
+    // A late reader gets the error.
     let (_, error) = drain(unread).await;
     assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Timeout));
 }
@@ -252,9 +270,9 @@ async fn an_answer_that_nobody_reads_gives_its_place_back_at_the_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_outlives_its_engine() {
     let stored = many(30_000).await;
-    let engine = stored.engine();
-    let stream = engine.query("select pid, cmd_line from process_events").await.unwrap();
-    drop(engine);
+    let session = stored.session();
+    let stream = session.query("select pid, cmd_line from process_events").await.unwrap();
+    drop(session);
     let (rows, error) = drain(stream).await;
     assert_eq!((rows, error.is_none()), (30_000, true));
 }
@@ -277,9 +295,10 @@ impl Tables for Broken {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_client_is_not_told_where_the_lake_is() {
-    let engine = Engine::over(Arc::new(Broken), Limits::default()).unwrap();
-    let Err(error) = engine.query("select * from process_events").await else { panic!("it answered") };
+async fn an_error_does_not_reveal_the_path_of_the_lake() {
+    let engine = history::engine(Arc::new(Broken), Capacity::default()).unwrap();
+    let session = engine.session(principal(Limits::default()));
+    let Err(error) = session.query("select * from process_events").await else { panic!("it answered") };
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(!error.message().contains("secret"), "{error}");
     let causes = kerntrail_common::error::chain(&error);

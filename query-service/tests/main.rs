@@ -10,5 +10,6 @@ mod queries;
 mod read_only;
 mod rows;
 mod script;
+mod sessions;
 mod skipped_files;
 mod story;

@@ -1,6 +1,6 @@
 //! Nothing that writes is possible.
 
-use kerntrail_query_service::engine::ErrorKind;
+use kerntrail_query_engine::ErrorKind;
 use kerntrail_schemas::Table;
 
 use crate::queries::answer;
@@ -9,7 +9,7 @@ use crate::script::escape;
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_are_refused_and_leave_nothing() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     let outside = tempfile::tempdir().unwrap();
     let file = outside.path().join("stolen.csv");
     let file = file.to_str().unwrap();
@@ -55,7 +55,7 @@ async fn writes_are_refused_and_leave_nothing() {
         "select 1; drop table process_events".to_owned(),
         format!("select 1; copy process_events to '{file}'"),
     ] {
-        let Err(error) = engine.query(&sql).await else { panic!("not refused: {sql}") };
+        let Err(error) = session.query(&sql).await else { panic!("not refused: {sql}") };
         let refused = error.kind() == ErrorKind::ReadOnly || sql.starts_with("with") || sql.starts_with("merge");
         assert!(
             refused && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::User),
@@ -70,7 +70,7 @@ async fn writes_are_refused_and_leave_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_settings_cannot_be_read() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for sql in [
         "select * from '/etc/passwd'",
         "select * from \"/etc/passwd\"",
@@ -85,7 +85,7 @@ async fn files_and_settings_cannot_be_read() {
         "",
         "  ; ",
     ] {
-        let Err(error) = engine.query(sql).await else { panic!("not refused: {sql}") };
+        let Err(error) = session.query(sql).await else { panic!("not refused: {sql}") };
         assert_eq!(error.kind(), ErrorKind::User, "{sql}: {error}");
     }
 }
@@ -93,7 +93,7 @@ async fn files_and_settings_cannot_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_reads_is_possible() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for sql in [
         "select 1",
         "values (1), (2)",
@@ -107,7 +107,7 @@ async fn what_reads_is_possible() {
         "select * from generate_series(1, 3)",
         "-- a comment\nselect 1;",
     ] {
-        let text = answer(&engine, sql).await;
+        let text = answer(&session, sql).await;
         assert!(!text.contains("error"), "{sql}: {text}");
     }
 }

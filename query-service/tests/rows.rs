@@ -1,9 +1,10 @@
-//! Rows for tests, and the engine over them.
+//! Rows for tests, and sessions that read them.
 
 use std::sync::Arc;
 
 use kerntrail_lake::Lake;
-use kerntrail_query_service::engine::{Engine, Limits};
+use kerntrail_query_engine::{Capacity, Engine, Limits, Origin, Principal, Role, Session};
+use kerntrail_query_service::history;
 use kerntrail_schemas::tables::{
     Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
     ProcessColumns,
@@ -58,13 +59,27 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn engine(&self) -> Engine {
-        self.engine_within(Limits::default())
+    pub(crate) fn engine(&self, capacity: Capacity) -> Arc<Engine> {
+        history::engine(Arc::clone(&self.lake) as _, capacity).unwrap()
     }
 
-    pub(crate) fn engine_within(&self, limits: Limits) -> Engine {
-        Engine::new(Arc::clone(&self.lake), limits).unwrap()
+    pub(crate) fn session(&self) -> Session {
+        self.session_within(Limits::default())
     }
+
+    pub(crate) fn session_within(&self, limits: Limits) -> Session {
+        self.session_of(Capacity::default(), limits)
+    }
+
+    pub(crate) fn session_of(&self, capacity: Capacity, limits: Limits) -> Session {
+        self.engine(capacity).session(principal(limits))
+    }
+}
+
+/// Who reads in tests, within `limits`.
+pub(crate) fn principal(limits: Limits) -> Principal {
+    let (name, tenant) = ("test".to_owned(), "acme".to_owned());
+    Principal { name, tenant, role: Role::Reader, limits, origin: Origin::Process }
 }
 
 /// `count` process rows that differ in pid and command line.

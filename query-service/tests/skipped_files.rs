@@ -8,7 +8,7 @@ use kerntrail_schemas::tables::{Actor, Envelope, NetworkColumns, ProcessColumns}
 use crate::queries::answer;
 use crate::rows::{Rows, Stored};
 
-/// Pids that ran at a second, each second a file: a pid, and what it is told on its command line.
+/// Pids that ran at a second, each second a file: a pid and its command line.
 const RAN: [(i64, &[(Option<i32>, &str)]); 5] =
     [(1, &[(Some(7), "1")]), (2, &[(None, "2")]), (3, &[(Some(9), "3")]), (4, &[(Some(8), "4")]), (5, &[(None, "0")])];
 
@@ -100,11 +100,11 @@ async fn no_filter_learned_on_the_way_keeps_back_what_the_answer_needs() {
         ("select seq as a, pid as b from process_events order by pid desc, seq limit 1", "2 | NULL"),
     ];
     let stored = stored().await;
-    let engine = stored.engine();
+    let session = stored.session();
     let mut wrong = Vec::new();
     for (sql, expected) in cases {
         for _ in 0..8 {
-            let text = answer(&engine, sql).await;
+            let text = answer(&session, sql).await;
             let rows = text.lines().nth(2).unwrap_or_default();
             let cells: Vec<&str> = rows.split('|').map(str::trim).collect();
             if cells.join(" | ") != expected {

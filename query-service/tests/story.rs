@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use kerntrail_query_service::engine::{Engine, ErrorKind};
+use kerntrail_query_engine::{ErrorKind, Session};
 use kerntrail_query_service::stories::timeline::{self, Entity, StoryFormat, Window, timeline};
 use kerntrail_query_service::stories::tree::{self, tree};
 use kerntrail_schemas::Table;
@@ -18,29 +18,29 @@ use crate::script::{BEGIN, Node, WEB_ID, escape};
 const FORMATS: [(StoryFormat, &str); 3] =
     [(StoryFormat::Text, "txt"), (StoryFormat::Json, "json"), (StoryFormat::Markdown, "md")];
 
-async fn told(engine: &Engine, entity: Entity, format: StoryFormat) -> String {
-    timeline(engine, &timeline::Request::new(entity)).await.unwrap().render(format)
+async fn rendered(session: &Session, entity: Entity, format: StoryFormat) -> String {
+    timeline(session, &timeline::Request::new(entity)).await.unwrap().render(format)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_of_an_escape() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for (format, ending) in FORMATS {
-        let text = told(&engine, Entity::pod("prod/web-0").unwrap(), format).await;
+        let text = rendered(&session, Entity::pod("prod/web-0").unwrap(), format).await;
         assert!(!text.contains('\x1b'), "a terminal escape got through");
         golden::check(&format!("escape_timeline.{ending}"), &text);
         let request = tree::Request { entity: Some(Entity::pod("prod/web-0").unwrap()), ..tree::Request::default() };
-        let text = tree(&engine, &request).await.unwrap().render(format);
+        let text = tree(&session, &request).await.unwrap().render(format);
         assert!(!text.contains('\x1b'), "a terminal escape got through");
         golden::check(&format!("escape_tree.{ending}"), &text);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_attempt_is_told_as_refused() {
+async fn a_refused_attempt_is_shown_as_refused() {
     let stored = escape().rows.into_lake().await;
-    let text = told(&stored.engine(), Entity::pod("tools-0").unwrap(), StoryFormat::Text).await;
+    let text = rendered(&stored.session(), Entity::pod("tools-0").unwrap(), StoryFormat::Text).await;
     golden::check("refused_timeline.txt", &text);
     for said in ["Escape      none seen", "REFUSED (EPERM)", "Refused     1 attempt"] {
         assert!(text.contains(said), "{said:?} is missing in\n{text}");
@@ -55,21 +55,21 @@ fn body(text: &str) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_container_and_finding_lead_to_the_same_story() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
-    let pod = told(&engine, Entity::pod("web-0").unwrap(), StoryFormat::Text).await;
+    let session = stored.session();
+    let pod = rendered(&session, Entity::pod("web-0").unwrap(), StoryFormat::Text).await;
     for entity in [
         Entity::container(&WEB_ID[..12]).unwrap(),
         Entity::container(&format!("containerd://{WEB_ID}")).unwrap(),
         Entity::finding("5f0d1c").unwrap(),
         Entity::finding("c0ffee112233").unwrap(),
     ] {
-        let text = told(&engine, entity.clone(), StoryFormat::Text).await;
+        let text = rendered(&session, entity.clone(), StoryFormat::Text).await;
         assert_eq!(body(&text), body(&pod), "{entity}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finding_on_the_host_tells_every_process_of_its_events() {
+async fn a_finding_on_the_host_shows_every_process_of_its_events() {
     let mut node = Node::new("worker-1");
     let mut curl = node.host_process(42, 0, None);
     let wrote = node.exec(0, &mut curl, &["/usr/bin/curl", "-o", "/tmp/x", "http://h/x"], ProcessColumns::default());
@@ -85,7 +85,7 @@ async fn a_finding_on_the_host_tells_every_process_of_its_events() {
     };
     node.finding(30, &curl, own);
     let stored = node.rows.into_lake().await;
-    let text = told(&stored.engine(), Entity::finding("d00d").unwrap(), StoryFormat::Text).await;
+    let text = rendered(&stored.session(), Entity::finding("d00d").unwrap(), StoryFormat::Text).await;
     assert!(text.contains("42  /usr/bin/curl") && text.contains("44  /tmp/x"), "{text}");
     assert!(text.contains("the processes of its events: "), "{text}");
     assert!(!text.contains("/bin/true"), "{text}");
@@ -96,9 +96,9 @@ async fn a_process_brings_its_descendants_and_nothing_else() {
     let node = escape();
     let uid = node.uid(4207, 3_000).to_string();
     let stored = node.rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     for entity in [Entity::process("4207").unwrap(), Entity::process(&uid).unwrap()] {
-        let text = told(&engine, entity, StoryFormat::Json).await;
+        let text = rendered(&session, entity, StoryFormat::Json).await;
         let story: serde_json::Value = serde_json::from_str(&text).unwrap();
         let mut pids: Vec<i64> =
             story["events"].as_array().unwrap().iter().map(|event| event["pid"].as_i64().unwrap()).collect();
@@ -111,9 +111,9 @@ async fn a_process_brings_its_descendants_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_told_names_what_could() {
+async fn an_unknown_entity_suggests_a_known_one() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     let none = Window { since: Some(BEGIN + 86_400_000_000), until: None };
     for (entity, window, said) in [
         (Entity::pod("web-9").unwrap(), Window::default(), "did you mean `web-0`?"),
@@ -124,7 +124,7 @@ async fn what_cannot_be_told_names_what_could() {
         (Entity::finding("ffff").unwrap(), Window::default(), "there is no finding"),
     ] {
         let request = timeline::Request { window, ..timeline::Request::new(entity) };
-        let error = timeline(&engine, &request).await.unwrap_err();
+        let error = timeline(&session, &request).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::User, "{error}");
         assert!(error.message().contains(said), "{said:?} is not in {error}");
     }
@@ -133,16 +133,16 @@ async fn what_cannot_be_told_names_what_could() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bound_that_cuts_is_visible() {
     let stored = escape().rows.into_lake().await;
-    let engine = stored.engine();
+    let session = stored.session();
     let two = NonZeroUsize::new(2).unwrap();
     let request = timeline::Request { max_events: two, ..timeline::Request::new(Entity::pod("prod/web-0").unwrap()) };
-    let text = timeline(&engine, &request).await.unwrap().render(StoryFormat::Text);
+    let text = timeline(&session, &request).await.unwrap().render(StoryFormat::Text);
     for table in ["process_events", "kernel_events", "network_flows"] {
-        assert!(text.contains(&format!("Cut         {table}: only the first 2 rows are told")), "{text}");
+        assert!(text.contains(&format!("Cut         {table}: only the first 2 rows are shown")), "{text}");
     }
     assert!(!text.contains("file_events: only"), "{text}");
     let request = tree::Request { max_processes: two, ..tree::Request::default() };
-    let text = tree(&engine, &request).await.unwrap().render(StoryFormat::Text);
+    let text = tree(&session, &request).await.unwrap().render(StoryFormat::Text);
     assert!(text.starts_with("2 processes of all processes\n"), "{text}");
     assert!(text.contains("Cut: only the last 2 of 5 processes are shown"), "{text}");
 }
@@ -152,7 +152,7 @@ async fn a_window_leaves_out_what_is_outside() {
     let stored = escape().rows.into_lake().await;
     let window = Window { since: Some(BEGIN + 3_004_000), until: Some(BEGIN + 3_101_000) };
     let request = timeline::Request { window, ..timeline::Request::new(Entity::pod("prod/web-0").unwrap()) };
-    let text = timeline(&stored.engine(), &request).await.unwrap().render(StoryFormat::Json);
+    let text = timeline(&stored.session(), &request).await.unwrap().render(StoryFormat::Json);
     let story: serde_json::Value = serde_json::from_str(&text).unwrap();
     let activities: Vec<&str> =
         story["events"].as_array().unwrap().iter().map(|event| event["activity"].as_str().unwrap()).collect();
@@ -172,18 +172,18 @@ async fn tied(order: [usize; 4]) -> String {
         rows.process.append(&envelope, Some(&Arc::new(process.0.clone())), &ProcessColumns::default());
     }
     let stored = rows.into_lake().await;
-    told(&stored.engine(), Entity::pod("prod/web-0").unwrap(), StoryFormat::Json).await
+    rendered(&stored.session(), Entity::pod("prod/web-0").unwrap(), StoryFormat::Json).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ties_have_one_order_however_the_rows_arrived() {
-    let told = tied([0, 1, 2, 3]).await;
-    let story: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let first = tied([0, 1, 2, 3]).await;
+    let story: serde_json::Value = serde_json::from_str(&first).unwrap();
     let titles: Vec<&str> =
         story["events"].as_array().unwrap().iter().map(|event| event["title"].as_str().unwrap()).collect();
     assert_eq!(titles, ["/bin/program-0", "/bin/program-1", "/bin/program-2", "/bin/program-3"]);
     for order in [[3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
-        assert_eq!(tied(order).await, told, "{order:?}");
+        assert_eq!(tied(order).await, first, "{order:?}");
     }
 }
 
@@ -195,7 +195,7 @@ async fn a_pid_that_was_used_twice_is_the_last_one() {
         node.exec(millis, &mut process, &["/bin/true", &millis.to_string()], ProcessColumns::default());
     }
     let stored = node.rows.into_lake().await;
-    let text = told(&stored.engine(), Entity::process("42").unwrap(), StoryFormat::Text).await;
+    let text = rendered(&stored.session(), Entity::process("42").unwrap(), StoryFormat::Text).await;
     assert!(text.contains("/bin/true 60000") && !text.contains("/bin/true 0"), "{text}");
     assert!(text.contains("Note        pid 42 was used before by another process"), "{text}");
 }
@@ -203,7 +203,7 @@ async fn a_pid_that_was_used_twice_is_the_last_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_of_everything_marks_containers_and_the_host() {
     let stored = escape().rows.into_lake().await;
-    let text = tree(&stored.engine(), &tree::Request::default()).await.unwrap().render(StoryFormat::Text);
+    let text = tree(&stored.session(), &tree::Request::default()).await.unwrap().render(StoryFormat::Text);
     golden::check("all_tree.txt", &text);
     assert_eq!(Table::ProcessEvents.name(), "process_events");
     assert_eq!(Micros(BEGIN).day().0, 20_666);

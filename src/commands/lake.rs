@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kerntrail_query_service::engine::Engine;
-use kerntrail_query_service::engine::output::{self, Format, List, Options};
+use kerntrail_query_engine::Session;
+use kerntrail_query_engine::output::{self, Format, List, Options};
 use kerntrail_schemas::Table;
 
 use crate::cli::LakeAction;
@@ -21,12 +21,12 @@ pub async fn run(config: &Config, action: LakeAction) -> anyhow::Result<ExitCode
 
 async fn info(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
     let lake = parts::lake_to_read(config)?;
-    let engine = parts::engine_over(config, Arc::clone(&lake))?;
+    let session = parts::session_over(config, Arc::clone(&lake))?;
     let (mut names, mut numbers) = (Vec::new(), Vec::new());
     for table in Table::ALL {
         let Some(handle) = lake.existing(*table).await? else { continue };
         names.push(table.name());
-        numbers.push([handle.version(), i64::try_from(handle.files().len())?, rows(&engine, *table).await?]);
+        numbers.push([handle.version(), i64::try_from(handle.files().len())?, rows(&session, *table).await?]);
     }
     let column = |index: usize| numbers.iter().map(move |row| row[index]);
     let list = List::default().text("table", names);
@@ -35,8 +35,8 @@ async fn info(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn rows(engine: &Engine, table: Table) -> anyhow::Result<i64> {
-    let answer = engine.query(&format!("select count(*) as rows from {table}")).await?;
+async fn rows(session: &Session, table: Table) -> anyhow::Result<i64> {
+    let answer = session.query(&format!("select count(*) as rows from {table}")).await?;
     let mut rows = Vec::new();
     output::write(answer, Format::Csv, Options::default(), &mut rows).await?;
     Ok(String::from_utf8_lossy(&rows).lines().nth(1).unwrap_or("0").parse()?)

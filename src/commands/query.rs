@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use kerntrail_query_service::engine::output::{self, Options};
+use kerntrail_query_engine::output::{self, Options};
 
 use crate::cli::Query;
 use crate::config::Config;
@@ -11,8 +11,8 @@ use crate::parts;
 
 /// Answers `query` on standard output.
 pub async fn run(config: &Config, query: Query) -> anyhow::Result<ExitCode> {
-    let engine = parts::engine(config)?;
-    let answer = engine.query(&sql(query.sql)?).await?;
+    let session = parts::session(config)?;
+    let answer = session.query(&sql(query.sql)?).await?;
     output::write(answer, query.output.output, Options::default(), &mut std::io::stdout()).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
-use kerntrail_query_service::engine::output::{Format, List};
+use kerntrail_query_engine::output::{Format, List};
 
 use crate::cli;
 use crate::config::Config;

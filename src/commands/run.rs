@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineError};
+use kerntrail_query_service::server;
 use kerntrail_schemas::Table;
 use kerntrail_transport::EventLog;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,10 +49,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let pipeline = Arc::new(parts::pipeline(&config, Arc::clone(&log), Arc::clone(&lake)));
     let importer = Arc::new(Importer::new(&config, opened, Arc::clone(&lake), Arc::clone(&pipeline)));
-    let engine = Arc::new(parts::engine_over(&config, Arc::clone(&lake))?);
+    let engine = parts::engine_over(Arc::clone(&lake))?;
+    let queries = server::router(engine, &config.tenant, parts::query_limits(&config)?);
     let serving = parts.stop_of(Stage::Http);
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
-    let served = http::serve(listener, engine, importing, recorder, is_ready, serving);
+    let served = http::serve(listener, queries, importing, recorder, is_ready, serving);
     parts.start(Stage::Http, async move {
         served.await;
         Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use kerntrail_query_service::engine::output::{Format, List};
+use kerntrail_query_engine::output::{Format, List};
 use kerntrail_sinks::SinkConfig;
 use kerntrail_sinks::dlq::{self, Which, replay::replay};
 use tokio_util::sync::CancellationToken;

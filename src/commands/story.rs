@@ -15,8 +15,8 @@ use crate::parts;
 pub async fn tree(config: &Config, story: Story) -> anyhow::Result<ExitCode> {
     let request =
         tree::Request { entity: entity(&story.subject)?, window: window(&story)?, ..tree::Request::default() };
-    let engine = parts::engine(config)?;
-    print!("{}", tree::tree(&engine, &request).await?.render(story.output));
+    let session = parts::session(config)?;
+    print!("{}", tree::tree(&session, &request).await?.render(story.output));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -25,8 +25,8 @@ pub async fn timeline(config: &Config, story: Story) -> anyhow::Result<ExitCode>
     let entity =
         entity(&story.subject)?.context("whose timeline? name it with --pod, --container, --process or --finding")?;
     let request = timeline::Request { window: window(&story)?, ..timeline::Request::new(entity) };
-    let engine = parts::engine(config)?;
-    print!("{}", timeline::timeline(&engine, &request).await?.render(story.output));
+    let session = parts::session(config)?;
+    print!("{}", timeline::timeline(&session, &request).await?.render(story.output));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,15 +1,13 @@
 //! The HTTP service: queries, imports, health and metrics on one loopback address.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use kerntrail_query_service::engine::Engine;
-use kerntrail_query_service::server as query;
+use kerntrail_query_service::server;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,15 +26,15 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until `stop`, then lets requests under way end, for [`GRACE`] at most.
 pub async fn serve(
     listener: TcpListener,
-    engine: Arc<Engine>,
+    queries: Router,
     extra: Router,
     metrics: PrometheusHandle,
     ready: watch::Receiver<bool>,
     stop: CancellationToken,
 ) {
-    let routes = query::router(engine).merge(extra).merge(health(metrics, ready)).fallback(nowhere);
-    let app = query::only_from_here(routes);
-    let served = query::serve(listener, app, query::HEAD_TIMEOUT, stop.clone());
+    let routes = queries.merge(extra).merge(health(metrics, ready)).fallback(nowhere);
+    let app = server::only_from_here(routes);
+    let served = server::serve(listener, app, server::HEAD_TIMEOUT, stop.clone());
     let cut = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;

@@ -11,7 +11,7 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
     kerntrail_pipeline::metrics::describe();
     kerntrail_lake::metrics::describe();
     kerntrail_sinks::metrics::describe();
-    kerntrail_query_service::engine::metrics::describe();
+    kerntrail_query_engine::metrics::describe();
     kerntrail_detections::metrics::describe();
     Ok(handle)
 }

@@ -16,7 +16,8 @@ use anyhow::Context;
 use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
-use kerntrail_query_service::engine::{Engine, Limits};
+use kerntrail_query_engine::{Capacity, Engine, Limits, Origin, Principal, Role, Session};
+use kerntrail_query_service::history;
 use kerntrail_transport::EventLog;
 
 use crate::config::{Config, ConfigError};
@@ -35,9 +36,9 @@ pub fn lake(config: &Config) -> anyhow::Result<Lake> {
     Lake::open(&uri, &config.tenant).with_context(|| format!("cannot open the lake {uri}"))
 }
 
-/// SQL over the lake. Errors: as [`lake_to_read`].
-pub fn engine(config: &Config) -> anyhow::Result<Engine> {
-    engine_over(config, lake_to_read(config)?)
+/// This process's session over the lake. Errors: as [`lake_to_read`].
+pub fn session(config: &Config) -> anyhow::Result<Session> {
+    session_over(config, lake_to_read(config)?)
 }
 
 /// The lake, of which there is something to read.
@@ -65,15 +66,29 @@ fn check_readable(config: &Config, lake: &Lake) -> anyhow::Result<()> {
     }
 }
 
-/// SQL over `lake`.
-pub fn engine_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Engine> {
-    let limits = Limits {
-        memory_bytes: NonZeroUsize::new(config.query.memory.0 as usize).context("query.memory must be more than 0")?,
-        timeout: config.query.timeout.0,
-        max_rows: config.query.max_rows,
-        ..Limits::default()
+/// This process's session over `lake`, for the user who runs it.
+pub fn session_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Session> {
+    // SAFETY: reads a number of this process, and cannot fail.
+    let user = unsafe { libc::getuid() };
+    let principal = Principal {
+        name: format!("uid {user}"),
+        tenant: config.tenant.clone(),
+        role: Role::Admin,
+        limits: query_limits(config)?,
+        origin: Origin::Process,
     };
-    Ok(Engine::new(lake, limits)?)
+    Ok(engine_over(lake)?.session(principal))
+}
+
+/// Queries over `lake`.
+pub fn engine_over(lake: Arc<Lake>) -> anyhow::Result<Arc<Engine>> {
+    Ok(history::engine(lake, Capacity::default())?)
+}
+
+/// What each query may use.
+pub fn query_limits(config: &Config) -> anyhow::Result<Limits> {
+    let memory = NonZeroUsize::new(config.query.memory.0 as usize).context("query.memory must be more than 0")?;
+    Ok(Limits { memory_bytes: memory, timeout: config.query.timeout.0, max_rows: config.query.max_rows })
 }
 
 /// Event log to lake.

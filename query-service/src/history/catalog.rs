@@ -1,4 +1,4 @@
-//! The tenant's catalog: one schema, `history`, with a view for each table.
+//! A tenant's catalog: one schema, `history`, with a view for each table.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
+use kerntrail_query_engine::QueryError;
 use kerntrail_schemas::Table;
 use tokio::sync::Mutex;
 
-use crate::engine::error::QueryError;
-use crate::history::tables::Tables;
-use crate::history::views::view;
+use super::tables::Tables;
+use super::views::view;
 
 /// Name of the schema.
 pub(crate) const HISTORY: &str = "history";
 
-/// The catalog of one tenant, for one session: a table is opened when it is first named and stays at that snapshot.
+/// The catalog of one tenant, for one query: a table is opened when it is first named, and stays at that version.
 #[derive(Clone)]
 pub(crate) struct History {
     tables: Arc<dyn Tables>,
@@ -35,7 +35,7 @@ impl History {
             return Ok(Arc::clone(view));
         }
         let stored = self.tables.provider(table).await;
-        let stored = stored.map_err(|error| DataFusionError::External(Box::new(QueryError::internal(error))))?;
+        let stored = stored.map_err(|error| DataFusionError::from(QueryError::internal(error)))?;
         let view = view(table, stored)?;
         opened.insert(table, Arc::clone(&view));
         Ok(view)

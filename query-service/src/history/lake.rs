@@ -7,7 +7,7 @@ use datafusion::catalog::TableProvider;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 
-use crate::history::tables::{Tables, TablesError};
+use super::tables::{Tables, TablesError};
 
 #[async_trait]
 impl Tables for Lake {

@@ -1,4 +1,4 @@
-//! Where rows come from, as far as queries need to know.
+//! What the history needs of a lake.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use kerntrail_schemas::Table;
 
-/// Why the rows of a table cannot be had.
+/// Why a table cannot be opened.
 pub type TablesError = Box<dyn Error + Send + Sync>;
 
 /// The tables of one tenant.

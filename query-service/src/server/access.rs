@@ -1,4 +1,4 @@
-//! Whether a request was made on this machine, by something other than a foreign web page.
+//! Refuses requests that other machines or other web sites made.
 //!
 //! A page in this machine's browser can send requests to loopback (cross-site), and can make its own name resolve to
 //! 127.0.0.1 to read the answers (DNS rebinding). The first shows in `Origin`, the second in `Host`.
@@ -23,7 +23,7 @@ pub(super) async fn from_here(request: Request, next: Next) -> Response {
 fn refused(headers: &HeaderMap) -> Option<&'static str> {
     let Some(host) = text(headers, header::HOST) else { return Some("the request has no Host") };
     if !is_loopback_name(host) {
-        return Some("Host is no name of this machine's loopback: ask for localhost, 127.0.0.1 or [::1]");
+        return Some("Host is not a name of this machine's loopback: use localhost, 127.0.0.1 or [::1]");
     }
     let foreign = match text(headers, header::ORIGIN) {
         Some(origin) => origin.strip_prefix("http://") != Some(host),

@@ -1,18 +1,16 @@
-//! Answers: rows as they come, whole texts, refusals.
+//! Responses: streams of rows, whole texts, errors.
 
 use std::io;
 
 use arrow::array::RecordBatch;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures::stream::try_unfold;
 use futures::{Stream, StreamExt};
+use kerntrail_query_engine::output::{Encoder, Format, Options, encoder, escape};
+use kerntrail_query_engine::{ErrorKind, QueryError, QueryStream};
 use serde_json::json;
-
-use crate::engine::error::{ErrorKind, QueryError};
-use crate::engine::output::{Encoder, Format, Options, encoder, escape};
-use crate::engine::stream::QueryStream;
 
 fn status(kind: ErrorKind) -> StatusCode {
     match kind {
@@ -25,14 +23,13 @@ fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-impl IntoResponse for QueryError {
-    fn into_response(self) -> Response {
-        let mut response = refusal(status(self.kind()), self.kind().as_str(), self.message());
-        if self.kind() == ErrorKind::Busy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+/// The response to a query that failed before its first rows.
+pub(super) fn failure(error: QueryError) -> Response {
+    let mut response = refusal(status(error.kind()), error.kind().as_str(), error.message());
+    if error.kind() == ErrorKind::Busy {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    response
 }
 
 /// An error as JSON.
@@ -43,7 +40,7 @@ pub(super) fn refusal(status: StatusCode, kind: &str, message: &str) -> Response
     response
 }
 
-/// A text that is there as a whole.
+/// A complete text.
 pub(super) fn whole(format: Format, text: String) -> Response {
     respond(format, Body::from(text))
 }
@@ -58,8 +55,8 @@ fn respond(format: Format, body: Body) -> Response {
 }
 
 /// The rows of `answer` in `format`. It begins once the first rows are there, so an error before them has a status
-/// of its own; a later one is told inside the answer. Where the format has no place for it, it breaks the connection,
-/// behind a last line with the reason if the format is text.
+/// of its own; a later one is part of the answer. A format without a place for it breaks the
+/// connection, after a last line with the reason if the format is text.
 pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Response, QueryError> {
     let first = answer.next().await.transpose()?;
     let served = Served {

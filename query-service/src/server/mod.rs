@@ -3,10 +3,11 @@
 //! `POST /api/v1/query` takes SQL (as text, or in JSON with options) and streams rows. `GET /api/v1/tree` and
 //! `GET /api/v1/timeline` take the options of the commands of the same names. Every refusal is JSON:
 //! `{"error":{"kind","message"}}`. There is no login: whoever can reach the socket may read. So the listener is to be
-//! on loopback ([`check_loopback`]), and requests that a web page elsewhere made are refused ([`access`]).
+//! on loopback ([`check_loopback`]), and requests made by a web page of another site are refused ([`access`]).
 
 mod access;
 mod answer;
+mod callers;
 mod query;
 mod serve;
 mod story;
@@ -19,8 +20,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::{get, post};
+use kerntrail_query_engine::{Engine, Limits};
 
-use crate::engine::Engine;
+use self::callers::Callers;
 
 pub use serve::{HEAD_TIMEOUT, serve};
 
@@ -37,8 +39,9 @@ pub fn check_loopback(address: SocketAddr) -> Result<(), NotLoopback> {
     if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(NotLoopback(address)) }
 }
 
-/// The routes under `/api/v1`; to be served behind [`only_from_here`], with whatever else is served there.
-pub fn router(engine: Arc<Engine>) -> Router {
+/// The routes under `/api/v1`, over the tables of `tenant`, each query within `limits`. To be served by [`serve`]
+/// behind [`only_from_here`], with whatever else is served there.
+pub fn router(engine: Arc<Engine>, tenant: &str, limits: Limits) -> Router {
     Router::new()
         .route("/api/v1/query", post(query::query))
         .route("/api/v1/tree", get(story::tree))
@@ -51,7 +54,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(engine)
+        .with_state(Callers { engine, tenant: tenant.to_owned(), limits })
 }
 
 /// `routes`, for requests that were made on this machine and by no foreign web page.

@@ -1,22 +1,21 @@
 //! `POST /api/v1/query`.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use kerntrail_common::period;
+use kerntrail_query_engine::output::{Format, UnknownFormat};
+use kerntrail_query_engine::{Bounds, QueryError};
 use serde::Deserialize;
 
 use super::MAX_BODY;
-use super::answer::{refusal, rows};
-use crate::engine::Engine;
-use crate::engine::error::QueryError;
-use crate::engine::limits::Bounds;
-use crate::engine::output::Format;
+use super::answer::{failure, refusal, rows};
+use super::callers::Callers;
 
 /// A request as JSON.
 #[derive(Deserialize)]
@@ -50,7 +49,8 @@ impl Timeout {
 
 /// Answers a query. The format is that of the request, else of its `Accept`, else JSON.
 pub(super) async fn query(
-    State(engine): State<Arc<Engine>>,
+    State(callers): State<Callers>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -64,24 +64,22 @@ pub(super) async fn query(
     };
     let answer = async {
         let (sql, format, bounds) = read(&headers, &body)?;
-        rows(engine.query_within(&sql, &bounds).await?, format).await
+        rows(callers.session(peer).query_within(&sql, &bounds).await?, format).await
     };
-    answer.await.unwrap_or_else(QueryError::into_response)
+    answer.await.unwrap_or_else(failure)
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<(String, Format, Bounds), QueryError> {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accepted = accepted(value(header::ACCEPT))?;
     if !value(header::CONTENT_TYPE).starts_with("application/json") {
-        let sql = std::str::from_utf8(body).map_err(|_| QueryError::user("the query is no UTF-8 text"))?;
+        let sql = std::str::from_utf8(body).map_err(|_| QueryError::user("the query is not UTF-8 text"))?;
         return Ok((sql.to_owned(), accepted, Bounds::default()));
     }
-    let request: QueryRequest = serde_json::from_slice(body)
-        .map_err(|error| QueryError::user(format!("the request is not what was expected: {error}")))?;
+    let request: QueryRequest =
+        serde_json::from_slice(body).map_err(|error| QueryError::user(format!("the request is invalid: {error}")))?;
     let format = match &request.format {
-        Some(name) => {
-            name.parse().map_err(|error: crate::engine::output::UnknownFormat| QueryError::user(error.to_string()))?
-        }
+        Some(name) => name.parse().map_err(|error: UnknownFormat| QueryError::user(error.to_string()))?,
         None => accepted,
     };
     let timeout = request.timeout.map(|timeout| {
@@ -101,6 +99,6 @@ fn accepted(accept: &str) -> Result<Format, QueryError> {
     });
     format.ok_or_else(|| {
         let known: Vec<&str> = Format::ALL.iter().filter_map(|format| format.media_type().split(';').next()).collect();
-        QueryError::user(format!("Accept names no format that there is: {}", known.join(", ")))
+        QueryError::user(format!("Accept names no known format; known are {}", known.join(", ")))
     })
 }

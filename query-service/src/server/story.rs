@@ -1,22 +1,22 @@
 //! `GET /api/v1/tree` and `GET /api/v1/timeline`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::response::Response;
+use kerntrail_query_engine::QueryError;
+use kerntrail_query_engine::output::Format;
 use serde::Deserialize;
 
-use super::answer::whole;
-use crate::engine::Engine;
-use crate::engine::error::QueryError;
-use crate::engine::output::Format;
+use super::answer::{failure, whole};
+use super::callers::Callers;
 use crate::stories::timeline::{self, Entity, StoryFormat, Window};
 use crate::stories::tree;
 
-/// What is told, of whom, and how.
+/// The options of both.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoryQuery {
@@ -69,7 +69,8 @@ fn read(query: Result<Query<StoryQuery>, QueryRejection>) -> Result<StoryQuery, 
 
 /// The story of a pod, container, process or finding.
 pub(super) async fn timeline(
-    State(engine): State<Arc<Engine>>,
+    State(callers): State<Callers>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     query: Result<Query<StoryQuery>, QueryRejection>,
 ) -> Response {
     let answer = async {
@@ -78,14 +79,15 @@ pub(super) async fn timeline(
         let mut request = timeline::Request { window: query.window()?, ..timeline::Request::new(entity) };
         request.max_events = query.max_events.map_or(request.max_events, |asked| asked.min(timeline::MAX_EVENTS));
         let format = query.format()?;
-        Ok(whole(media(format), timeline::timeline(&engine, &request).await?.render(format)))
+        Ok(whole(media(format), timeline::timeline(&callers.session(peer), &request).await?.render(format)))
     };
-    answer.await.unwrap_or_else(QueryError::into_response)
+    answer.await.unwrap_or_else(failure)
 }
 
 /// The processes of a pod, container, process or finding, or of everything.
 pub(super) async fn tree(
-    State(engine): State<Arc<Engine>>,
+    State(callers): State<Callers>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     query: Result<Query<StoryQuery>, QueryRejection>,
 ) -> Response {
     let answer = async {
@@ -95,7 +97,7 @@ pub(super) async fn tree(
         request.max_processes =
             query.max_processes.map_or(request.max_processes, |asked| asked.min(tree::MAX_PROCESSES));
         let format = query.format()?;
-        Ok(whole(media(format), tree::tree(&engine, &request).await?.render(format)))
+        Ok(whole(media(format), tree::tree(&callers.session(peer), &request).await?.render(format)))
     };
-    answer.await.unwrap_or_else(QueryError::into_response)
+    answer.await.unwrap_or_else(failure)
 }

@@ -1,4 +1,4 @@
-//! What the history tells of a pod, container, process or finding: as a timeline, and as a tree of processes.
+//! Stories of the history: the timeline of a pod, container, process or finding, and the tree of its processes.
 
 pub mod timeline;
 pub mod tree;

@@ -1,31 +1,31 @@
-//! Gathers the rows of a story: those of the entity, of all that descends from it, and what concerns them.
+//! Collects the rows of a story: those of the entity, of its descendants, and what concerns them.
 //!
-//! What belongs: rows whose actor is (or was born as) the entity; rows of every descendant of those processes, also
-//! where a source knows no origin; calls by others on those processes; findings on all of them; losses of their nodes
-//! in that time. Each table gives at most `max_events` rows, those of one [`End`]; a table that has more is named.
+//! These are: rows whose actor is (or was born as) the entity; rows of every descendant of those processes, also where a
+//! source does not report origins; calls by others on those processes; findings on all of them; losses of their nodes in
+//! that time. Each table contributes at most `max_events` rows, the first or the last; a table that has more is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::{Expr, lit};
-use datafusion::prelude::{DataFrame, SessionContext, ident};
+use datafusion::prelude::{DataFrame, ident};
+use kerntrail_query_engine::{QueryError, Snapshot};
 use kerntrail_schemas::Table;
 
 use super::events::{ACTOR, ENVELOPE, Event, FINDING, Finding, LOSS, Loss, event, finding, loss, own_columns};
 use super::read::{distinct, rows};
 use super::select::{Selection, scan};
 use super::window::{Window, micros};
-use crate::engine::error::QueryError;
 
-/// Processes followed at most.
+/// Most processes that are followed.
 const MAX_FOLLOWED: usize = 10_000;
-/// Generations followed at most.
+/// Most generations that are followed.
 const MAX_GENERATIONS: usize = 64;
-/// Losses and findings taken at most.
+/// Most losses, and most findings.
 const MAX_MARKS: usize = 1_000;
 const MARKS: Most = Most { rows: MAX_MARKS, end: End::First };
 
-/// What was gathered.
+/// What was collected.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     /// In order of time; ties as [`Event::key`].
@@ -47,12 +47,12 @@ pub(crate) struct HostNamespaces {
     pub(crate) user: Option<i64>,
 }
 
-/// Which rows are told when there are too many.
+/// Which rows are kept when there are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A story has a beginning.
+    /// The earliest: a story starts at its beginning.
     First,
-    /// Of everything, what happens now.
+    /// The latest: of everything, what happens now.
     Last,
 }
 
@@ -65,16 +65,16 @@ impl End {
     }
 }
 
-/// At most how many rows of a table are told, and which.
+/// How many rows of a table are kept, and which.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Most {
     pub(crate) rows: usize,
     pub(crate) end: End,
 }
 
-/// Gathers what `selection` stands for from `tables`; `None` selects everything in `window`.
+/// Collects what `selection` stands for from `tables`; `None` selects everything in `window`.
 pub(crate) async fn collect(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     selection: Option<&Selection>,
     window: &Window,
     tables: &[Table],
@@ -82,24 +82,24 @@ pub(crate) async fn collect(
 ) -> Result<Collected, QueryError> {
     let mut collected = Collected::default();
     let belongs = match selection {
-        Some(selection) => Some(belongs(session, selection, window, &mut collected.cuts).await?),
+        Some(selection) => Some(belongs(snapshot, selection, window, &mut collected.cuts).await?),
         None => None,
     };
     for table in tables {
-        let (events, more) = events_of(session, *table, belongs.as_ref(), window, most).await?;
+        let (events, more) = events_of(snapshot, *table, belongs.as_ref(), window, most).await?;
         collected.events.extend(events);
         if more {
             let (end, rows) = (most.end.name(), most.rows);
-            collected.cuts.push(format!("{table}: only the {end} {rows} rows are told; narrow the time"));
+            collected.cuts.push(format!("{table}: only the {end} {rows} rows are shown; narrow the time"));
         }
     }
     collected.events.sort_by(|one, other| one.key().cmp(&other.key()));
-    collected.findings = findings(session, belongs.as_ref(), window, &mut collected.cuts).await?;
+    collected.findings = findings(snapshot, belongs.as_ref(), window, &mut collected.cuts).await?;
     if let (Some(first), Some(last)) = (collected.events.first(), collected.events.last()) {
         let span = (first.time, last.time);
         let nodes: BTreeSet<&str> = collected.events.iter().map(|event| event.node.as_str()).collect();
-        collected.losses = losses(session, &nodes, span, &mut collected.cuts).await?;
-        collected.hosts = hosts(session, &nodes).await?;
+        collected.losses = losses(snapshot, &nodes, span, &mut collected.cuts).await?;
+        collected.hosts = hosts(snapshot, &nodes).await?;
     }
     Ok(collected)
 }
@@ -112,19 +112,19 @@ struct Belongs {
 }
 
 async fn belongs(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     selection: &Selection,
     window: &Window,
     cuts: &mut Vec<String>,
 ) -> Result<Belongs, QueryError> {
     let mut known: BTreeSet<String> = selection.processes.iter().cloned().collect();
     if let Some(actor) = &selection.actor {
-        let frame = scan(session, Table::ProcessEvents, window).await?.filter(actor.clone())?;
+        let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(actor.clone())?;
         known.extend(distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?);
     }
-    follow(session, window, &mut known).await?;
+    follow(snapshot, window, &mut known).await?;
     if known.len() > MAX_FOLLOWED {
-        cuts.push(format!("more than {MAX_FOLLOWED} processes: the last of them are not told; narrow the time"));
+        cuts.push(format!("more than {MAX_FOLLOWED} processes: the last of them are not shown; narrow the time"));
         known = known.into_iter().take(MAX_FOLLOWED).collect();
     }
     let processes = literals(known.iter());
@@ -138,14 +138,14 @@ fn literals<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Expr> {
 }
 
 /// Adds the descendants of `known`, a generation at a time.
-async fn follow(session: &SessionContext, window: &Window, known: &mut BTreeSet<String>) -> Result<(), QueryError> {
+async fn follow(snapshot: &Snapshot, window: &Window, known: &mut BTreeSet<String>) -> Result<(), QueryError> {
     let mut parents = known.clone();
     for _ in 0..MAX_GENERATIONS {
         if parents.is_empty() || known.len() > MAX_FOLLOWED {
             break;
         }
         let born_of_them = ident("parent_process_uid").in_list(literals(parents.iter()), false);
-        let frame = scan(session, Table::ProcessEvents, window).await?.filter(born_of_them)?;
+        let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(born_of_them)?;
         let children = distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?;
         parents = children.into_iter().filter(|child| known.insert(child.clone())).collect();
     }
@@ -169,14 +169,14 @@ async fn rows_of_end<T>(
 }
 
 async fn events_of(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     table: Table,
     belongs: Option<&Belongs>,
     window: &Window,
     most: Most,
 ) -> Result<(Vec<Event>, bool), QueryError> {
     let Some(own) = own_columns(table) else { return Ok((Vec::new(), false)) };
-    let mut frame = scan(session, table, window).await?;
+    let mut frame = scan(snapshot, table, window).await?;
     if let Some(belongs) = belongs {
         let mut condition = belongs.actor.clone();
         if table == Table::KernelEvents {
@@ -189,18 +189,18 @@ async fn events_of(
 }
 
 async fn findings(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     belongs: Option<&Belongs>,
     window: &Window,
     cuts: &mut Vec<String>,
 ) -> Result<Vec<Finding>, QueryError> {
-    let mut frame = scan(session, Table::Findings, window).await?;
+    let mut frame = scan(snapshot, Table::Findings, window).await?;
     if let Some(belongs) = belongs {
         frame = frame.filter(belongs.actor.clone())?;
     }
     let (mut found, more) = rows_of_end(frame, FINDING, MARKS, finding).await?;
     if more {
-        cuts.push(format!("findings: only the first {MAX_MARKS} are told"));
+        cuts.push(format!("findings: only the first {MAX_MARKS} are shown"));
     }
     found.sort();
     found.dedup_by(|one, other| one.finding_id == other.finding_id);
@@ -209,7 +209,7 @@ async fn findings(
 
 /// Losses on `nodes` that may have happened inside `span`.
 async fn losses(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     nodes: &BTreeSet<&str>,
     span: (i64, i64),
     cuts: &mut Vec<String>,
@@ -218,24 +218,21 @@ async fn losses(
     let overlaps = ident("start_time").lt_eq(last.clone()).and(ident("end_time").gt_eq(first.clone()));
     let undated = ident("start_time").is_null().and(ident("time").between(first, last));
     let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
-    let frame = session.table(Table::EventLoss.name()).await?.filter(here.and(overlaps.or(undated)))?;
+    let frame = snapshot.table(Table::EventLoss.name()).await?.filter(here.and(overlaps.or(undated)))?;
     let (mut lost, more) = rows_of_end(frame, LOSS, MARKS, loss).await?;
     if more {
-        cuts.push(format!("event_loss: only the first {MAX_MARKS} are told"));
+        cuts.push(format!("event_loss: only the first {MAX_MARKS} are shown"));
     }
     lost.sort();
     Ok(lost)
 }
 
-async fn hosts(
-    session: &SessionContext,
-    nodes: &BTreeSet<&str>,
-) -> Result<BTreeMap<String, HostNamespaces>, QueryError> {
+async fn hosts(snapshot: &Snapshot, nodes: &BTreeSet<&str>) -> Result<BTreeMap<String, HostNamespaces>, QueryError> {
     let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
     let init = ident("pid").eq(lit(1)).and(ident("in_host_mnt_ns")).and(ident("in_host_pid_ns"));
     let columns = ["mnt_ns", "pid_ns", "net_ns", "user_ns"];
     let lowest = columns.map(|name| min(ident(name)).alias(name)).to_vec();
-    let frame = session.table(Table::ProcessEvents.name()).await?.filter(here.and(init))?;
+    let frame = snapshot.table(Table::ProcessEvents.name()).await?.filter(here.and(init))?;
     let frame = frame.aggregate(vec![ident("node")], lowest)?;
     let all = ["node", "mnt_ns", "pid_ns", "net_ns", "user_ns"];
     let found = rows(frame, &all, |values, row| {

@@ -1,33 +1,32 @@
-//! Whose story: a pod, a container, a process or a finding, as people name them.
+//! What a story is about, as people name it: a pod, container, process or finding.
 
 use std::fmt;
 
+use kerntrail_query_engine::QueryError;
+use kerntrail_query_engine::output::escape::visible;
 use kerntrail_schemas::identity::ProcessUid;
 
-use crate::engine::error::QueryError;
-use crate::engine::output::escape::visible;
-
-/// Whose story is told.
+/// What a story is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entity {
-    /// A pod; without a namespace, that of whichever namespace has it.
+    /// A pod; without a namespace, the one pod of that name in any namespace.
     Pod {
         /// Its Kubernetes namespace.
         namespace: Option<String>,
         /// Its name.
         name: String,
     },
-    /// A container by its id or the beginning of it.
+    /// A container by its id or a prefix of it.
     Container(String),
     /// A process by its uid.
     Process(String),
     /// The last process that had this number.
     Pid(i32),
-    /// A finding by its id or the beginning of it.
+    /// A finding by its id or a prefix of it.
     Finding(String),
 }
 
-/// Characters that a beginning of an id must have.
+/// Shortest prefix of an id, in characters.
 const SHORTEST_PREFIX: usize = 4;
 
 impl Entity {
@@ -38,7 +37,10 @@ impl Entity {
             None => (None, text),
         };
         if name.is_empty() || name.contains('/') || namespace.as_deref() == Some("") {
-            return Err(QueryError::user(format!("\"{}\" is no pod: namespace/name or name", visible(text))));
+            return Err(QueryError::user(format!(
+                "\"{}\" is not a pod: expected namespace/name or name",
+                visible(text)
+            )));
         }
         Ok(Self::Pod { namespace, name: name.to_owned() })
     }
@@ -56,7 +58,10 @@ impl Entity {
         }
         let pid = text.parse::<i32>().ok().filter(|pid| *pid > 0);
         pid.map(Self::Pid).ok_or_else(|| {
-            QueryError::user(format!("\"{}\" is no process: a pid, or a process_uid of 26 characters", visible(text)))
+            QueryError::user(format!(
+                "\"{}\" is not a process: expected a pid, or a process_uid of 26 characters",
+                visible(text)
+            ))
         })
     }
 
@@ -69,7 +74,7 @@ impl Entity {
 fn prefix(text: &str, what: &str) -> Result<String, QueryError> {
     if text.chars().count() < SHORTEST_PREFIX {
         return Err(QueryError::user(format!(
-            "\"{}\" is too short for a {what}: {SHORTEST_PREFIX} characters",
+            "\"{}\" is too short for a {what}: at least {SHORTEST_PREFIX} characters",
             visible(text)
         )));
     }

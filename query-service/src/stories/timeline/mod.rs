@@ -1,7 +1,8 @@
 //! The story of a pod, container, process or finding, from its first command to its last connection.
 //!
-//! Rows are gathered ([`collect`]), boundaries marked ([`boundaries`]), and what says the same is put in one line
-//! ([`lines`]). Renderers only print. Same rows, same bytes: nothing here depends on the present or on chance.
+//! Rows are collected ([`collect`]), boundary crossings marked ([`boundaries`]), and repetitions folded into one line
+//! ([`lines`]). Renderers only print. The same rows give the same bytes: nothing here depends on the current time or on
+//! chance.
 
 mod boundaries;
 pub(crate) mod collect;
@@ -22,6 +23,8 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use kerntrail_common::suggest::did_you_mean;
+use kerntrail_query_engine::output::escape::visible;
+use kerntrail_query_engine::{QueryError, Session};
 use kerntrail_schemas::Table;
 
 pub(crate) use self::describe::exit;
@@ -33,16 +36,13 @@ use self::collect::{Collected, End, Most, collect};
 use self::lines::{Line, lines};
 use self::select::{Selection, select};
 use self::summary::{Summary, summarize};
-use crate::engine::Engine;
-use crate::engine::error::QueryError;
-use crate::engine::output::escape::visible;
 
-/// Rows of each table that are told unless asked otherwise.
+/// Rows of each table in a story, by default.
 pub const DEFAULT_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_999);
-/// Rows of each table that can be asked for.
+/// Most rows of each table that a request may ask for.
 pub const MAX_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
 
-/// Tables whose rows tell a story.
+/// Tables whose rows are the events of a story.
 const TABLES: [Table; 4] = [Table::ProcessEvents, Table::KernelEvents, Table::NetworkFlows, Table::FileEvents];
 
 /// A form of a story.
@@ -75,22 +75,21 @@ impl FromStr for StoryFormat {
             "markdown" => Ok(Self::Markdown),
             other => {
                 let hint = did_you_mean(other, ["text", "json", "markdown"]);
-                let text =
-                    format!("there is no format `{}`{hint}; formats are text, json and markdown", visible(other));
+                let text = format!("unknown format `{}`{hint}; formats are text, json and markdown", visible(other));
                 Err(QueryError::user(text))
             }
         }
     }
 }
 
-/// Whose story, and how much of it.
+/// What a story is about, and how much of it.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whose.
+    /// What it is about.
     pub entity: Entity,
     /// When.
     pub window: Window,
-    /// Rows of each table at most; a table that has more is named in the story.
+    /// Most rows of each table; the story names a table that has more.
     pub max_events: NonZeroUsize,
 }
 
@@ -107,7 +106,7 @@ pub struct Timeline {
     title: String,
     notes: Vec<String>,
     collected: Collected,
-    /// One for each event.
+    /// One per event.
     marks: Vec<Marks>,
     lines: Vec<Line>,
     summary: Summary,
@@ -131,16 +130,16 @@ impl Timeline {
     }
 }
 
-/// Tells the story that `request` asks for, as one query within the engine's limits.
+/// The story that `request` asks for, as one query within the session's limits.
 ///
 /// Errors: `user` when there is no such entity, more than one, or nothing happened to it in that time.
-pub async fn timeline(engine: &Engine, request: &Request) -> Result<Timeline, QueryError> {
+pub async fn timeline(session: &Session, request: &Request) -> Result<Timeline, QueryError> {
     let request = request.clone();
-    engine
-        .with_session(|session| async move {
-            let selection = select(&session, &request.entity, &request.window).await?;
+    session
+        .read(|snapshot| async move {
+            let selection = select(&snapshot, &request.entity, &request.window).await?;
             let most = Most { rows: request.max_events.get(), end: End::First };
-            let collected = collect(&session, Some(&selection), &request.window, &TABLES, most).await?;
+            let collected = collect(&snapshot, Some(&selection), &request.window, &TABLES, most).await?;
             if collected.events.is_empty() {
                 let nothing = format!("nothing is known of {} in that time", visible(&selection.title));
                 return Err(QueryError::user(nothing));

@@ -1,4 +1,4 @@
-//! Values out of record batches, whatever exact types the columns have.
+//! Values from record batches, independent of the exact types of columns.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use datafusion::prelude::{DataFrame, ident};
-
-use crate::engine::error::QueryError;
+use kerntrail_query_engine::QueryError;
 
 /// The columns of a batch by name.
 #[derive(Default)]
@@ -62,7 +61,7 @@ impl Values {
     }
 }
 
-/// Runs `frame` for `columns` and makes something of each row.
+/// Runs `frame` for `columns` and applies `make` to each row.
 pub(crate) async fn rows<T>(
     frame: DataFrame,
     columns: &[&str],

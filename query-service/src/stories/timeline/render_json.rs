@@ -1,5 +1,6 @@
 //! A story for programs: every event, unfolded.
 
+use kerntrail_query_engine::output::escape;
 use serde::Serialize;
 
 use super::Timeline;
@@ -9,7 +10,6 @@ use super::events::{Container, Detail, Event, Finding};
 use super::lines::findings_after;
 use super::summary::Connections;
 use super::window::rfc3339;
-use crate::engine::output::escape;
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -1,11 +1,12 @@
 //! A story for a ticket.
 
+use kerntrail_query_engine::output::escape::{markdown, markdown_code};
+
 use super::Timeline;
 use super::events::Event;
 use super::lines::{EventLine, Line};
 use super::render_text::{crossing_line, facts, finding_line, is_program, loss_line, when};
 use super::window::{clock, day};
-use crate::engine::output::escape::{markdown, markdown_code};
 
 /// The story as Markdown.
 pub(crate) fn render(timeline: &Timeline) -> String {

@@ -1,12 +1,13 @@
 //! A story for a terminal.
 
+use kerntrail_query_engine::output::escape::visible;
+
 use super::boundaries::Crossing;
 use super::events::{Event, Finding, Loss};
 use super::lines::{EventLine, Line};
 use super::summary::{attempt, by_severity, connection_words, container_words, crossing_words, who};
 use super::window::{clock, day, span};
 use super::{Summary, Timeline};
-use crate::engine::output::escape::visible;
 
 /// Longest title, in characters.
 const WIDTH: usize = 200;

@@ -1,33 +1,33 @@
-//! Finds what an entity's name stands for in the history.
+//! Resolves the name of an entity in the history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::functions::string::expr_fn::starts_with;
 use datafusion::logical_expr::{Expr, lit};
-use datafusion::prelude::{DataFrame, SessionContext, ident};
+use datafusion::prelude::{DataFrame, ident};
 use kerntrail_common::suggest::did_you_mean;
+use kerntrail_query_engine::output::escape::visible;
+use kerntrail_query_engine::{QueryError, Snapshot};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::parse_event_id;
 
 use super::entity::Entity;
 use super::read::{distinct, rows};
 use super::window::{Window, rfc3339};
-use crate::engine::error::QueryError;
-use crate::engine::output::escape::visible;
 
-/// Names looked through for a hint.
+/// Names searched for a suggestion.
 const NAMES: usize = 10_000;
-/// Processes taken of a finding's events; no sequence has as many steps.
+/// Most processes of a finding's events; no sequence has as many steps.
 const MOST_REFS: usize = 1_000;
 /// Candidates named in an error.
 const NAMED: usize = 5;
 
-/// Rows that belong to an entity by themselves; descendants follow from them.
+/// The rows of an entity itself; descendants follow from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
-    /// What is told, by its full name.
+    /// The full name of what the story is about.
     pub(crate) title: String,
-    /// What a reader must know about the choice.
+    /// What a reader must know about how it was resolved.
     pub(crate) notes: Vec<String>,
     /// Condition on the actor's columns.
     pub(crate) actor: Option<Expr>,
@@ -36,8 +36,8 @@ pub(crate) struct Selection {
 }
 
 /// The rows of `table` inside `window`.
-pub(crate) async fn scan(session: &SessionContext, table: Table, window: &Window) -> Result<DataFrame, QueryError> {
-    let frame = session.table(table.name()).await?;
+pub(crate) async fn scan(snapshot: &Snapshot, table: Table, window: &Window) -> Result<DataFrame, QueryError> {
+    let frame = snapshot.table(table.name()).await?;
     Ok(match window.filter() {
         Some(inside) => frame.filter(inside)?,
         None => frame,
@@ -45,17 +45,13 @@ pub(crate) async fn scan(session: &SessionContext, table: Table, window: &Window
 }
 
 /// Finds `entity`. Errors: there is none, or more than one.
-pub(crate) async fn select(
-    session: &SessionContext,
-    entity: &Entity,
-    window: &Window,
-) -> Result<Selection, QueryError> {
+pub(crate) async fn select(snapshot: &Snapshot, entity: &Entity, window: &Window) -> Result<Selection, QueryError> {
     match entity {
-        Entity::Pod { namespace, name } => pod(session, namespace.as_deref(), name, window).await,
-        Entity::Container(id) => container(session, id, window).await,
+        Entity::Pod { namespace, name } => pod(snapshot, namespace.as_deref(), name, window).await,
+        Entity::Container(id) => container(snapshot, id, window).await,
         Entity::Process(uid) => Ok(process(uid.clone(), entity.to_string(), Vec::new())),
-        Entity::Pid(pid) => last_with(session, *pid, window).await,
-        Entity::Finding(id) => finding(session, id, window).await,
+        Entity::Pid(pid) => last_with(snapshot, *pid, window).await,
+        Entity::Finding(id) => finding(snapshot, id, window).await,
     }
 }
 
@@ -68,14 +64,14 @@ fn is(column: &str, value: &str) -> Expr {
 }
 
 async fn pod(
-    session: &SessionContext,
+    snapshot: &Snapshot,
     namespace: Option<&str>,
     name: &str,
     window: &Window,
 ) -> Result<Selection, QueryError> {
     let namespace = match namespace {
         Some(namespace) => namespace.to_owned(),
-        None => namespace_of(session, name, window).await?,
+        None => namespace_of(snapshot, name, window).await?,
     };
     let within = is("pod_name", name).and(is("namespace", &namespace));
     let born = is("origin_pod_name", name).and(is("origin_namespace", &namespace));
@@ -84,13 +80,13 @@ async fn pod(
 }
 
 /// The one namespace that has a pod of this name.
-async fn namespace_of(session: &SessionContext, name: &str, window: &Window) -> Result<String, QueryError> {
-    let frame = scan(session, Table::ProcessEvents, window).await?.filter(is("pod_name", name))?;
+async fn namespace_of(snapshot: &Snapshot, name: &str, window: &Window) -> Result<String, QueryError> {
+    let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(is("pod_name", name))?;
     let mut namespaces = distinct(frame, "namespace", NAMED).await?;
     match namespaces.len() {
         1 => Ok(namespaces.remove(0)),
         0 => {
-            let frame = scan(session, Table::ProcessEvents, window).await?;
+            let frame = scan(snapshot, Table::ProcessEvents, window).await?;
             let names = distinct(frame, "pod_name", NAMES).await?;
             let hint = did_you_mean(name, names.iter().map(String::as_str));
             Err(QueryError::user(format!("there is no pod `{}` in that time{hint}", visible(name))))
@@ -104,8 +100,8 @@ async fn namespace_of(session: &SessionContext, name: &str, window: &Window) -> 
     }
 }
 
-async fn container(session: &SessionContext, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
-    let frame = scan(session, Table::ProcessEvents, window).await?;
+async fn container(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(snapshot, Table::ProcessEvents, window).await?;
     let found = distinct(frame.filter(starts_with(ident("container_id"), lit(prefix)))?, "container_id", NAMED).await?;
     match found.as_slice() {
         [id] => Ok(whole_container(id, format!("container {id}"), Vec::new())),
@@ -120,8 +116,8 @@ fn whole_container(id: &str, title: String, notes: Vec<String>) -> Selection {
 }
 
 /// The last process with the number `pid`; a note names the others.
-async fn last_with(session: &SessionContext, pid: i32, window: &Window) -> Result<Selection, QueryError> {
-    let frame = scan(session, Table::ProcessEvents, window).await?.filter(ident("pid").eq(lit(pid)))?;
+async fn last_with(snapshot: &Snapshot, pid: i32, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(ident("pid").eq(lit(pid)))?;
     let columns = ["process_uid", "process_start_time", "time"];
     let mut found = rows(frame, &columns, |values, row| {
         let started = values.number("process_start_time", row).or(values.number("time", row));
@@ -148,8 +144,8 @@ async fn last_with(session: &SessionContext, pid: i32, window: &Window) -> Resul
 }
 
 /// The container in which a finding began, and the processes of all events that caused it.
-async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
-    let frame = scan(session, Table::Findings, window).await?;
+async fn finding(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
+    let frame = scan(snapshot, Table::Findings, window).await?;
     let frame = frame.filter(starts_with(ident("finding_id"), lit(prefix)))?;
     let columns = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs"];
     let mut found = rows(frame, &columns, |values, row| {
@@ -168,9 +164,9 @@ async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Res
         return Err(QueryError::user(format!("there is no finding \"{}\" in that time", visible(prefix))));
     };
     let mut processes: BTreeSet<String> = uid.iter().cloned().collect();
-    processes.extend(processes_of(session, &refs).await?);
+    processes.extend(processes_of(snapshot, &refs).await?);
     let title = format!("finding {id} ({})", rule.as_deref().unwrap_or("unnamed rule"));
-    let told = match origin.or(container) {
+    let selection = match origin.or(container) {
         Some(container) => {
             whole_container(&container, title, vec![format!("the container in which it began: {container}")])
         }
@@ -183,11 +179,11 @@ async fn finding(session: &SessionContext, prefix: &str, window: &Window) -> Res
             Selection { title, notes, actor: None, processes: Vec::new() }
         }
     };
-    Ok(Selection { processes: processes.into_iter().collect(), ..told })
+    Ok(Selection { processes: processes.into_iter().collect(), ..selection })
 }
 
 /// The processes that acted in the events that a finding refers to (`table/event_id`), whenever they happened.
-async fn processes_of(session: &SessionContext, refs: &[String]) -> Result<BTreeSet<String>, QueryError> {
+async fn processes_of(snapshot: &Snapshot, refs: &[String]) -> Result<BTreeSet<String>, QueryError> {
     let mut events: BTreeMap<Table, Vec<Expr>> = BTreeMap::new();
     for (table, id) in refs.iter().filter_map(|event| event.split_once('/')) {
         let (Ok(table), Some((stream, cpu, seq))) = (table.parse::<Table>(), parse_event_id(id)) else { continue };
@@ -197,7 +193,7 @@ async fn processes_of(session: &SessionContext, refs: &[String]) -> Result<BTree
     let mut processes = BTreeSet::new();
     for (table, these) in events {
         let Some(any) = these.into_iter().reduce(Expr::or) else { continue };
-        let frame = session.table(table.name()).await?.filter(any)?;
+        let frame = snapshot.table(table.name()).await?.filter(any)?;
         processes.extend(distinct(frame, "process_uid", MOST_REFS).await?);
     }
     Ok(processes)

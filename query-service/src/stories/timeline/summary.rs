@@ -1,4 +1,4 @@
-//! What an engineer on call needs before the story: did it get out, how, and what did it do then.
+//! What an engineer on call needs first: did it escape, how, and what did it do then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::describe::{failed, refused, socket, title};
 use super::events::{Container, Detail, Event};
 use super::lines::Line;
 
-/// The facts of a story. Times are microseconds since the epoch; an event is named by its place.
+/// The facts of a story. Times are microseconds since the epoch; an event is named by its index.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) first: i64,
@@ -25,12 +25,12 @@ pub(crate) struct Summary {
     pub(crate) escape: Option<usize>,
     /// Calls that were not permitted.
     pub(crate) refused: Vec<usize>,
-    /// Connections opened from outside, by who and to where, in order of the first.
+    /// Connections opened after the escape, by process and destination, in order of the first.
     pub(crate) after: Vec<Connections>,
     pub(crate) lost: i64,
 }
 
-/// Connections of one process to one place.
+/// Connections of one process to one destination.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Connections {
     #[serde(skip)]
@@ -40,7 +40,7 @@ pub(crate) struct Connections {
     pub(crate) process_uid: String,
     pub(crate) destination: String,
     pub(crate) count: usize,
-    /// Connections among them that did not come about.
+    /// How many of them failed.
     pub(crate) failed: usize,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn who(event: &Event) -> String {
     event.actor.pid.map_or_else(|| name.clone(), |pid| format!("{name} (pid {pid})"))
 }
 
-/// What was refused, and to whom: `nsenter (pid 42): setns ...`.
+/// What was refused, and to which process: `nsenter (pid 42): setns ...`.
 pub(crate) fn attempt(event: &Event) -> String {
     format!("{}: {}", who(event), title(event))
 }

@@ -1,4 +1,4 @@
-//! A stretch of time, as people name it.
+//! A time range, as people write it.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,9 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::ident;
 use kerntrail_common::period;
+use kerntrail_query_engine::QueryError;
 
-use crate::engine::error::QueryError;
-
-/// From `since` to `until`, both inclusive, in microseconds since the epoch; an open end has no bound.
+/// From `since` to `until`, both inclusive, in microseconds since the epoch; an absent end has no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// Nothing before.
@@ -23,14 +22,14 @@ impl Window {
     /// Reads both ends: a time (`2026-08-01T10:00:00Z`, `2026-08-01 10:00:00`, `2026-08-01`; UTC unless it says
     /// otherwise) or how long before `now` (`90s`, `1h`, `2d`).
     ///
-    /// Errors: neither form, or an end before its beginning.
+    /// Errors: another form, or an end before the beginning.
     pub fn parse(since: Option<&str>, until: Option<&str>, now: SystemTime) -> Result<Self, QueryError> {
         let window = Self {
             since: since.map(|text| moment(text, now)).transpose()?,
             until: until.map(|text| moment(text, now)).transpose()?,
         };
         match (window.since, window.until) {
-            (Some(since), Some(until)) if until < since => Err(QueryError::user("until lies before since")),
+            (Some(since), Some(until)) if until < since => Err(QueryError::user("until is before since")),
             _ => Ok(window),
         }
     }
@@ -62,8 +61,8 @@ fn moment(text: &str, now: SystemTime) -> Result<i64, QueryError> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
     with_zone.ok().or_else(|| without.or(day).map(|time| time.and_utc().timestamp_micros())).ok_or_else(|| {
         QueryError::user(format!(
-            "\"{}\" is no time: 2026-08-01T10:00:00Z, \"2026-08-01 10:00:00\" (UTC), 2026-08-01, or before now: 90s, 1h, 2d",
-            crate::engine::output::escape::visible(text)
+            "\"{}\" is not a time; expected 2026-08-01T10:00:00Z, \"2026-08-01 10:00:00\" (UTC), 2026-08-01, or before now: 90s, 1h, 2d",
+            kerntrail_query_engine::output::escape::visible(text)
         ))
     })
 }

@@ -1,15 +1,15 @@
-//! Makes a tree of process rows.
+//! Builds a tree from process rows.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::stories::timeline::collect::{Collected, End};
 use crate::stories::timeline::events::{Container, Detail, Event, Finding, Origin, ProcessDetail};
 
-/// Processes by who started them.
+/// Processes below their parents.
 #[derive(Debug, Default)]
 pub(crate) struct Forest {
     pub(crate) processes: Vec<Process>,
-    /// Places of the processes whose parent is not among them.
+    /// Indices of the processes whose parent is not among them.
     pub(crate) roots: Vec<usize>,
     pub(crate) cuts: Vec<String>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Process {
     /// When it was forked; where that is unknown, its first event. Microseconds since the epoch.
     pub(crate) started: i64,
     pub(crate) programs: Vec<Program>,
-    /// Kernel's name, for a process that ran nothing of its own.
+    /// The kernel's name, for a process that executed nothing itself.
     pub(crate) name: Option<String>,
     pub(crate) ended: Option<(i64, ProcessDetail)>,
     pub(crate) container: Option<Container>,
@@ -116,7 +116,7 @@ fn process(event: &Event) -> Process {
     }
 }
 
-/// Adds what `event` says of `process`.
+/// Adds what `event` says about `process`.
 fn take(process: &mut Process, event: &Event) {
     let actor = &event.actor;
     process.container.clone_from(&actor.container);

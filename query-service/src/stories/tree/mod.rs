@@ -1,35 +1,34 @@
-//! Processes as a tree: who started whom, what each ran, how it ended.
+//! Processes as a tree: parents and children, what each ran, how it ended.
 
 mod build;
 mod render;
 
 use std::num::NonZeroUsize;
 
+use kerntrail_query_engine::output::escape::visible;
+use kerntrail_query_engine::{QueryError, Session};
 use kerntrail_schemas::Table;
 
 use self::build::{Forest, build};
-use crate::engine::Engine;
-use crate::engine::error::QueryError;
-use crate::engine::output::escape::visible;
 use crate::stories::timeline::collect::{End, Most, collect};
 use crate::stories::timeline::select::select;
 use crate::stories::timeline::{Entity, StoryFormat, Window};
 
-/// Processes shown unless asked otherwise.
+/// Processes in a tree, by default.
 pub const DEFAULT_PROCESSES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1_999);
-/// Processes that can be asked for.
+/// Most processes that a request may ask for.
 pub const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(19_999);
-/// Rows read for a process at most: it may fork, run several programs and end.
+/// Most rows read per process: it may fork, run several programs and end.
 const ROWS_PER_PROCESS: usize = 5;
 
 /// Which processes.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Those of it and of its descendants; all of them without.
+    /// Those of the entity and its descendants; without an entity, all.
     pub entity: Option<Entity>,
     /// Those that started, ran a program or ended then.
     pub window: Window,
-    /// At most so many, the first ones; the tree says when there are more.
+    /// Most processes; the tree says when there are more.
     pub max_processes: NonZeroUsize,
 }
 
@@ -58,22 +57,22 @@ impl Tree {
     }
 }
 
-/// The tree that `request` asks for, as one query within the engine's limits.
+/// The tree that `request` asks for, as one query within the session's limits.
 ///
 /// Errors: `user` when there is no such entity or more than one, or no process in that time.
-pub async fn tree(engine: &Engine, request: &Request) -> Result<Tree, QueryError> {
+pub async fn tree(session: &Session, request: &Request) -> Result<Tree, QueryError> {
     let request = request.clone();
-    engine
-        .with_session(|session| async move {
+    session
+        .read(|snapshot| async move {
             let selection = match &request.entity {
-                Some(entity) => Some(select(&session, entity, &request.window).await?),
+                Some(entity) => Some(select(&snapshot, entity, &request.window).await?),
                 None => None,
             };
             let most = request.max_processes.get();
             let tables = [Table::ProcessEvents];
             let end = if selection.is_some() { End::First } else { End::Last };
             let rows = Most { rows: most * ROWS_PER_PROCESS, end };
-            let collected = collect(&session, selection.as_ref(), &request.window, &tables, rows).await?;
+            let collected = collect(&snapshot, selection.as_ref(), &request.window, &tables, rows).await?;
             let (title, notes) = selection.map_or_else(
                 || ("all processes".to_owned(), Vec::new()),
                 |selection| (selection.title, selection.notes),

@@ -1,10 +1,10 @@
 //! Prints a tree.
 
+use kerntrail_query_engine::output::escape::{self, markdown_code, visible};
 use serde::Serialize;
 
 use super::Tree;
 use super::build::{Forest, Process};
-use crate::engine::output::escape::{self, markdown_code, visible};
 use crate::stories::timeline::events::Container;
 use crate::stories::timeline::exit;
 use crate::stories::timeline::window::{clock, day, rfc3339};

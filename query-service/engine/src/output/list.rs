@@ -1,4 +1,4 @@
-//! Lists that no query made, in the forms of an answer.
+//! Lists that do not come from a query, in the formats of an answer.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! EXPLAIN without the places where the lake lies.
+//! EXPLAIN without the paths of files.
 
 use std::sync::Arc;
 

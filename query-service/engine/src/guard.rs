@@ -1,4 +1,4 @@
-//! What a statement may do: read.
+//! Refuses everything but reading.
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
@@ -10,13 +10,13 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use crate::engine::error::{ErrorKind, QueryError};
+use crate::error::{ErrorKind, QueryError};
 
 /// Deepest nesting of a statement.
 const PARSER_DEPTH: usize = 50;
-/// Most operators in a statement: planners go one level deeper for each of a chain.
+/// Most operators in a statement: planners recurse once for each operator of a chain.
 const MOST_OPERATORS: usize = 1_000;
-/// The table that would tell the server's settings.
+/// The table of `information_schema` that shows the server's settings.
 const SETTINGS: &str = "df_settings";
 
 /// Reads `sql`, which holds one statement that reads.
@@ -28,7 +28,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
         .and_then(|mut parser| parser.parse_statements())?;
     let statement = statements.pop_front().ok_or_else(|| QueryError::user("there is no statement"))?;
     check_statement(&statement)?;
-    // A second statement that writes is named as such before the count is.
+    // A second statement that writes is refused as such, not as a second one.
     statements.iter().try_for_each(check_statement)?;
     match statements.len() {
         0 => Ok(statement),
@@ -36,7 +36,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     }
 }
 
-/// Refuses a statement that would take a planner's stack. What cannot be read is the parser's to say.
+/// Refuses a statement that would overflow a planner's stack. Text that has no tokens is left to the parser.
 fn check_size(sql: &str) -> Result<(), QueryError> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
     let joins = |token: &&Token| match token {
@@ -80,7 +80,7 @@ fn check_sql(statement: &SqlStatement) -> Result<(), QueryError> {
     }
 }
 
-/// The word that opens `statement`: what to call it.
+/// The first word of `statement`, to name it in an error.
 fn first_word(statement: &SqlStatement) -> String {
     statement.to_string().split_whitespace().next().unwrap_or("this").to_owned()
 }
@@ -96,12 +96,15 @@ fn settings() -> QueryError {
     QueryError::user("the server's settings are not shown; SHOW TABLES, SHOW COLUMNS and SHOW FUNCTIONS are possible")
 }
 
-/// Refuses what only the plan shows: writes inside a query, and the server's settings.
-pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+/// Refuses a plan that writes.
+pub(crate) fn check_reads(plan: &LogicalPlan) -> Result<(), QueryError> {
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    if reads.verify_plan(plan).is_err() {
-        return Err(refused("a query that writes"));
-    }
+    reads.verify_plan(plan).map_err(|_| refused("a query that writes"))
+}
+
+/// Refuses what only the plan of a statement shows: writes inside a query, and the server's settings.
+pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+    check_reads(plan)?;
     let mut shows_settings = false;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {

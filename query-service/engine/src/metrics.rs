@@ -1,13 +1,13 @@
-//! Names of what this crate counts (facade `metrics`).
+//! Metrics of this crate (facade `metrics`).
 
 use std::time::Instant;
 
 use metrics::{counter, gauge, histogram};
 
-use crate::engine::error::ErrorKind;
+use crate::error::ErrorKind;
 
 kerntrail_common::metric_names! {
-    /// Queries begun.
+    /// Queries started.
     counter QUERIES = "kerntrail_query_queries_total";
     /// Queries that ended with an error; label `kind`.
     counter ERRORS = "kerntrail_query_errors_total";
@@ -15,7 +15,7 @@ kerntrail_common::metric_names! {
     counter ROWS = "kerntrail_query_rows_total";
     /// Queries running now.
     gauge RUNNING = "kerntrail_query_running";
-    /// From the question to the last row, in seconds.
+    /// From the request to the last row, in seconds.
     histogram DURATION = "kerntrail_query_duration_seconds";
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn failed(kind: ErrorKind) {
     counter!(ERRORS, "kind" => kind.as_str()).increment(1);
 }
 
-/// Counts rows that left.
+/// Counts rows of answers.
 pub(crate) fn answered(rows: usize) {
     counter!(ROWS).increment(rows as u64);
 }

@@ -1,7 +1,8 @@
-//! Threads of the queries' own: a hard query slows down neither the rest of the program nor the next query.
+//! Slots for running queries, each with threads of its own: a hard query slows down neither the rest of the program nor
+//! the next query.
 //!
-//! Each running query has a place with a runtime of its own, because an operator may compute for long without giving
-//! its thread back. Places are made when first needed and used again.
+//! A slot has a runtime of its own, because an operator may compute for long without yielding its thread. Runtimes are
+//! started when first needed and then reused.
 
 use std::future::Future;
 use std::io;
@@ -13,38 +14,38 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::metrics::Measured;
-use crate::engine::stop::Stop;
+use crate::metrics::Measured;
+use crate::stop::Stop;
 
-/// Queries that may wait for a place; one more is refused at once.
+/// Queries that may wait for a slot; the next one is refused at once.
 const MAX_WAITING: usize = 64;
 
-/// The places of all queries that may run at a time. Who waits for one gets it in the order of asking.
-pub(crate) struct Places {
+/// The slots of all queries that may run at a time, given out in the order of the requests.
+pub(crate) struct Slots {
     threads: NonZeroUsize,
     turns: Arc<Semaphore>,
     queue: Semaphore,
-    /// Made, and not taken at this moment.
+    /// Started and idle.
     free: Mutex<Vec<Workers>>,
 }
 
-impl Places {
-    /// `max` places of `threads` threads each.
+impl Slots {
+    /// `max` slots of `threads` threads each.
     pub(crate) fn new(max: NonZeroUsize, threads: NonZeroUsize) -> Arc<Self> {
         let turns = Arc::new(Semaphore::new(max.get()));
         Arc::new(Self { threads, turns, queue: Semaphore::new(MAX_WAITING), free: Mutex::default() })
     }
 
-    /// A place as soon as one is free; `None` when none is within `patience`, or too many wait already.
+    /// A slot as soon as one is free; `None` when that takes longer than `patience`, or too many wait already.
     ///
     /// Errors: no thread can be started.
-    pub(crate) async fn take(self: &Arc<Self>, patience: Duration) -> io::Result<Option<Place>> {
+    pub(crate) async fn take(self: &Arc<Self>, patience: Duration) -> io::Result<Option<Slot>> {
         let Some(turn) = self.turn(patience).await else { return Ok(None) };
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let workers = free.map_or_else(|| Workers::start(self.threads), Ok)?;
-        Ok(Some(Place {
+        Ok(Some(Slot {
             workers: Some(workers),
-            places: Arc::clone(self),
+            slots: Arc::clone(self),
             stop: Stop::default(),
             _measured: Measured::begin(),
             _turn: turn,
@@ -61,18 +62,18 @@ impl Places {
     }
 }
 
-/// A query's place. Dropping it stops the query and frees the place.
-pub(crate) struct Place {
+/// A query's slot. Dropping it stops the query and frees the slot.
+pub(crate) struct Slot {
     workers: Option<Workers>,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
     stop: Stop,
     _measured: Measured,
-    /// Given back once the workers are.
+    /// Returned after the workers.
     _turn: OwnedSemaphorePermit,
 }
 
-impl Place {
-    /// Runs `work` on the place's threads; dropping the handle stops it.
+impl Slot {
+    /// Runs `work` on the slot's threads; dropping the handle stops it.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -81,20 +82,20 @@ impl Place {
         runtime.map(|runtime| AbortOnDropHandle::new(runtime.spawn(work)))
     }
 
-    /// What tells the query's operators to stop.
+    /// The switch that stops the query's operators.
     pub(crate) fn stop(&self) -> Stop {
         self.stop.clone()
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.stop.stop();
-        self.places.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.workers.take());
+        self.slots.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.workers.take());
     }
 }
 
-/// Planning a chain of operators goes as deep as the chain is long; see [`crate::engine::guard`] for its bound.
+/// Planners recurse once for each operator of a chain; see [`crate::guard`] for the bound.
 const STACK_BYTES: usize = 64 << 20;
 
 /// A runtime that may be dropped anywhere, also on another runtime's thread.

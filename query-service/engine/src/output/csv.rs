@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use super::Encoder;
 use super::cell::{Cells, json_options};
 use super::escape::visible_but;
-use crate::engine::error::QueryError;
+use crate::error::QueryError;
 
 /// Writes CSV. Line feeds and tabs inside values stay (quoted); other controls are written out, so that a value
 /// cannot drive the terminal it is printed on.

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use super::Encoder;
 use super::cell::{Cells, json_options};
 use super::escape::markdown;
-use crate::engine::error::QueryError;
+use crate::error::QueryError;
 
 /// Writes a Markdown table.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! Why a query did not answer: whose fault it is, what the client is told, what the log is told.
+//! Why a query failed: whose fault it is, the text for the client, the cause for the log.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use datafusion::error::DataFusionError;
 use kerntrail_common::error::chain;
 use kerntrail_common::suggest::did_you_mean;
 
-use crate::engine::functions::WOULD_MAKE;
+use crate::spill::SpillFull;
 
 /// Whose fault it is, and so what the client can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The query is wrong: correct it.
     User,
-    /// The query would write: it is refused here, whoever asks.
+    /// The query would write: it is refused, whoever asks.
     ReadOnly,
     /// It ran longer than allowed.
     Timeout,
     /// It needs more memory or has more rows than allowed.
     Limit,
-    /// Too many queries run at this moment: ask again.
+    /// Too many queries are running: try again.
     Busy,
     /// The server's fault; its log says more.
     Internal,
@@ -47,9 +47,9 @@ impl ErrorKind {
     }
 }
 
-/// A query that did not answer.
+/// A query that failed.
 ///
-/// `Display` is the client's text: no path, host or internal state. The cause behind `source()` is the log's.
+/// `Display` is the text for the client: no path, host or internal state. The cause behind `source()` is for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct QueryError {
@@ -60,18 +60,18 @@ pub struct QueryError {
 }
 
 impl QueryError {
-    /// An error whose `message` says all there is to say.
+    /// An error that `message` explains completely.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), cause: None }
     }
 
     /// A wrong query.
-    pub(crate) fn user(message: impl Into<String>) -> Self {
+    pub fn user(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::User, message)
     }
 
     /// The server's fault: the log gets `cause` under a number, the client gets the number.
-    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cause = cause.into();
@@ -100,9 +100,16 @@ impl QueryError {
     }
 }
 
+impl From<QueryError> for DataFusionError {
+    /// Keeps its kind on the way through DataFusion.
+    fn from(error: QueryError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        match told(error.find_root()) {
+        match for_client(error.find_root()) {
             Some((kind, message)) => Self { kind, message, cause: Some(Box::new(error)) },
             None => Self::internal(error),
         }
@@ -110,7 +117,7 @@ impl From<DataFusionError> for QueryError {
 }
 
 /// What the client may know of `root`; `None` when it is the server's fault.
-fn told(root: &DataFusionError) -> Option<(ErrorKind, String)> {
+fn for_client(root: &DataFusionError) -> Option<(ErrorKind, String)> {
     let message = match root {
         DataFusionError::SQL(error, _) => format!("syntax: {error}"),
         DataFusionError::SchemaError(error, _) => schema_message(error),
@@ -118,11 +125,15 @@ fn told(root: &DataFusionError) -> Option<(ErrorKind, String)> {
             first_lines(text)
         }
         DataFusionError::NotImplemented(text) => format!("not supported: {}", first_lines(text)),
-        DataFusionError::ResourcesExhausted(text) => return Some((ErrorKind::Limit, exhausted_message(text))),
-        DataFusionError::ArrowError(error, _) => arrow_message(error)?,
-        DataFusionError::Diagnostic(_, inner) => return told(inner.find_root()),
-        DataFusionError::Collection(errors) => return told(errors.first()?.find_root()),
-        DataFusionError::Shared(inner) => return told(Arc::as_ref(inner).find_root()),
+        DataFusionError::ResourcesExhausted(_) => return Some((ErrorKind::Limit, OUT_OF_MEMORY.to_owned())),
+        DataFusionError::IoError(error) if SpillFull::is_cause_of(error) => return Some(out_of_disk()),
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::IoError(_, error) if SpillFull::is_cause_of(error) => return Some(out_of_disk()),
+            error => arrow_message(error)?,
+        },
+        DataFusionError::Diagnostic(_, inner) => return for_client(inner.find_root()),
+        DataFusionError::Collection(errors) => return for_client(errors.first()?.find_root()),
+        DataFusionError::Shared(inner) => return for_client(Arc::as_ref(inner).find_root()),
         DataFusionError::External(inner) => {
             let error = inner.downcast_ref::<QueryError>()?;
             return Some((error.kind, error.message.clone()));
@@ -130,6 +141,16 @@ fn told(root: &DataFusionError) -> Option<(ErrorKind, String)> {
         _ => return None,
     };
     Some((ErrorKind::User, message))
+}
+
+/// The memory pool is the only source of [`DataFusionError::ResourcesExhausted`]: spills are bounded by [`SpillFull`].
+const OUT_OF_MEMORY: &str =
+    "the query needs more memory than one query may use; select fewer columns, a shorter time range or a LIMIT";
+
+fn out_of_disk() -> (ErrorKind, String) {
+    let message = "the query needs more temporary disk space than queries may use; \
+                   select fewer columns or a shorter time range";
+    (ErrorKind::Limit, message.to_owned())
 }
 
 /// The text without a backtrace.
@@ -150,19 +171,7 @@ fn schema_message(error: &SchemaError) -> String {
     format!("there is no column `{}`{hint}", field.flat_name())
 }
 
-fn exhausted_message(text: &str) -> String {
-    if text.contains(WOULD_MAKE) {
-        return first_lines(text);
-    }
-    if text.contains("disk") {
-        "the query needs more temporary disk space than one query may use; select fewer columns or a shorter time range"
-    } else {
-        "the query needs more memory than one query may use; select fewer columns, a shorter time range or a LIMIT"
-    }
-    .to_owned()
-}
-
-/// Mistakes of the query that show only on values; anything else in Arrow is the server's fault.
+/// Mistakes in the query that only values reveal; any other error of Arrow is the server's fault.
 fn arrow_message(error: &ArrowError) -> Option<String> {
     match error {
         ArrowError::DivideByZero => Some("division by zero".to_owned()),

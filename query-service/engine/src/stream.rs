@@ -1,4 +1,4 @@
-//! The rows of an answer as they come.
+//! The rows of an answer as they arrive.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::error::{ErrorKind, QueryError};
-use crate::engine::explain::without_paths;
-use crate::engine::metrics::{answered, failed};
-use crate::engine::workers::Place;
+use crate::error::{ErrorKind, QueryError};
+use crate::explain::without_paths;
+use crate::metrics::{answered, failed};
+use crate::slots::Slot;
 
 /// Batches that the query may be ahead of the reader.
 const AHEAD: usize = 2;
@@ -35,7 +35,7 @@ pub(crate) struct Terms {
 
 /// The rows of an answer. Ends after the last row or after an error; dropping it stops the query.
 ///
-/// An answer with more rows than allowed gives those that are allowed, then an error of kind `limit`.
+/// An answer with more rows than allowed yields the allowed ones, then an error of kind `limit`.
 pub struct QueryStream {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
@@ -51,13 +51,13 @@ pub struct QueryStream {
     _watchdog: AbortOnDropHandle<()>,
 }
 
-/// What runs a query, and its place; gone once the answer has ended or its time is over.
+/// A running query and its slot; gone once the answer has ended or its time is over.
 #[derive(Clone)]
-struct Running(Arc<Mutex<Option<(AbortOnDropHandle<()>, Place)>>>);
+struct Running(Arc<Mutex<Option<(AbortOnDropHandle<()>, Slot)>>>);
 
 impl Running {
-    fn new(pump: AbortOnDropHandle<()>, place: Place) -> Self {
-        Self(Arc::new(Mutex::new(Some((pump, place)))))
+    fn new(pump: AbortOnDropHandle<()>, slot: Slot) -> Self {
+        Self(Arc::new(Mutex::new(Some((pump, slot)))))
     }
 
     fn end(&self) {
@@ -75,10 +75,10 @@ impl Running {
 }
 
 impl QueryStream {
-    pub(crate) fn start(place: Place, mut rows: SendableRecordBatchStream, terms: Terms) -> Result<Self, QueryError> {
+    pub(crate) fn start(slot: Slot, mut rows: SendableRecordBatchStream, terms: Terms) -> Result<Self, QueryError> {
         let schema = rows.schema();
         let (sender, batches) = mpsc::channel(AHEAD);
-        let pump = place.run(async move {
+        let pump = slot.run(async move {
             while let Some(batch) = rows.next().await {
                 if sender.send(batch).await.is_err() {
                     return;
@@ -86,7 +86,7 @@ impl QueryStream {
             }
         });
         let pump = pump.ok_or_else(|| QueryError::new(ErrorKind::Busy, "the server is stopping"))?;
-        let running = Running::new(pump, place);
+        let running = Running::new(pump, slot);
         let (watched, deadline) = (running.clone(), terms.deadline);
         let watchdog = tokio::spawn(async move {
             tokio::time::sleep_until(deadline).await;
@@ -122,7 +122,7 @@ impl QueryStream {
         error
     }
 
-    /// The next batch with rows, wherever the limits are.
+    /// The next batch with rows, before the row limit.
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch, QueryError>>> {
         if self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Some(Err(QueryError::timeout(self.terms.timeout))));
@@ -136,7 +136,7 @@ impl QueryStream {
         }
     }
 
-    /// What may leave of `batch`; nothing when the limit is reached.
+    /// The rows of `batch` within the row limit.
     fn within_limit(&mut self, batch: RecordBatch) -> Result<RecordBatch, QueryError> {
         if self.rows_left == 0 {
             return Err(self.too_many());

@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 use arrow_ipc::writer::StreamWriter;
 
 use super::Encoder;
-use crate::engine::error::QueryError;
+use crate::error::QueryError;
 
 /// Writes an Arrow IPC stream. A stream without its end mark was cut by an error.
 #[derive(Default)]

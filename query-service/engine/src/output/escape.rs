@@ -16,7 +16,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     visible_but(text, |_| false)
 }
 
-/// Likewise, but characters that `kept` names stay as they are.
+/// Like [`visible`], but characters for which `kept` is true stay.
 pub(crate) fn visible_but(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     let must_go = |c: char| is_hidden(c) && !kept(c);
     if !text.contains(must_go) {
@@ -43,7 +43,7 @@ pub(crate) fn visible_but(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, st
 /// JSON text with each hidden character inside its strings as `\uXXXX`: the same value, harmless to print.
 ///
 /// JSON writers escape what lies below U+0020; here the rest follows. Line feeds between values stay.
-pub(crate) fn json(text: &str) -> Cow<'_, str> {
+pub fn json(text: &str) -> Cow<'_, str> {
     let must_go = |c: char| c >= '\u{7f}' && is_hidden(c);
     if !text.contains(must_go) {
         return Cow::Borrowed(text);
@@ -62,7 +62,7 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
 }
 
 /// Text for a Markdown paragraph or table cell.
-pub(crate) fn markdown(text: &str) -> String {
+pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in visible(text).chars() {
         match c {
@@ -79,8 +79,8 @@ pub(crate) fn markdown(text: &str) -> String {
     out
 }
 
-/// Text as a Markdown code span, whatever backticks it holds.
-pub(crate) fn markdown_code(text: &str) -> String {
+/// Text as a Markdown code span; it may contain backticks.
+pub fn markdown_code(text: &str) -> String {
     let text = visible(text);
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use super::Encoder;
 use super::cell::{Cells, json_options};
 use super::escape::visible;
-use crate::engine::error::QueryError;
+use crate::error::QueryError;
 
 /// Rows that decide on the widths.
 const SAMPLE: usize = 1_000;

@@ -1,4 +1,4 @@
-//! JSON: one document, or a line for each row.
+//! JSON: one document, or one line per row.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Encoder;
 use super::cell::json_options;
 use super::escape;
-use crate::engine::error::QueryError;
+use crate::error::QueryError;
 
 /// Writes an array of objects, or when served one object:
 /// `{"columns":[{"name","type"}],"rows":[{}],"row_count":n}`, after an error `"error":{"kind","message"}` at its end.
@@ -67,7 +67,7 @@ impl Encoder for JsonEncoder {
     }
 }
 
-/// Writes an object a line; when served, an error is a last line `{"error":{"kind","message"}}`.
+/// Writes one object per line; when served, an error is a last line `{"error":{"kind","message"}}`.
 pub(crate) struct NdjsonEncoder {
     served: bool,
     keys: Keys,

@@ -22,8 +22,8 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use kerntrail_common::suggest::did_you_mean;
 
-use crate::engine::error::QueryError;
-use crate::engine::stream::QueryStream;
+use crate::error::QueryError;
+use crate::stream::QueryStream;
 
 pub use list::List;
 
@@ -32,7 +32,7 @@ pub use list::List;
 pub enum Format {
     /// Aligned columns; long values are cut with `…`.
     Table,
-    /// One array of objects; over HTTP one object with `columns`, `rows` and `row_count` or `error`.
+    /// One array of objects; when served ([`Options::served`]), one object with `columns`, `rows` and `row_count` or `error`.
     Json,
     /// An object a line.
     Ndjson,
@@ -99,8 +99,8 @@ impl FromStr for Format {
 pub struct Options {
     /// Widest cell of `table`, in characters.
     pub cell_width: usize,
-    /// Whether the reader sees nothing but the answer, as over HTTP: then an error is told inside it, where the
-    /// format has a place.
+    /// Whether the reader sees nothing but the answer: then an error is part of it, where the format has a place for
+    /// errors.
     pub served: bool,
 }
 
@@ -112,7 +112,7 @@ impl Default for Options {
 }
 
 /// Writes an answer piece by piece: `begin`, any number of `rows`, then `end` or `fail`.
-pub(crate) trait Encoder: Send {
+pub trait Encoder: Send {
     /// What stands before the rows.
     fn begin(&mut self, schema: &SchemaRef, out: &mut Vec<u8>) -> Result<(), ArrowError>;
     /// Some rows.
@@ -124,7 +124,7 @@ pub(crate) trait Encoder: Send {
 }
 
 /// The writer of `format`.
-pub(crate) fn encoder(format: Format, options: Options) -> Box<dyn Encoder> {
+pub fn encoder(format: Format, options: Options) -> Box<dyn Encoder> {
     match format {
         Format::Table => Box::new(table::TableEncoder::new(options.cell_width)),
         Format::Json => Box::new(json::JsonEncoder::new(options.served)),

@@ -1,7 +1,7 @@
-//! Bounds for functions that make a huge value of a small one.
+//! Bounds for functions that make a huge value from a small one.
 //!
 //! A function's result is allocated outside of the query's memory pool, so `range(0, 100000000000)` would end the
-//! whole program, not the query. Each such function is asked for the size of its result before it makes it.
+//! whole program, not the query. The size of such a result is estimated before it is computed.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,22 +10,21 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use datafusion::prelude::SessionContext;
 
+use crate::error::{ErrorKind, QueryError};
+
 /// Bytes of an item of a list, at least.
 const ITEM: i128 = 8;
-/// What the error says after the function's name.
-pub(crate) const WOULD_MAKE: &str = " would make ";
 const DAY_MICROS: i128 = 86_400_000_000;
 
 /// Estimates the bytes of a result, a row at a time.
 type Size = fn(&[ArrayRef], usize) -> i128;
 
-/// Functions whose result's size a number among their arguments decides.
+/// Functions whose arguments include a number that decides how large the result is.
 const GROWING: [(&str, Size); 7] = [
     ("repeat", |arguments, row| text_length(&arguments[0], row) * number(arguments, 1, row)),
     ("lpad", |arguments, row| number(arguments, 1, row)),
@@ -36,8 +35,9 @@ const GROWING: [(&str, Size); 7] = [
     ("generate_series", |arguments, row| ITEM * (steps(arguments, row) + 1)),
 ];
 
-/// Replaces those functions of `session` by ones that refuse to make more than `most` bytes at a time.
-pub(crate) fn bound(session: &SessionContext, state: &SessionState, most: usize) {
+/// Replaces these functions of `session` by ones that refuse to make more than `most` bytes at a time.
+pub(crate) fn bound(session: &SessionContext, most: usize) {
+    let state = session.state();
     for (name, size) in GROWING {
         if let Some(function) = state.scalar_functions().get(name) {
             let bounded = Bounded { inner: Arc::clone(function), size, most };
@@ -46,7 +46,7 @@ pub(crate) fn bound(session: &SessionContext, state: &SessionState, most: usize)
     }
 }
 
-/// A function that is asked first.
+/// A function whose result is estimated before it is computed.
 #[derive(Debug)]
 struct Bounded {
     inner: Arc<ScalarUDF>,
@@ -61,9 +61,9 @@ impl Bounded {
         let arrays = arguments.args.iter().map(|value| value.to_array(rows)).collect::<Result<Vec<_>, _>>()?;
         let bytes: i128 = (0..rows).map(|row| (self.size)(&arrays, row).max(0)).sum();
         if bytes > self.most as i128 {
-            let text =
-                format!("{}(){WOULD_MAKE}{bytes} bytes at once; at most {} are possible", self.name(), self.most);
-            return Err(DataFusionError::ResourcesExhausted(text));
+            let message =
+                format!("{}() would make {bytes} bytes at once; at most {} are possible", self.name(), self.most);
+            return Err(QueryError::new(ErrorKind::Limit, message).into());
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
-/// Bytes of a text; 0 for NULL and for what is no text.
+/// Bytes of a text; 0 for NULL and for any other type.
 fn text_length(array: &ArrayRef, row: usize) -> i128 {
     if array.is_null(row) {
         return 0;

@@ -1,0 +1,77 @@
+//! What one query may use, and what all of them share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What one query may use; each principal has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes; what sorts, joins and aggregations need beyond it goes to disk ([`Capacity::spill_dir`]).
+    pub memory_bytes: NonZeroUsize,
+    /// From the request to the last row, planning and slow reading included.
+    pub timeout: Duration,
+    /// Rows of one answer; an answer with more ends with an error.
+    pub max_rows: usize,
+}
+
+/// 512 MiB.
+const MEMORY_BYTES: NonZeroUsize = NonZeroUsize::MIN.saturating_add((512 << 20) - 1);
+
+impl Default for Limits {
+    /// 512 MiB, 60 s, 1,000,000 rows.
+    fn default() -> Self {
+        Self { memory_bytes: MEMORY_BYTES, timeout: Duration::from_secs(60), max_rows: 1_000_000 }
+    }
+}
+
+impl Limits {
+    /// The narrower of these limits and what a request asks for.
+    pub(crate) fn within(self, bounds: &Bounds) -> Self {
+        Self {
+            timeout: bounds.timeout.map_or(self.timeout, |asked| asked.min(self.timeout)),
+            max_rows: bounds.max_rows.map_or(self.max_rows, |asked| asked.min(self.max_rows)),
+            ..self
+        }
+    }
+}
+
+/// Narrower limits that one request asks for; wider ones than the principal's [`Limits`] have no effect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Instead of [`Limits::timeout`].
+    pub timeout: Option<Duration>,
+    /// Instead of [`Limits::max_rows`].
+    pub max_rows: Option<usize>,
+}
+
+/// What all queries of an engine share. The most memory in use is [`Limits::memory_bytes`] times `max_running`.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    /// Queries that run at a time; one more waits.
+    pub max_running: NonZeroUsize,
+    /// Longest wait for a slot among them, within the query's timeout; then the query is refused.
+    pub patience: Duration,
+    /// Where queries spill, a folder of their own; `None` is the system's temporary folder. Created when absent.
+    pub spill_dir: Option<PathBuf>,
+    /// Disk space of all spills together, in bytes.
+    pub spill_bytes: u64,
+    /// Threads of each query, apart from those of the caller's runtime.
+    pub threads: NonZeroUsize,
+}
+
+/// 8.
+const MAX_RUNNING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+impl Default for Capacity {
+    /// 8 at a time, 10 s of waiting, 8 GiB of spills, a thread per processor.
+    fn default() -> Self {
+        Self {
+            max_running: MAX_RUNNING,
+            patience: Duration::from_secs(10),
+            spill_dir: None,
+            spill_bytes: 8 << 30,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}

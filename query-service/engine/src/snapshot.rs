@@ -1,0 +1,122 @@
+//! The tables as one query sees them.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session as PlanningSession;
+use datafusion::common::TableReference;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use kerntrail_common::suggest::did_you_mean;
+
+use crate::engine::Engine;
+use crate::error::QueryError;
+use crate::functions;
+use crate::guard;
+use crate::principal::Principal;
+use crate::stop::Stop;
+
+/// Consumers named in the log when memory runs out.
+const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// What a function makes at once is at most this part of a query's memory: several batches live at a time.
+const BATCHES_IN_MEMORY: usize = 4;
+
+/// The tables of one tenant as one query sees them, each at the version of its first use, with the query's own memory.
+/// Plans over them are refused if they would write, and end soon after the query does.
+pub struct Snapshot(SessionContext);
+
+impl Snapshot {
+    /// Errors: `user` when there is no such tenant; the memory pool cannot be made.
+    pub(crate) fn open(engine: &Engine, principal: &Principal, stop: Stop) -> Result<Self, QueryError> {
+        let tenant = principal.tenant.as_str();
+        let catalog = engine.tenants.catalog(tenant);
+        let catalog = catalog.ok_or_else(|| QueryError::user(format!("there is no tenant `{tenant}`")))?;
+        let memory = principal.limits.memory_bytes.get();
+        let pool = TrackConsumersPool::new(FairSpillPool::new(memory), TOP_CONSUMERS);
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&engine.runtime).with_memory_pool(Arc::new(pool));
+        let runtime = runtime.build_arc()?;
+        let settings = |config: SessionConfig| {
+            config
+                .with_default_catalog_and_schema(tenant, engine.tenants.default_schema())
+                .with_create_default_catalog_and_schema(false)
+                .with_information_schema(true)
+                .with_target_partitions(engine.capacity.threads.get())
+        };
+        let context = kerntrail_session::build(settings, |state| {
+            // Without formats and factories of files there is nothing to write them with.
+            let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
+            state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
+        });
+        functions::bound(&context, memory / BATCHES_IN_MEMORY);
+        context.register_catalog(tenant, catalog);
+        Ok(Self(context))
+    }
+
+    /// The table `name` of the default schema.
+    pub async fn table(&self, name: &str) -> Result<DataFrame, QueryError> {
+        Ok(self.0.table(name).await?)
+    }
+
+    /// The plan of `statement`.
+    ///
+    /// Errors: a table that there is not, with the nearest name; what the planner refuses; a plan that writes.
+    pub(crate) async fn plan(&self, statement: Statement) -> Result<LogicalPlan, QueryError> {
+        let state = self.0.state();
+        let named = state.resolve_table_references(&statement)?;
+        let plan = state.statement_to_plan(statement).await;
+        let plan = plan.map_err(|error| self.unknown_table(&named).unwrap_or_else(|| QueryError::from(error)))?;
+        guard::check_plan(&plan)?;
+        Ok(plan)
+    }
+
+    /// The rows of `plan`.
+    pub(crate) async fn execute(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+        Ok(DataFrame::new(self.0.state(), plan).execute_stream().await?)
+    }
+
+    /// An error for the first of `named` that is neither a table nor a table function.
+    fn unknown_table(&self, named: &[TableReference]) -> Option<QueryError> {
+        let state = self.0.state();
+        let is_known = |name: &&TableReference| {
+            let schema = state.schema_for_ref((*name).clone());
+            schema.is_ok_and(|schema| schema.table_exist(name.table()))
+                || state.table_functions().contains_key(name.table())
+        };
+        let unknown = named.iter().find(|name| !is_known(name))?;
+        let beside = state.schema_for_ref(TableReference::bare(unknown.table()));
+        let tables = beside.map_or_else(|_| Vec::new(), |schema| schema.table_names());
+        let hint = match did_you_mean(unknown.table(), tables.iter().map(String::as_str)) {
+            hint if hint.is_empty() => "; SHOW TABLES lists those there are".to_owned(),
+            hint => hint,
+        };
+        Some(QueryError::user(format!("there is no table `{unknown}`{hint}")))
+    }
+}
+
+/// Refuses plans that write, and makes all others stoppable: whoever builds a plan, it is executed only through here.
+#[derive(Debug)]
+struct GuardedPlanner {
+    stop: Stop,
+}
+
+#[async_trait]
+impl QueryPlanner for GuardedPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn PlanningSession,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        guard::check_reads(plan)?;
+        self.stop.guard(DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?)
+    }
+}

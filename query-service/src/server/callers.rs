@@ -1,0 +1,27 @@
+//! On whose behalf a request reads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kerntrail_query_engine::{Engine, Limits, Origin, Principal, Role, Session};
+
+/// Makes the session of a request. There is no login: everyone who can reach the socket reads the one tenant.
+#[derive(Clone)]
+pub(super) struct Callers {
+    pub(super) engine: Arc<Engine>,
+    pub(super) tenant: String,
+    pub(super) limits: Limits,
+}
+
+impl Callers {
+    /// The session of a request from `peer`.
+    pub(super) fn session(&self, peer: SocketAddr) -> Session {
+        self.engine.session(Principal {
+            name: "anonymous".to_owned(),
+            tenant: self.tenant.clone(),
+            role: Role::Reader,
+            limits: self.limits,
+            origin: Origin::Network { protocol: "http", peer },
+        })
+    }
+}
