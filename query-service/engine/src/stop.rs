@@ -1,8 +1,9 @@
 //! Makes every operator stoppable.
 //!
-//! DataFusion stops a plan by dropping it, which an operator notices only where it waits. Joins can compute for hours
-//! without waiting: their output is larger than their input by orders, and a filter may let none of it out. So each
-//! join gives its thread back between batches ([`CooperativeExec`]), and each join filter asks whether to go on.
+//! DataFusion stops a plan by dropping it, which an operator notices only where it yields. DataFusion itself makes the
+//! leaves of a plan yield; an operator that makes many batches from one, such as a join, can still compute for hours in
+//! between, and a filter may let none of its rows out. So every such operator yields between its batches
+//! ([`CooperativeExec`]), and the filter of a join checks whether to go on.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -16,21 +17,11 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingType};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 
-/// Operators that make much of little.
-const MULTIPLYING: [&str; 7] = [
-    "CrossJoinExec",
-    "NestedLoopJoinExec",
-    "HashJoinExec",
-    "SortMergeJoinExec",
-    "PiecewiseMergeJoinExec",
-    "UnnestExec",
-    "RecursiveQueryExec",
-];
-
-/// Tells the operators of one query to stop.
+/// The switch that stops the operators of one query.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
@@ -42,7 +33,7 @@ impl Stop {
     /// `plan`, so that it ends soon after [`Stop::stop`].
     pub(crate) fn guard(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let guarded = plan.transform_up(|node| {
-            if !MULTIPLYING.contains(&node.name()) {
+            if !runs_long(node.as_ref()) {
                 return Ok(Transformed::no(node));
             }
             let node = self.with_filter(&node)?.unwrap_or(node);
@@ -51,7 +42,7 @@ impl Stop {
         Ok(guarded.data)
     }
 
-    /// A join whose filter asks first; `None` for what has no filter.
+    /// A join whose filter checks first; `None` for an operator without such a filter.
     fn with_filter(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>, DataFusionError> {
         if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
             && let Some(filter) = join.filter()
@@ -59,54 +50,62 @@ impl Stop {
             let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
             let built = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
                 .with_projection_ref(join.projection().clone())
-                .with_filter(Some(self.asking(filter)?))
+                .with_filter(Some(self.checking(filter)?))
                 .build()?;
             return Ok(Some(Arc::new(built)));
         }
         if let Some(join) = node.downcast_ref::<HashJoinExec>()
             && let Some(filter) = join.filter()
         {
-            return join.builder().with_filter(Some(self.asking(filter)?)).build_exec().map(Some);
+            return join.builder().with_filter(Some(self.checking(filter)?)).build_exec().map(Some);
         }
         Ok(None)
     }
 
-    fn asking(&self, filter: &JoinFilter) -> Result<JoinFilter, DataFusionError> {
-        let ask = Arc::new(ScalarUDF::new_from_impl(Ask::new(self.clone())));
+    fn checking(&self, filter: &JoinFilter) -> Result<JoinFilter, DataFusionError> {
+        let check = Arc::new(ScalarUDF::new_from_impl(Check::new(self.clone())));
         let inner = vec![Arc::clone(filter.expression())];
-        let asking = ScalarFunctionExpr::try_new(ask, inner, filter.schema(), Arc::new(ConfigOptions::default()))?;
-        Ok(JoinFilter::new(Arc::new(asking), filter.column_indices().to_vec(), Arc::clone(filter.schema())))
+        let checking = ScalarFunctionExpr::try_new(check, inner, filter.schema(), Arc::new(ConfigOptions::default()))?;
+        Ok(JoinFilter::new(Arc::new(checking), filter.column_indices().to_vec(), Arc::clone(filter.schema())))
     }
 }
 
-/// A function that gives back its argument, until it is told to stop.
+/// Whether `node` may compute for long without yielding: it does not yield by itself, and may make more rows than it
+/// takes. An operator without inputs yields already, by DataFusion's rule `EnsureCooperative`.
+fn runs_long(node: &dyn ExecutionPlan) -> bool {
+    let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
+    let yields = node.properties().scheduling_type == SchedulingType::Cooperative;
+    !bounded && !yields && !node.children().is_empty()
+}
+
+/// A function that returns its argument until it is stopped.
 #[derive(Debug)]
-struct Ask {
+struct Check {
     signature: Signature,
     stop: Stop,
 }
 
-impl Ask {
+impl Check {
     fn new(stop: Stop) -> Self {
         Self { signature: Signature::any(1, Volatility::Volatile), stop }
     }
 }
 
-impl PartialEq for Ask {
+impl PartialEq for Check {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.stop.0, &other.stop.0)
     }
 }
 
-impl Eq for Ask {}
+impl Eq for Check {}
 
-impl Hash for Ask {
+impl Hash for Check {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.stop.0).hash(state);
     }
 }
 
-impl ScalarUDFImpl for Ask {
+impl ScalarUDFImpl for Check {
     fn name(&self) -> &str {
         "unless_stopped"
     }
