@@ -280,7 +280,7 @@ fn without_amounts(line: &str) -> String {
         let before_unit = words.get(index + 1).is_some_and(|next| is_unit(next));
         if is_unit(word) && after_number {
             shown.push(word.trim_start_matches(char::is_alphabetic));
-        } else if is_number(word) && (before_unit || line.trim_start().starts_with("Told")) {
+        } else if is_number(word) && (before_unit || line.trim_start().starts_with("Shown")) {
             shown.push("N");
         } else {
             shown.push(word);

@@ -77,9 +77,9 @@ pub(crate) fn facts(timeline: &Timeline) -> Vec<(&'static str, String)> {
     facts.extend(summary.containers.iter().take(NAMED).map(|container| ("Container", container_words(container))));
     let folded = match summary.folded {
         0 => String::new(),
-        folded => format!(", {folded} of them told in the line of another (json has all)"),
+        folded => format!(", {folded} of them folded into other lines (json has all)"),
     };
-    facts.push(("Told", format!("{} events of {} processes{folded}", collected.events.len(), summary.processes)));
+    facts.push(("Shown", format!("{} events of {} processes{folded}", collected.events.len(), summary.processes)));
     facts.extend(collected.cuts.iter().map(|cut| ("Cut", cut.clone())));
     facts.extend(timeline.notes.iter().map(|note| ("Note", note.clone())));
     facts
@@ -103,8 +103,8 @@ fn escape(timeline: &Timeline) -> String {
 fn lost(timeline: &Timeline) -> String {
     match timeline.collected.losses.len() {
         0 => "no loss is known in this time".to_owned(),
-        1 => format!("{} events in 1 gap: what is told may have holes", timeline.summary.lost),
-        gaps => format!("{} events in {gaps} gaps: what is told may have holes", timeline.summary.lost),
+        1 => format!("{} events in 1 gap: the timeline may be incomplete", timeline.summary.lost),
+        gaps => format!("{} events in {gaps} gaps: the timeline may be incomplete", timeline.summary.lost),
     }
 }
 
