@@ -7,12 +7,10 @@
 
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{Expr, col, lit};
-use datafusion::prelude::SessionContext;
 use kerntrail_schemas::cell::{Day, Micros};
 use kerntrail_schemas::identity::StreamId;
 
 use crate::error::LakeError;
-use crate::session::session_config;
 use crate::table::LakeTable;
 
 /// What makes an event one of its kind, and the day that it is filed under.
@@ -64,7 +62,7 @@ impl LakeTable {
             .and(is("stream", ScalarValue::from(key.stream.as_str())))
             .and(is("cpu", ScalarValue::Int32(key.cpu)))
             .and(is("seq", ScalarValue::Int64(key.seq)));
-        let session = SessionContext::new_with_config(session_config());
+        let session = kerntrail_session::unguarded(|config| config);
         session.read_table(self.provider())?.filter(same)?.limit(0, Some(1))?.count().await
     }
 }

@@ -151,14 +151,9 @@ impl<'a> KnownRows<'a> {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Some(lake_table) = self.lake.existing(table).await? else { return Ok(()) };
         let of_day = col("date").eq(lit(ScalarValue::Date32(Some(day.0)))).and(col("source").eq(lit(source)));
-<<<<<<< HEAD:pipeline/src/import/identity/known.rs
-        let rows = SessionContext::new().read_table(lake_table.provider())?.filter(of_day)?;
-        let mut rows = rows.select_columns(&["stream", "cpu", "seq", "time"])?.execute_stream().await?;
-=======
         let session = kerntrail_session::unguarded(|config| config);
         let rows = session.read_table(lake_table.provider())?.filter(of_day)?;
-        let mut rows = rows.select_columns(&["stream", "seq", "time"])?.execute_stream().await?;
->>>>>>> 230df15 (Make DataFusion sessions in one crate):pipeline/src/import/known.rs
+        let mut rows = rows.select_columns(&["stream", "cpu", "seq", "time"])?.execute_stream().await?;
         while let Some(batch) = rows.next().await.transpose()? {
             let streams = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)?;
             let streams = streams.as_string::<i32>();
