@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 /// Where a step can be made to fail or stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
+    Append,
     Poll,
     CommitBefore,
     CommitAfter,
@@ -130,6 +131,7 @@ pub fn partition(topic: &Topic, number: i32) -> Partition {
 #[async_trait]
 impl EventLog for MemoryLog {
     async fn append(&self, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
+        self.step(Step::Append).await?;
         for message in messages {
             self.push(&partition(topic, 0), Entry::Message(message));
         }
@@ -233,6 +235,11 @@ impl Consumer for MemoryConsumer {
 
     async fn seek(&mut self, position: &Position) -> Result<(), LogError> {
         self.positions.insert(position.partition.clone(), position.next);
+        Ok(())
+    }
+
+    async fn pause(&mut self, partition: &Partition) -> Result<(), LogError> {
+        self.positions.remove(partition);
         Ok(())
     }
 

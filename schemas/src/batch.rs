@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int32Builder, RecordBatch};
+use arrow::array::{Array, ArrayRef, Int32Array, Int32Builder, RecordBatch, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use crate::columns::{Columns, ColumnsBuilder};
+use crate::columns::{Column, Columns, ColumnsBuilder};
 use crate::tables::{Actor, ActorBuilder, Envelope, EnvelopeBuilder, OwnColumns, Table, schema_of};
 
 /// Column of `events` that points into `actors`; NULL where the actor is unknown.
-const ACTOR: &str = "actor";
+pub(crate) const ACTOR: &str = "actor";
 
 /// Rows of one table; each actor is held once, however many events it has.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,19 +26,14 @@ pub struct TableBatch {
 }
 
 impl TableBatch {
-    /// Schema of [`TableBatch::actors`].
+    /// Schema of [`TableBatch::actors`], with the columns of the newest version.
     pub fn actors_schema() -> SchemaRef {
         schema_of(&Actor::columns())
     }
 
-    /// Schema of [`TableBatch::events`] of `table`.
+    /// Schema of [`TableBatch::events`] of `table`, with the columns of the newest version.
     pub fn events_schema(table: Table) -> SchemaRef {
-        let mut fields: Vec<Field> = Envelope::columns().iter().map(|c| (*c.field()).clone()).collect();
-        if table.has_actor() {
-            fields.push(Field::new(ACTOR, DataType::Int32, true));
-        }
-        fields.extend(table.own_columns().iter().map(|c| (*c.field()).clone()));
-        Arc::new(Schema::new(fields))
+        events_schema(&Envelope::columns(), table.has_actor(), &table.own_columns())
     }
 
     /// Number of rows.
@@ -46,31 +41,67 @@ impl TableBatch {
         self.events.num_rows()
     }
 
-    /// The rows with every column of the table, as the lake stores them ([`Table::schema`]).
+    /// Number of the column of [`TableBatch::events`] that points into the actors.
+    pub fn actor_column(&self) -> Option<usize> {
+        self.events.schema_ref().index_of(ACTOR).ok()
+    }
+
+    /// The rows with every column of the table, as the lake stores them ([`Table::schema`]): NULL where the batches do not
+    /// have a column, as those of an earlier schema version do not have all.
     ///
-    /// Errors: the two batches do not have the schemas above, or a pointer leads nowhere.
+    /// Errors: the batches have a column that the table has not, or columns in another order, or a pointer leads nowhere.
     pub fn flatten(&self) -> Result<RecordBatch, ArrowError> {
-        let Some(actors) = &self.actors else {
-            return RecordBatch::try_new(self.table.schema(), self.events.columns().to_vec());
+        let held = match &self.actors {
+            None => named(&self.events),
+            Some(actors) => self.with_actors(actors)?,
         };
-        let envelope = Envelope::columns().len();
-        let (pointer, own) = self.events.columns()[envelope..]
-            .split_first()
-            .ok_or_else(|| ArrowError::SchemaError(format!("events of {} have no actor column", self.table)))?;
+        let schema = self.table.schema();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+        let mut held = held.into_iter().peekable();
+        for field in schema.fields() {
+            let column = held.next_if(|(name, _)| *name == field.name());
+            columns.push(column.map_or_else(|| new_null_array(field.data_type(), self.rows()), |(_, column)| column));
+        }
+        match held.next() {
+            None => RecordBatch::try_new(schema, columns),
+            Some((name, _)) => {
+                Err(ArrowError::SchemaError(format!("{} has no column {name} at this place", self.table)))
+            }
+        }
+    }
+
+    /// The columns of the events with those of their actors in place of the pointer.
+    fn with_actors<'a>(&'a self, actors: &'a RecordBatch) -> Result<Vec<(&'a str, ArrayRef)>, ArrowError> {
+        let place = self.actor_column();
+        let place =
+            place.ok_or_else(|| ArrowError::SchemaError(format!("events of {} have no actor column", self.table)))?;
+        let pointer = self.events.column(place).as_any().downcast_ref::<Int32Array>();
         let pointer = pointer
-            .as_any()
-            .downcast_ref::<Int32Array>()
-            .ok_or_else(|| ArrowError::SchemaError(format!("actor column of {} is no Int32", self.table)))?;
+            .ok_or_else(|| ArrowError::SchemaError(format!("the actor column of {} is not Int32", self.table)))?;
         if pointer.iter().flatten().any(|index| index < 0 || index as usize >= actors.num_rows()) {
             return Err(ArrowError::InvalidArgumentError(format!("an event of {} points to no actor", self.table)));
         }
-        let mut columns: Vec<ArrayRef> = self.events.columns()[..envelope].to_vec();
-        for column in actors.columns() {
-            columns.push(take(column, pointer, None)?);
+        let mut held = named(&self.events);
+        let own = held.split_off(place);
+        for (name, column) in named(actors) {
+            held.push((name, take(&column, pointer, None)?));
         }
-        columns.extend_from_slice(own);
-        RecordBatch::try_new(self.table.schema(), columns)
+        held.extend(own.into_iter().skip(1));
+        Ok(held)
     }
+}
+
+/// Schema of events that have `envelope`, a pointer to their actor where they have one, and `own`.
+pub(crate) fn events_schema(envelope: &[Column], has_actor: bool, own: &[Column]) -> SchemaRef {
+    let field = |column: &Column| (*column.field()).clone();
+    let pointer = has_actor.then(|| Field::new(ACTOR, DataType::Int32, true));
+    Arc::new(Schema::new(envelope.iter().map(field).chain(pointer).chain(own.iter().map(field)).collect::<Vec<_>>()))
+}
+
+/// The columns of `batch` with their names.
+fn named(batch: &RecordBatch) -> Vec<(&str, ArrayRef)> {
+    let fields = batch.schema_ref().fields().iter();
+    fields.zip(batch.columns()).map(|(field, column)| (field.name().as_str(), Arc::clone(column))).collect()
 }
 
 /// Collects rows of the table that `Own` belongs to.

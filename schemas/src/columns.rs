@@ -14,6 +14,8 @@ pub struct Column {
     pub data_type: DataType,
     /// One line: what it means, with its unit.
     pub meaning: &'static str,
+    /// Schema version that introduced it; messages of an earlier version do not hold it.
+    pub since: u16,
 }
 
 impl Column {
@@ -41,9 +43,12 @@ pub trait ColumnsBuilder: Default {
     fn finish(&mut self) -> Vec<ArrayRef>;
 }
 
-/// Declares a row type: `name: Type = "meaning"` for each column.
+/// Declares a row type: `name: Type = "meaning"` for each column, with `since N` behind the meaning of a column
+/// that schema version N introduced (without it: version 1). A new column may stand anywhere; one that was released is never moved, retyped or removed.
 macro_rules! columns {
-    ($(#[$doc:meta])* $row:ident, $builder:ident { $($name:ident: $kind:ty = $meaning:literal,)* }) => {
+    ($(#[$doc:meta])* $row:ident, $builder:ident {
+        $($name:ident: $kind:ty = $meaning:literal $(since $since:literal)?,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $row {
@@ -78,9 +83,21 @@ macro_rules! columns {
                     name: stringify!($name),
                     data_type: <$kind as $crate::cell::Cell>::data_type(),
                     meaning: $meaning,
+                    since: $crate::columns::since!($($since)?),
                 },)*]
             }
         }
     };
 }
 pub(crate) use columns;
+
+/// The version after `since`, or the first one.
+macro_rules! since {
+    () => {
+        1
+    };
+    ($version:literal) => {
+        $version
+    };
+}
+pub(crate) use since;

@@ -9,15 +9,17 @@ pub mod capabilities;
 pub mod cell;
 mod columns;
 pub mod docs;
+pub mod history;
 pub mod identity;
 pub mod mapping;
 pub mod tables;
 
 pub use batch::{TableBatch, TableBuilder};
 pub use columns::{Column, Columns};
+pub use history::SchemaHistory;
 pub use tables::Table;
 
-/// Version of the columns below; it travels in each message so that both sides agree on the Arrow schema.
+/// Version of the columns: the highest `since` of any. It travels in each message, which is read by its writer's columns.
 ///
-/// A change adds nullable columns and raises it; readers of older files see NULL.
+/// A change adds nullable columns (`since` the next version) and raises it; readers of older messages and files see NULL.
 pub const SCHEMA_VERSION: u16 = 1;

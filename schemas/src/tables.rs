@@ -195,7 +195,7 @@ columns! {
 }
 
 macro_rules! tables {
-    ($($(#[$doc:meta])* $variant:ident, $name:literal, actor: $actor:literal, $own:ty, [$($activity:literal),*];)*) => {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, number: $number:literal, actor: $actor:literal, $own:ty, [$($activity:literal),*];)*) => {
         /// A table of the lake; also a topic of the event log.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Table {
@@ -209,6 +209,11 @@ macro_rules! tables {
             /// Its name in SQL, in the lake and in topics.
             pub fn name(self) -> &'static str {
                 match self { $(Table::$variant => $name,)* }
+            }
+
+            /// Its number in the payload of a message. A number is never used again for another table.
+            pub fn number(self) -> u8 {
+                match self { $(Table::$variant => $number,)* }
             }
 
             /// Whether its rows have an actor.
@@ -241,17 +246,17 @@ pub trait OwnColumns: Columns {
 
 tables! {
     /// Programs: what ran, how it began and ended.
-    ProcessEvents, "process_events", actor: true, ProcessColumns, ["exec", "fork", "exit", "existing"];
+    ProcessEvents, "process_events", number: 1, actor: true, ProcessColumns, ["exec", "fork", "exit", "existing"];
     /// Files touched.
-    FileEvents, "file_events", actor: true, FileColumns, ["open", "read", "write", "truncate", "unlink", "rename", "link", "symlink", "chmod", "chown"];
+    FileEvents, "file_events", number: 2, actor: true, FileColumns, ["open", "read", "write", "truncate", "unlink", "rename", "link", "symlink", "chmod", "chown"];
     /// Changes of privilege and namespace.
-    KernelEvents, "kernel_events", actor: true, KernelColumns, ["mount", "umount", "pivot_root", "chroot", "setns", "unshare", "set_uid", "set_gid", "capset", "ptrace", "module_load", "bpf_load"];
+    KernelEvents, "kernel_events", number: 3, actor: true, KernelColumns, ["mount", "umount", "pivot_root", "chroot", "setns", "unshare", "set_uid", "set_gid", "capset", "ptrace", "module_load", "bpf_load"];
     /// Network connections.
-    NetworkFlows, "network_flows", actor: true, NetworkColumns, ["connect", "accept", "listen", "close"];
+    NetworkFlows, "network_flows", number: 4, actor: true, NetworkColumns, ["connect", "accept", "listen", "close"];
     /// What the rules found.
-    Findings, "findings", actor: true, FindingColumns, ["create"];
+    Findings, "findings", number: 5, actor: true, FindingColumns, ["create"];
     /// Which events are missing, and why.
-    EventLoss, "event_loss", actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error", "not_run", "table_full", "not_supported"];
+    EventLoss, "event_loss", number: 6, actor: false, LossColumns, ["ring_full", "spool_full", "collector_down", "decode_error", "not_run", "table_full", "not_supported"];
 }
 
 impl Table {

@@ -126,6 +126,11 @@ impl Consumer for MemoryConsumer {
         Ok(())
     }
 
+    async fn pause(&mut self, partition: &Partition) -> Result<(), LogError> {
+        self.positions.remove(&partition.topic);
+        Ok(())
+    }
+
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError> {
         let mut held = self.log.held.lock().unwrap();
         for position in positions {

@@ -15,7 +15,7 @@ use kerntrail_schemas::Table;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
 use kerntrail_transport::{
-    EmbeddedLog, EmbeddedOptions, EventLog, Group, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic,
+    EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic,
 };
 
 use crate::config::{Config, LogKind};
@@ -94,7 +94,8 @@ async fn kafka(config: &Config) -> anyhow::Result<Log> {
     };
     let brokers = KafkaLog::new(options).context("log.kafka")?;
     let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
-    let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics };
+    let holds = Holds::default();
+    let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics, holds };
     let spooled = Arc::new(Spooled::start(spool, Arc::new(brokers)).await?);
     Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), embedded: None })
 }

@@ -1,7 +1,8 @@
-//! Trains the zstd dictionary of the current schema version and writes it to `transport/dictionaries/`.
+//! Trains a zstd dictionary for the current schema version and writes it to `transport/dictionaries/`.
 //!
-//! `cargo run --release -p kerntrail-transport --example train`; needs the command `zstd`. The same messages every time. A
-//! version once released keeps its file: run this only while a version is new, and change `codec/dictionary.rs` with it.
+//! `cargo run --release -p kerntrail-transport --example train`; needs the command `zstd`. The same messages every time.
+//! A version may also use the dictionary of the one before; one of its own is added to `codec/dictionary.rs`. A dictionary
+//! that was released is never written again, since stored messages need it: an existing file is an error.
 
 mod realistic;
 mod zdict;
@@ -40,6 +41,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dictionaries/v{SCHEMA_VERSION}.zstd-dict"));
+    if path.exists() {
+        return Err(format!("{} is there already", path.display()).into());
+    }
     let dictionary = zdict::train(&samples, DICTIONARY_BYTES)?;
     std::fs::write(&path, &dictionary)?;
     println!("{} bytes from {} messages -> {}", dictionary.len(), samples.len(), path.display());

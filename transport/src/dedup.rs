@@ -9,7 +9,7 @@ use kerntrail_schemas::identity::StreamId;
 
 use crate::log::Headers;
 
-/// Streams remembered when nothing else is said: collectors and importers that wrote to one topic.
+/// Streams remembered by default: collectors and importers that wrote to one topic.
 pub const MOST_STREAMS: usize = 10_000;
 
 /// The batch numbers that a consumer of one topic has taken, by stream.
@@ -36,7 +36,7 @@ impl BatchFilter {
         Self { most: most.max(1), clock: 0, taken: HashMap::new() }
     }
 
-    /// As [`BatchFilter::taken`] told it, for example when it was stored with the offsets.
+    /// A filter that knows what [`BatchFilter::taken`] returned earlier, for example from where it was stored with the offsets.
     pub fn from_taken(taken: impl IntoIterator<Item = (StreamId, i64)>) -> Self {
         let mut filter = Self::default();
         for (stream, batch) in taken {

@@ -11,6 +11,7 @@
 //! Invariant: one process at a time has the folder open.
 
 mod consumer;
+mod format;
 mod groups;
 mod record;
 mod state;
@@ -28,6 +29,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::blocking::failed_for_good as failed;
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
 use crate::metrics::{EXPIRED_TOTAL, FULL_TOTAL, HELD_BYTES, appended};
+use crate::newer::Newer;
 use consumer::EmbeddedConsumer;
 use state::State;
 use store::Store;
@@ -75,6 +77,14 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// A newer release wrote the folder; it is left as it is.
+    #[error("cannot open the event log in {}: {newer}", dir.display())]
+    Newer {
+        /// The folder of the log.
+        dir: PathBuf,
+        /// Which version is newer.
+        newer: Newer,
+    },
     /// The store in the folder cannot be read.
     #[error("cannot open the event log in {}", dir.display())]
     Store {
@@ -94,10 +104,10 @@ pub struct EmbeddedLog {
 struct Shared {
     store: Store,
     options: EmbeddedOptions,
-    /// Held by whoever changes the store; taken before `state`, and never the other way round.
+    /// Held while the store is changed; always taken before `state`.
     writer: Mutex<()>,
     state: Mutex<State>,
-    /// Told when there are new messages or somebody's partitions change.
+    /// Notified when messages arrive or the partitions of a member change.
     changed: Notify,
     /// Dropped last: the store must be closed before another process opens it.
     _lock: FileLock,
@@ -183,6 +193,7 @@ impl Shared {
             LockError::Held { process } => OpenError::InUse { dir: dir.to_owned(), process },
             LockError::Io(source) => OpenError::Folder { dir: dir.to_owned(), source },
         })?;
+        format::check(dir)?;
         let failed = |source| OpenError::Store { dir: dir.to_owned(), source };
         let store = Store::open(&dir.join("store")).map_err(failed)?;
         let state = State::load(&store).map_err(failed)?;

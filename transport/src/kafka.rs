@@ -131,14 +131,14 @@ impl Shared {
         self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A producer that has failed for good is replaced; what it held is appended again by those who wait for it.
+    /// A producer that has failed for good is replaced; the appends that wait for it try again.
     fn replace_if_fatal(&self, used: &FutureProducer<Context>) -> Result<(), LogError> {
         let Some((code, reason)) = used.client().fatal_error() else { return Ok(()) };
         let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
         if std::ptr::eq(current.client().native_ptr(), used.client().native_ptr()) {
             tracing::warn!(?code, reason, "the Kafka producer has failed; a new one takes over");
             *current = client::producer(&self.options)?;
-            // Those who wait for it hear at once.
+            // Appends that wait for it fail at once, and try the new one.
             used.purge(PurgeConfig::default().queue().inflight());
         }
         Ok(())
@@ -206,7 +206,7 @@ async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Me
         let mut enqueued = enqueue(producer, topic, message);
         while !matches!(enqueued, Ok(Some(_))) {
             let is_empty = waiting.is_empty();
-            // What is on its way makes room, or tells better what is wrong.
+            // What is on its way makes room, or its error says better what is wrong.
             settle(std::mem::take(&mut waiting)).await?;
             match enqueued {
                 Err(error) => return Err(error),

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 
+use crate::newer::Newer;
+
 /// A topic: one per tenant and table, named `kerntrail.<tenant>.<table>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic {
@@ -18,7 +20,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The topic of this name; `None` if it is none of ours.
+    /// The topic of this name; `None` where the name is not that of a topic of kerntrail.
     pub fn parse(name: &str) -> Option<Self> {
         let (tenant, table) = name.strip_prefix("kerntrail.")?.rsplit_once('.')?;
         let table = table.parse().ok()?;
@@ -137,8 +139,12 @@ pub trait Consumer: Send + Sync {
     /// assignment. Cancel-safe: a poll that is dropped has taken nothing.
     async fn poll(&mut self, most: usize, wait: Duration) -> Result<Polled, LogError>;
 
-    /// Reads `position.partition` on from `position.next`; the partition must be assigned.
+    /// Reads `position.partition` on from `position.next`, also when it was paused; the partition must be assigned.
     async fn seek(&mut self, position: &Position) -> Result<(), LogError>;
+
+    /// Reads no more of `partition` until it is sought or assigned again. It stays assigned, and what was read ahead of it
+    /// is dropped; so the caller keeps the position from which to go on.
+    async fn pause(&mut self, partition: &Partition) -> Result<(), LogError>;
 
     /// Stores positions for the group; a later subscription reads on from them.
     ///
@@ -168,8 +174,8 @@ pub enum LogError {
         /// Whether trying again may help.
         retriable: bool,
     },
-    /// What was read is no message of ours: its headers are missing or malformed. [`Consumer::poll`] gives what lies
-    /// before it first, then this, then what lies behind it. A payload that does not decode is no such error.
+    /// What was read is not a message of kerntrail: its headers are missing or malformed. [`Consumer::poll`] returns what
+    /// lies before it first, then this, then what lies behind it. A payload that does not decode is not this error.
     #[error("message {offset} of {partition} is damaged: {reason}")]
     Damaged {
         /// Where it lay.
@@ -178,5 +184,16 @@ pub enum LogError {
         offset: i64,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A newer release appended the message, in a form that this one does not know. [`Consumer::poll`] returns what
+    /// lies before it first, then this once, and pauses the partition there.
+    #[error("message {offset} of {partition} cannot be read: {newer}")]
+    Newer {
+        /// Where it lies.
+        partition: Partition,
+        /// Its offset.
+        offset: i64,
+        /// What of it is newer.
+        newer: Newer,
     },
 }

@@ -1,6 +1,6 @@
 //! Names of this crate's metrics.
 //!
-//! The lag of a group is for its members to tell, from [`EventLog::end`](crate::EventLog::end) and
+//! The lag of a group is published by its members, from [`EventLog::end`](crate::EventLog::end) and
 //! [`EventLog::committed`](crate::EventLog::committed).
 
 kerntrail_common::metric_names! {
@@ -16,6 +16,10 @@ kerntrail_common::metric_names! {
     counter FULL_TOTAL = "kerntrail_transport_full_total";
     /// Times that messages were removed which an expendable group had not read, because the embedded log was full.
     counter EXPIRED_TOTAL = "kerntrail_transport_expired_total";
+    /// Partitions that a reader does not read on, since a newer release wrote their next message; labels `reader`, `table`.
+    gauge HELD_PARTITIONS = "kerntrail_transport_held_partitions";
+    /// Files that a reader leaves alone, since a newer release wrote them; label `reader`.
+    gauge HELD_FILES = "kerntrail_transport_held_files";
     /// Messages in the spool that the log behind it has not acknowledged yet.
     gauge SPOOL_LAG_MESSAGES = "kerntrail_transport_lag_spool_messages";
 }

@@ -4,7 +4,8 @@
 //! with the batch number it came with; once the log behind has acknowledged it, the spool's offset is committed and the
 //! message is removed. After a crash in between it is sent again, and consumers drop the number they have taken.
 //!
-//! Invariant: a message leaves the spool only once the log behind has it.
+//! Invariant: a message leaves the spool only once the log behind has it. One in a form of a newer release stays, and
+//! holds its topic, until a release knows it; messages of a newer schema travel on, since nobody decodes them here.
 //! Invariant: at the spool's bound `append` returns [`LogError::Full`]; nothing is dropped.
 
 use std::collections::BTreeMap;
@@ -19,14 +20,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::embedded::{EmbeddedLog, EmbeddedOptions, OpenError};
+use crate::holds::{Holds, ReaderHolds};
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Polled, Position, Topic};
 use crate::metrics::SPOOL_LAG_MESSAGES;
+use crate::newer::Newer;
 use crate::patience::append_patiently;
 
 /// Messages sent on at once.
 const MOST_SENT: usize = 512;
 /// How long one poll of the spool waits; it is woken sooner.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
+/// Name of the task that sends, among those who hold messages.
+const READER: &str = "spool";
 /// Bounds of the first and of any wait after a failure to send.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -39,6 +44,8 @@ pub struct SpoolOptions {
     pub max_bytes: u64,
     /// Topics that are appended to. Others are refused.
     pub topics: Vec<Topic>,
+    /// Where topics are noted that wait for an upgrade.
+    pub holds: Holds,
 }
 
 /// A log behind a spool. Reading goes to the log behind; only appends take the way through the spool.
@@ -46,6 +53,7 @@ pub struct Spooled {
     spool: EmbeddedLog,
     behind: Arc<dyn EventLog>,
     topics: Vec<Topic>,
+    holds: Holds,
     forwarder: JoinHandle<()>,
     /// Rises when messages were acknowledged.
     progress: watch::Receiver<u64>,
@@ -60,9 +68,10 @@ impl Spooled {
         let spool = EmbeddedLog::open(options.dir, embedded).await?;
         let consumer = spool.subscribe(&forwarder(), &options.topics).await?;
         let (moved, progress) = watch::channel(0);
-        let task = Forwarder { consumer, spool: spool.clone(), behind: Arc::clone(&behind), moved };
+        let (holds, all) = (options.holds.of(READER), options.holds);
+        let task = Forwarder { consumer, spool: spool.clone(), behind: Arc::clone(&behind), moved, holds };
         let forwarder = tokio::spawn(task.run());
-        Ok(Self { spool, behind, topics: options.topics, forwarder, progress })
+        Ok(Self { spool, behind, topics: options.topics, holds: all, forwarder, progress })
     }
 
     /// Messages that the log behind has not acknowledged.
@@ -74,13 +83,17 @@ impl Spooled {
 
     /// Returns once the log behind has all that was appended; for an orderly end, and for tests.
     ///
-    /// Errors: the spool fails.
+    /// Errors: the spool fails, or holds a message of a newer release.
     pub async fn flush(&self) -> Result<(), LogError> {
         let mut progress = self.progress.clone();
         loop {
             progress.mark_unchanged();
             if self.waiting().await? == 0 {
                 return Ok(());
+            }
+            if let Some((position, newer)) = self.held() {
+                let Position { partition, next: offset } = position;
+                return Err(LogError::Newer { partition, offset, newer });
             }
             if progress.changed().await.is_err() {
                 let source = "the task that sends has ended".into();
@@ -91,6 +104,12 @@ impl Spooled {
 }
 
 impl Spooled {
+    /// A message in the spool that waits for an upgrade.
+    fn held(&self) -> Option<(Position, Newer)> {
+        let mut held = self.holds.all().into_iter().filter(|hold| hold.reader == READER);
+        held.find_map(|hold| Some((hold.position()?, hold.newer)))
+    }
+
     /// Ends the task that sends. What is still spooled stays there for the next start.
     pub async fn stop(mut self) {
         self.forwarder.abort();
@@ -138,12 +157,14 @@ struct Forwarder {
     spool: EmbeddedLog,
     behind: Arc<dyn EventLog>,
     moved: watch::Sender<u64>,
+    holds: ReaderHolds,
 }
 
 impl Forwarder {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
+            self.holds.remind();
             match self.send_some().await {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
@@ -162,6 +183,11 @@ impl Forwarder {
             Err(LogError::Damaged { partition, offset, reason }) => {
                 tracing::error!(%partition, offset, reason, "a damaged message in the spool is left out");
                 return self.done(Position { partition, next: offset + 1 }).await;
+            }
+            Err(LogError::Newer { partition, offset, newer }) => {
+                self.holds.hold(&Position { partition, next: offset }, newer);
+                self.moved.send_modify(|count| *count += 1);
+                return Ok(());
             }
             Err(error) => return Err(error),
         };

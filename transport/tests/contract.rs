@@ -138,6 +138,31 @@ for_each_log! {
         assert_eq!(read(&mut *consumer, 6).await.batches(), [6, 7, 8, 9, 10, 11]);
     }
 
+    async fn a_paused_partition_waits_and_the_others_go_on(bed: &mut dyn Bed) {
+        let (log, topic) = (bed.log(), bed.topic());
+        let nodes: Vec<String> = (0..12).map(|node| format!("node-{node}")).collect();
+        let of_all = |batch| nodes.iter().map(|node| message(node, batch)).collect::<Vec<_>>();
+        log.append(&topic, of_all(0)).await.unwrap();
+        let mut consumer = subscribe(&*log, "g", &topic).await;
+        let seen = read(&mut *consumer, 12).await;
+        let first = &seen.messages[0];
+        let partition = first.partition.clone();
+        let paused = seen.messages.iter().filter(|delivered| delivered.partition == partition).count();
+        consumer.pause(&partition).await.unwrap();
+        log.append(&topic, of_all(1)).await.unwrap();
+        let others = read_on(&mut *consumer, 12 - paused).await;
+        assert!(others.messages.iter().all(|delivered| delivered.partition != partition), "{others:?}");
+        let nothing = consumer.poll(100, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(nothing, Polled::Messages(Vec::new()));
+        // It is still this consumer's, which reads it on from where it wants.
+        let position = Position { partition: partition.clone(), next: first.offset };
+        consumer.commit(std::slice::from_ref(&position)).await.unwrap();
+        consumer.seek(&position).await.unwrap();
+        let again = read_on(&mut *consumer, 2 * paused).await;
+        assert!(again.messages.iter().all(|delivered| delivered.partition == partition), "{again:?}");
+        assert_eq!(again.messages[0].offset, first.offset);
+    }
+
     async fn a_batch_sent_again_is_recognized(bed: &mut dyn Bed) {
         let (log, topic) = (bed.log(), bed.topic());
         log.append(&topic, messages("n", 0..3)).await.unwrap();

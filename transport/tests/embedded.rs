@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kerntrail_transport::embedded::OpenError;
-use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog, LogError, Position, append_patiently};
+use kerntrail_transport::{EmbeddedLog, EmbeddedOptions, EventLog, LogError, Polled, Position, append_patiently};
 use tempfile::TempDir;
 
 use crate::contract::Bed;
@@ -206,4 +206,105 @@ async fn a_folder_that_is_no_log_is_an_error() {
     std::fs::write(folder.path().join("store/version"), b"nonsense").unwrap();
     let error = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).await.err().expect("it opened");
     assert!(matches!(error, OpenError::Store { .. }), "{error:?}");
+}
+
+/// Gives the record at `offset` of the first partition of the first topic another version, as a newer release would have
+/// written it. Nobody has the log open.
+pub(crate) fn set_record_version(dir: &std::path::Path, offset: u64, version: u8) {
+    let store = fjall::Database::builder(dir.join("store")).open().unwrap();
+    let messages = store.keyspace("messages", fjall::KeyspaceCreateOptions::default).unwrap();
+    let key = [&[0; 8][..], &offset.to_be_bytes()].concat();
+    let mut record = messages.get(&key).unwrap().unwrap().to_vec();
+    record[0] = version;
+    messages.insert(key, record).unwrap();
+    store.persist(fjall::PersistMode::SyncAll).unwrap();
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_release_holds_its_partition_until_one_knows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let one_partition = EmbeddedOptions::default;
+    let other = topic("other");
+    let log = open(folder.path(), one_partition()).await;
+    log.append(&topic("t"), messages("n", 0..4)).await.unwrap();
+    log.append(&other, messages("n", 0..2)).await.unwrap();
+    drop(log);
+    set_record_version(folder.path(), 2, 2);
+    let read_all = async |expected: &[(&str, i64)], newer: bool| {
+        let log = open(folder.path(), one_partition()).await;
+        let mut consumer = log.subscribe(&group("g"), &[topic("t"), other.clone()]).await.unwrap();
+        let (mut seen, mut held) = (Vec::new(), 0);
+        // One more look than there is to see.
+        let mut looks = 2;
+        while looks > 0 {
+            match consumer.poll(100, Duration::from_millis(50)).await {
+                Ok(Polled::Messages(some)) if some.is_empty() => looks -= 1,
+                Ok(Polled::Messages(some)) => {
+                    seen.extend(some.iter().map(|found| (found.partition.topic.tenant.clone(), found.offset)));
+                }
+                Ok(_) => {}
+                Err(LogError::Newer { partition, offset, newer }) => {
+                    assert_eq!(
+                        (partition.topic, offset, newer.to_string().contains("record version 2")),
+                        (topic("t"), 2, true)
+                    );
+                    held += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        seen.sort();
+        let expected: Vec<_> = expected.iter().map(|(tenant, offset)| ((*tenant).to_owned(), *offset)).collect();
+        assert_eq!((seen, held), (expected, i32::from(newer)));
+    };
+    read_all(&[("other", 0), ("other", 1), ("t", 0), ("t", 1)], true).await;
+    set_record_version(folder.path(), 2, 1);
+    read_all(&[("other", 0), ("other", 1), ("t", 0), ("t", 1), ("t", 2), ("t", 3)], false).await;
+}
+
+#[tokio::test]
+async fn a_folder_of_a_newer_release_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let format = folder.path().join("format");
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    log.append(&topic("t"), messages("n", 0..2)).await.unwrap();
+    drop(log);
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "1\n");
+    std::fs::write(&format, "2\n").unwrap();
+    let refused = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("log version 2 is newer than 1"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "2\n");
+    // A folder that was written before there was a version.
+    std::fs::remove_file(&format).unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    assert_eq!(read(&mut *subscribe(&log, "g", &topic("t")).await, 2).await.batches(), [0, 1]);
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "1\n");
+}
+
+#[tokio::test]
+async fn a_topic_of_a_newer_release_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    log.append(&topic("t"), messages("n", 0..2)).await.unwrap();
+    let held = log.held_bytes();
+    drop(log);
+    // Renamed in the store, as if for a table that this release does not have.
+    let rename = |from: &str, to: &str| {
+        let store = fjall::Database::builder(folder.path().join("store")).open().unwrap();
+        let meta = store.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
+        let value = meta.get(from).unwrap().unwrap();
+        meta.insert(to, value).unwrap();
+        meta.remove(from).unwrap();
+        store.persist(fjall::PersistMode::SyncAll).unwrap();
+    };
+    rename("tkerntrail.t.process_events", "tkerntrail.t.table_of_tomorrow");
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    assert_eq!(log.held_bytes(), held);
+    log.append(&topic("u"), messages("n", 5..6)).await.unwrap();
+    assert_eq!(read(&mut *subscribe(&log, "g", &topic("u")).await, 1).await.batches(), [5]);
+    drop(log);
+    rename("tkerntrail.t.table_of_tomorrow", "tkerntrail.t.process_events");
+    let log = open(folder.path(), EmbeddedOptions::default()).await;
+    assert_eq!(read(&mut *subscribe(&log, "g", &topic("t")).await, 2).await.batches(), [0, 1]);
 }

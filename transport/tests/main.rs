@@ -3,6 +3,7 @@
 
 mod contract;
 mod embedded;
+mod golden;
 mod kafka;
 mod kill;
 mod model;

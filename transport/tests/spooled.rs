@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kerntrail_testbed::{Kafka, require};
 use kerntrail_transport::{
-    BatchFilter, Consumer, EmbeddedLog, EmbeddedOptions, EventLog, Group, KafkaLog, KafkaOptions, LogError, Message,
-    Position, SpoolOptions, Spooled, Topic,
+    BatchFilter, Consumer, EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds, KafkaLog, KafkaOptions, LogError,
+    Message, Position, SpoolOptions, Spooled, Topic,
 };
 use tokio::sync::watch;
 
+use crate::embedded::set_record_version;
 use crate::support::{message, messages, open, read, read_until, sized, subscribe, topic};
 
 /// What the log behind does with an append.
@@ -62,7 +63,7 @@ async fn fickle(dir: &Path, mood: Mood) -> (Arc<Fickle>, watch::Sender<Mood>) {
 }
 
 async fn spool(dir: &Path, max_bytes: u64, behind: Arc<dyn EventLog>) -> Spooled {
-    let options = SpoolOptions { dir: dir.to_owned(), max_bytes, topics: vec![topic("t")] };
+    let options = SpoolOptions { dir: dir.to_owned(), max_bytes, topics: vec![topic("t")], holds: Holds::default() };
     Spooled::start(options, behind).await.unwrap()
 }
 
@@ -70,7 +71,8 @@ async fn spool(dir: &Path, max_bytes: u64, behind: Arc<dyn EventLog>) -> Spooled
 async fn spool_again(dir: &Path, behind: Arc<dyn EventLog>) -> Spooled {
     let deadline = tokio::time::Instant::now() + crate::support::LIMIT;
     loop {
-        let options = SpoolOptions { dir: dir.to_owned(), max_bytes: 1 << 20, topics: vec![topic("t")] };
+        let options =
+            SpoolOptions { dir: dir.to_owned(), max_bytes: 1 << 20, topics: vec![topic("t")], holds: Holds::default() };
         match Spooled::start(options, Arc::clone(&behind)).await {
             Ok(spool) => return spool,
             Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error:?}"),
@@ -148,6 +150,41 @@ async fn a_full_spool_says_so_and_drains() {
     spooled.append(&topic("t"), vec![sized("n", full, 1_000)]).await.unwrap();
     spooled.flush().await.unwrap();
     assert_eq!(taken(&*behind, full).await, (0..=full).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_message_of_a_newer_release_stays_in_the_spool_until_one_knows_it() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (behind, mood) = fickle(folders[0].path(), Mood::Fails).await;
+    let spooled = spool(folders[1].path(), 1 << 20, behind.clone()).await;
+    spooled.append(&topic("t"), messages("n", 0..3)).await.unwrap();
+    spooled.stop().await;
+    closed(folders[1].path()).await;
+    set_record_version(folders[1].path(), 1, 2);
+    mood.send(Mood::Takes).unwrap();
+    let spooled = spool_again(folders[1].path(), behind.clone()).await;
+    let held = spooled.flush().await;
+    assert!(matches!(held, Err(LogError::Newer { offset: 1, .. })), "{held:?}");
+    // Appending goes on; what lies before it is sent, and what lies behind it waits in order.
+    spooled.append(&topic("t"), messages("n", 3..4)).await.unwrap();
+    while spooled.waiting().await.unwrap() > 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(taken(&*behind, 0).await, [0]);
+    spooled.stop().await;
+    closed(folders[1].path()).await;
+    set_record_version(folders[1].path(), 1, 1);
+    let spooled = spool_again(folders[1].path(), behind.clone()).await;
+    spooled.flush().await.unwrap();
+    assert_eq!(taken(&*behind, 3).await, [0, 1, 2, 3]);
+}
+
+/// Waits until the log in `dir` is closed: what it began where it may block ends a moment later.
+async fn closed(dir: &Path) {
+    let deadline = tokio::time::Instant::now() + crate::support::LIMIT;
+    while let Err(error) = EmbeddedLog::open(dir, EmbeddedOptions::default()).await {
+        assert!(tokio::time::Instant::now() < deadline, "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Budget {
         self.spent
     }
 
-    /// Counts `count` things of `width` bytes. The writer goes on beyond the limit, to tell by how much.
+    /// Counts `count` things of `width` bytes. The writer goes on beyond the limit, so that its error can say by how much.
     fn spend(&mut self, count: usize, width: usize) {
         self.spent = self.spent.saturating_add(count.saturating_mul(width));
     }
@@ -63,7 +63,7 @@ impl Budget {
     }
 }
 
-/// Bytes of each row, whatever it holds: its bit that tells whether there is a value, and its place.
+/// Bytes that a row takes whatever its value: one for its bit in the bitmap of present values, the rest for the value.
 fn width(data_type: &DataType) -> usize {
     match data_type {
         DataType::Boolean => 2,

@@ -1,6 +1,7 @@
-//! zstd with a dictionary for each schema version, trained by `examples/train.rs`.
+//! zstd with dictionaries, trained by `examples/train.rs`.
 //!
-//! A frame names neither dictionary nor checksum: the schema version tells the one, the event log checks the other.
+//! A frame has neither the id of its dictionary nor a checksum: the first follows from the schema version, and the event log
+//! has checksums of its own.
 
 use std::sync::LazyLock;
 
@@ -8,17 +9,39 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
-/// Dictionary of schema version 1. A version once released keeps its file: old messages need it.
-const V1: &[u8] = include_bytes!("../../dictionaries/v1.zstd-dict");
+/// Dictionaries in ascending order, each with the first schema version whose messages are compressed with it. A version
+/// without one of its own uses that of the version before. One that was released stays: stored messages need it.
+const DICTIONARIES: &[(u16, &[u8])] = &[(1, include_bytes!("../../dictionaries/v1.zstd-dict"))];
 /// What a higher level saves is measured in `examples/wire_size.rs`.
 const LEVEL: i32 = 3;
 
-static ENCODER: LazyLock<EncoderDictionary<'static>> = LazyLock::new(|| EncoderDictionary::copy(V1, LEVEL));
-static DECODER_V1: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| DecoderDictionary::copy(V1));
+/// A dictionary made ready for both directions.
+struct Dictionary {
+    since: u16,
+    encoder: EncoderDictionary<'static>,
+    decoder: DecoderDictionary<'static>,
+}
 
-/// Appends the frame of `plain` to `payload`.
-pub(super) fn compress(plain: &[u8], payload: &mut Vec<u8>) -> Result<(), String> {
-    let mut compressor = Compressor::with_prepared_dictionary(&ENCODER).map_err(|error| error.to_string())?;
+static READY: LazyLock<Vec<Dictionary>> = LazyLock::new(|| {
+    let ready = |(since, bytes): &(u16, &'static [u8])| Dictionary {
+        since: *since,
+        encoder: EncoderDictionary::copy(bytes, LEVEL),
+        decoder: DecoderDictionary::copy(bytes),
+    };
+    DICTIONARIES.iter().map(ready).collect()
+});
+
+/// The dictionary of messages of `schema_version`.
+fn of(schema_version: u16) -> Result<&'static Dictionary, String> {
+    let found = READY.iter().rev().find(|dictionary| dictionary.since <= schema_version);
+    found.ok_or_else(|| format!("schema version {schema_version} has no dictionary"))
+}
+
+/// Appends the frame of `plain`, laid out by `schema_version`, to `payload`.
+pub(super) fn compress(schema_version: u16, plain: &[u8], payload: &mut Vec<u8>) -> Result<(), String> {
+    let dictionary = of(schema_version)?;
+    let mut compressor =
+        Compressor::with_prepared_dictionary(&dictionary.encoder).map_err(|error| error.to_string())?;
     compressor.set_parameter(CParameter::DictIdFlag(false)).map_err(|error| error.to_string())?;
     payload.extend(compressor.compress(plain).map_err(|error| error.to_string())?);
     Ok(())
@@ -26,16 +49,15 @@ pub(super) fn compress(plain: &[u8], payload: &mut Vec<u8>) -> Result<(), String
 
 /// The content of `frame`, which a writer of `schema_version` made, if it is `most` bytes or fewer.
 pub(super) fn decompress(schema_version: u16, frame: &[u8], most: usize) -> Result<Vec<u8>, String> {
-    let dictionary = match schema_version {
-        1 => &DECODER_V1,
-        version => return Err(format!("schema version {version} is not known")),
-    };
-    let size = get_frame_content_size(frame).map_err(|_| "no zstd frame")?.ok_or("its zstd frame tells no size")?;
+    let dictionary = of(schema_version)?;
+    let size =
+        get_frame_content_size(frame).map_err(|_| "no zstd frame")?.ok_or("its zstd frame does not state its size")?;
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > most {
         return Err(format!("it inflates to {size} bytes, {most} are allowed"));
     }
-    let mut decompressor = Decompressor::with_prepared_dictionary(dictionary).map_err(|error| error.to_string())?;
+    let mut decompressor =
+        Decompressor::with_prepared_dictionary(&dictionary.decoder).map_err(|error| error.to_string())?;
     let plain = decompressor.decompress(frame, size).map_err(|error| error.to_string())?;
-    if plain.len() == size { Ok(plain) } else { Err("its zstd frame is shorter than it tells".into()) }
+    if plain.len() == size { Ok(plain) } else { Err("its zstd frame is shorter than it states".into()) }
 }

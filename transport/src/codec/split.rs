@@ -8,17 +8,16 @@ use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use kerntrail_schemas::TableBatch;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_schemas::tables::Envelope;
-use kerntrail_schemas::{Columns, TableBatch};
 
-use super::{CodecError, MAX_ROWS, encode};
+use super::{Codec, CodecError, MAX_ROWS};
 use crate::log::{Headers, Message};
 
-/// Encoded rows, and what the headers of their message tell.
+/// Encoded rows, with what the headers of their message say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What [`encode`] made of them.
+    /// What [`Codec::encode`] made of them.
     pub payload: Bytes,
     /// Number of rows.
     pub rows: u32,
@@ -26,38 +25,64 @@ pub struct Piece {
     pub seq_range: (i64, i64),
 }
 
-/// Encodes `rows` in as few pieces as halving gives, each within the bounds of a message; none for no rows.
-///
-/// Errors: `TooLarge` for a single row that exceeds them, else as [`encode`].
-pub fn split(rows: &TableBatch) -> Result<Vec<Piece>, CodecError> {
-    let mut pieces = Vec::new();
-    if rows.rows() > 0 {
-        halve(rows, &mut pieces)?;
-    }
-    Ok(pieces)
-}
-
-fn halve(rows: &TableBatch, pieces: &mut Vec<Piece>) -> Result<(), CodecError> {
-    let count = rows.rows();
-    let error = if count > MAX_ROWS {
-        None
-    } else {
-        match encode(rows) {
-            Ok(payload) => {
-                pieces.push(Piece { payload, rows: count as u32, seq_range: seq_range(rows) });
-                return Ok(());
-            }
-            Err(error @ CodecError::TooLarge { .. }) if count > 1 => Some(error),
-            Err(error) => return Err(error),
+impl Codec {
+    /// Encodes `rows` in as few pieces as halving gives, each within the bounds of a message; none for no rows.
+    ///
+    /// Errors: `TooLarge` for a single row that exceeds them, else as [`Codec::encode`].
+    pub fn split(&self, rows: &TableBatch) -> Result<Vec<Piece>, CodecError> {
+        let mut pieces = Vec::new();
+        if rows.rows() > 0 {
+            self.halve(rows, &mut pieces)?;
         }
-    };
-    tracing::debug!(table = %rows.table, rows = count, ?error, "rows are split over two messages");
-    for half in [0..count / 2, count / 2..count] {
-        let part =
-            part(rows, half).map_err(|error| CodecError::Encode { table: rows.table, reason: error.to_string() })?;
-        halve(&part, pieces)?;
+        Ok(pieces)
     }
-    Ok(())
+
+    fn halve(&self, rows: &TableBatch, pieces: &mut Vec<Piece>) -> Result<(), CodecError> {
+        let count = rows.rows();
+        let error = if count > MAX_ROWS {
+            None
+        } else {
+            match self.encode(rows) {
+                Ok(payload) => {
+                    pieces.push(Piece { payload, rows: count as u32, seq_range: seq_range(rows) });
+                    return Ok(());
+                }
+                Err(error @ CodecError::TooLarge { .. }) if count > 1 => Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        tracing::debug!(table = %rows.table, rows = count, ?error, "rows are split over two messages");
+        for half in [0..count / 2, count / 2..count] {
+            let part = part(rows, half)
+                .map_err(|error| CodecError::Encode { table: rows.table, reason: error.to_string() })?;
+            self.halve(&part, pieces)?;
+        }
+        Ok(())
+    }
+
+    /// `rows` of `node`, numbered by `stream`, as messages whose batch numbers start with `first_batch`.
+    ///
+    /// Errors: as [`Codec::split`].
+    pub fn messages(
+        &self,
+        rows: &TableBatch,
+        node: &str,
+        stream: &StreamId,
+        first_batch: i64,
+    ) -> Result<Vec<Message>, CodecError> {
+        let message = |(piece, batch): (Piece, i64)| Message {
+            headers: Headers {
+                schema_version: self.version(),
+                node: node.to_owned(),
+                stream: stream.clone(),
+                batch,
+                rows: piece.rows,
+                seq_range: piece.seq_range,
+            },
+            payload: piece.payload,
+        };
+        Ok(self.split(rows)?.into_iter().zip(first_batch..).map(message).collect())
+    }
 }
 
 /// The rows in `range` with the actors that they point to.
@@ -67,10 +92,9 @@ fn part(rows: &TableBatch, range: Range<usize>) -> Result<TableBatch, ArrowError
         return Ok(TableBatch { table: rows.table, actors: None, events });
     };
     let schema = events.schema();
-    let place = Envelope::columns().len();
-    let pointers = events.columns().get(place).and_then(|column| column.as_primitive_opt::<Int32Type>());
-    let pointers =
-        pointers.ok_or_else(|| ArrowError::SchemaError(format!("{} has no pointers to actors", rows.table)))?;
+    let none = || ArrowError::SchemaError(format!("{} has no pointers to actors", rows.table));
+    let place = rows.actor_column().ok_or_else(none)?;
+    let pointers = events.column(place).as_primitive_opt::<Int32Type>().ok_or_else(none)?;
     let mut kept: Vec<u32> = Vec::new();
     let mut moved: Vec<Option<i32>> = vec![None; actors.num_rows()];
     let mut new = Vec::with_capacity(pointers.len());
@@ -98,26 +122,15 @@ fn seq_range(rows: &TableBatch) -> (i64, i64) {
 }
 
 impl Message {
-    /// `rows` of `node`, numbered by `stream`, as messages whose batch numbers start with `first_batch`.
+    /// [`Codec::messages`] of this release.
     ///
-    /// Errors: as [`split`].
+    /// Errors: as there.
     pub fn of_rows(
         rows: &TableBatch,
         node: &str,
         stream: &StreamId,
         first_batch: i64,
     ) -> Result<Vec<Self>, CodecError> {
-        let message = |(piece, batch): (Piece, i64)| Self {
-            headers: Headers {
-                schema_version: kerntrail_schemas::SCHEMA_VERSION,
-                node: node.to_owned(),
-                stream: stream.clone(),
-                batch,
-                rows: piece.rows,
-                seq_range: piece.seq_range,
-            },
-            payload: piece.payload,
-        };
-        Ok(split(rows)?.into_iter().zip(first_batch..).map(message).collect())
+        Codec::current().messages(rows, node, stream, first_batch)
     }
 }

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::groups::MemberId;
-use super::{Shared, blocking, failed, record};
+use super::record::{self, Unreadable};
+use super::{Shared, blocking, failed};
 use crate::log::{Consumer, Delivered, Group, LogError, Partition, Polled, Position};
 
 /// Payload bytes of one poll; at least one message comes even if it is larger.
@@ -20,7 +21,8 @@ pub(super) struct EmbeddedConsumer {
     member: MemberId,
     /// Next offset of each assigned partition.
     next: BTreeMap<Partition, i64>,
-    /// Order in which partitions are asked, so that a busy one does not keep the others waiting.
+    /// Partitions in the order in which they are read, which rotates, so that a busy one does not keep the others waiting.
+    /// A paused one is not among them.
     turns: VecDeque<Partition>,
 }
 
@@ -29,7 +31,7 @@ impl EmbeddedConsumer {
         Self { shared, group, member, next: BTreeMap::new(), turns: VecDeque::new() }
     }
 
-    /// A change of assignment that the caller must hear of now.
+    /// A change of assignment that the caller must get before anything else.
     fn change(&mut self) -> Option<Polled> {
         let mut state = self.shared.state();
         let change = state.members.change(&self.group, self.member)?;
@@ -42,14 +44,19 @@ impl EmbeddedConsumer {
             }
             Polled::Revoked(partitions) => {
                 self.next.retain(|partition, _| !partitions.contains(partition));
-                self.turns.retain(|partition| !partitions.contains(partition));
                 drop(state);
+                self.stop(partitions);
                 // Whoever gains them waits for this.
                 self.shared.changed.notify_waiters();
             }
             Polled::Messages(_) => {}
         }
         Some(change)
+    }
+
+    /// Reads `partitions` no more.
+    fn stop(&mut self, partitions: &[Partition]) {
+        self.turns.retain(|partition| !partitions.contains(partition));
     }
 
     /// Partitions with something to read, in turn: topic id, and offsets `[from, to)`.
@@ -72,8 +79,12 @@ impl EmbeddedConsumer {
         }
         match read.stopped {
             Some(error) if read.messages.is_empty() => {
-                if let LogError::Damaged { partition, offset, .. } = &error {
-                    self.next.insert(partition.clone(), offset + 1);
+                match &error {
+                    LogError::Damaged { partition, offset, .. } => {
+                        self.next.insert(partition.clone(), offset + 1);
+                    }
+                    LogError::Newer { partition, .. } => self.stop(&[partition.clone()]),
+                    _ => {}
                 }
                 Err(error)
             }
@@ -94,7 +105,7 @@ struct Ready {
 
 struct Read {
     messages: Vec<Delivered>,
-    /// What lies behind them and is no message.
+    /// Why reading stopped behind them: a damaged message, or one of a newer release.
     stopped: Option<LogError>,
 }
 
@@ -108,8 +119,13 @@ fn read(shared: &Shared, ready: &[Ready], most: usize) -> Read {
             }
             let message = found.map_err(|error| failed(format!("read {partition} from {from}"), error)).and_then(
                 |(offset, bytes)| {
-                    let damaged = |reason| LogError::Damaged { partition: partition.clone(), offset, reason };
-                    Ok((offset, record::decode(&bytes).map_err(damaged)?))
+                    let unreadable = |why| match why {
+                        Unreadable::Damaged(reason) => {
+                            LogError::Damaged { partition: partition.clone(), offset, reason }
+                        }
+                        Unreadable::Newer(newer) => LogError::Newer { partition: partition.clone(), offset, newer },
+                    };
+                    Ok((offset, record::decode(&bytes).map_err(unreadable)?))
                 },
             );
             match message {
@@ -157,6 +173,9 @@ impl Consumer for EmbeddedConsumer {
         match self.next.get_mut(&position.partition) {
             Some(next) => {
                 *next = position.next.max(0);
+                if !self.turns.contains(&position.partition) {
+                    self.turns.push_back(position.partition.clone());
+                }
                 Ok(())
             }
             None => {
@@ -164,6 +183,11 @@ impl Consumer for EmbeddedConsumer {
                 Err(failed(operation, "the partition is not assigned"))
             }
         }
+    }
+
+    async fn pause(&mut self, partition: &Partition) -> Result<(), LogError> {
+        self.stop(std::slice::from_ref(partition));
+        Ok(())
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError> {

@@ -1,6 +1,6 @@
 //! Who reads which partition. No IO, no waiting: the members ask.
 //!
-//! A partition goes to its new reader only once the old one has been told: see [`Groups::change`].
+//! A partition goes to its new reader only once the old one has given it up: see [`Groups::change`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ pub(super) type MemberId = u64;
 #[derive(Default)]
 struct Member {
     topics: BTreeSet<Topic>,
-    /// What it was told to read.
+    /// The partitions that it knows to be its own.
     owned: BTreeSet<Partition>,
     /// What it is to read.
     wanted: BTreeSet<Partition>,
@@ -50,7 +50,7 @@ impl Groups {
         }
     }
 
-    /// What the member must be told next; telling it is up to the caller. What it must give up comes first, and what it
+    /// The next change that the member must get, which the caller hands over. What it must give up comes first, and what it
     /// gains only once nobody else reads it.
     pub(super) fn change(&mut self, group: &Group, id: MemberId) -> Option<Polled> {
         let members = self.members.get_mut(group)?;
@@ -84,7 +84,7 @@ impl Groups {
     }
 }
 
-/// Deals out `all` so that members have about as many; who has a partition keeps it where that allows it.
+/// Distributes `all` evenly over the members; each keeps the partitions it has as far as that allows.
 fn share(members: &mut BTreeMap<MemberId, Member>, all: &BTreeSet<Partition>) {
     let quota = all.len().div_ceil(members.len().max(1));
     let mut before: HashMap<Partition, MemberId> = HashMap::new();

@@ -4,13 +4,15 @@
 //! record = version u8 (1) | appended at, ms since the Unix epoch, u64 | schema version u16 | batch i64 | rows u32
 //!          | lowest seq i64 | highest seq i64 | length of node u16, node | length of stream u16, stream | payload
 //! ```
-//! Numbers are little endian. The store checks its blocks, so there is no checksum here.
+//! Numbers are little endian. The store has checksums for its blocks, so a record has none.
 
 use bytes::{Buf, Bytes};
 use kerntrail_schemas::identity::StreamId;
 
 use crate::log::{Headers, Message};
+use crate::newer::Newer;
 
+/// The first byte of a record, in every version.
 const VERSION: u8 = 1;
 const FIXED_BYTES: usize = 1 + 8 + 2 + 8 + 4 + 8 + 8;
 
@@ -41,15 +43,31 @@ pub(super) fn appended_at(record: &[u8]) -> u64 {
     record.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-/// Reads what [`encode`] wrote.
-pub(super) fn decode(record: &[u8]) -> Result<Message, String> {
-    let mut rest = record;
-    if rest.len() < FIXED_BYTES {
-        return Err(format!("{} bytes are no record", rest.len()));
+/// Why a record is not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The bytes are not a record.
+    Damaged(String),
+    /// A newer release wrote it.
+    Newer(Newer),
+}
+
+impl From<String> for Unreadable {
+    fn from(reason: String) -> Self {
+        Self::Damaged(reason)
     }
-    let version = rest.get_u8();
+}
+
+/// Reads what [`encode`] wrote.
+pub(super) fn decode(record: &[u8]) -> Result<Message, Unreadable> {
+    let mut rest = record;
+    let version = rest.try_get_u8().map_err(|_| "an empty record".to_owned())?;
+    Newer::check("record", version.into(), VERSION.into()).map_err(Unreadable::Newer)?;
     if version != VERSION {
-        return Err(format!("record version {version} is not known"));
+        return Err(format!("record version {version} is not known").into());
+    }
+    if record.len() < FIXED_BYTES {
+        return Err(format!("{} bytes are not a record", record.len()).into());
     }
     rest.advance(8);
     let schema_version = rest.get_u16_le();
@@ -92,6 +110,31 @@ mod tests {
         for end in 0..without_payload {
             assert!(decode(&record[..end]).is_err(), "{end}");
         }
-        assert!(decode(&[9; 60]).is_err());
+        assert!(matches!(decode(&[0; 60]), Err(Unreadable::Damaged(_))));
+    }
+
+    #[test]
+    fn a_record_of_version_1_is_read_and_written_as_ever() {
+        let golden = include_bytes!("golden/record-v1.bin");
+        let headers = Headers {
+            schema_version: 1,
+            node: "node-é".into(),
+            stream: StreamId::new("boot+7"),
+            batch: 1 << 40,
+            rows: 3,
+            seq_range: (-1, 9),
+        };
+        let message = Message { headers, payload: Bytes::from_static(b"KT\x01\x01 and then a frame") };
+        assert_eq!(decode(golden), Ok(message.clone()));
+        assert_eq!(encode(&message, 1_795_521_600_123).unwrap(), golden);
+        assert_eq!(appended_at(golden), 1_795_521_600_123);
+    }
+
+    #[test]
+    fn a_newer_record_is_not_taken_for_damage() {
+        let newer = Newer { of: "record", version: 2, known: 1 };
+        for record in [&[2][..], &[2; 300]] {
+            assert_eq!(decode(record), Err(Unreadable::Newer(newer)));
+        }
     }
 }

@@ -22,28 +22,40 @@ pub(super) struct State {
     topics: BTreeMap<Topic, (u32, Vec<Extent>)>,
     /// Partitions of the topics that a group has subscribed to, with what it has committed.
     committed: BTreeMap<Group, HashMap<Partition, Option<i64>>>,
+    /// Topics of tables that this release does not know, by id, with the bytes held: a newer one made them. They stay as
+    /// they are.
+    unknown: BTreeMap<u32, u64>,
     pub(super) members: Groups,
 }
 
 impl State {
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let (mut topics, mut extents, mut offsets) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut state = Self::default();
         for entry in store.entries() {
             match entry? {
-                Entry::Topic { name, id, partitions } => {
-                    let topic = Topic::parse(&name).ok_or_else(|| format!("{name:?} is no topic of ours"))?;
-                    topics.insert(id, (topic, vec![Extent::default(); partitions as usize]));
-                }
+                Entry::Topic { name, id, partitions } => match Topic::parse(&name) {
+                    Some(topic) => {
+                        topics.insert(id, (topic, vec![Extent::default(); partitions as usize]));
+                    }
+                    None => {
+                        tracing::warn!(topic = name, "left alone: a newer release made this topic");
+                        state.unknown.insert(id, 0);
+                    }
+                },
                 Entry::Extent { id, partition, extent } => extents.push((id, partition, extent)),
                 Entry::Committed { group, id, partition, next } => offsets.push((group, id, partition, next)),
             }
         }
         for (id, partition, extent) in extents {
+            if let Some(bytes) = state.unknown.get_mut(&id) {
+                *bytes += extent.bytes;
+                continue;
+            }
             let place = topics.get_mut(&id).and_then(|(_, extents)| extents.get_mut(partition as usize));
             *place.ok_or_else(|| format!("partition {partition} of topic {id} belongs to no topic"))? = extent;
         }
-        let mut state = Self::default();
-        for (group, id, number, next) in offsets {
+        for (group, id, number, next) in offsets.into_iter().filter(|(_, id, ..)| !state.unknown.contains_key(id)) {
             let (topic, _) = topics.get(&id).ok_or_else(|| format!("{} has offsets of no topic", group.0))?;
             let partition = Partition { topic: topic.clone(), number: number as i32 };
             state.committed.entry(group).or_default().insert(partition, next);
@@ -57,7 +69,8 @@ impl State {
     }
 
     pub(super) fn next_topic_id(&self) -> u32 {
-        self.topics.values().map(|(id, _)| id + 1).max().unwrap_or(0)
+        let used = self.topics.values().map(|(id, _)| *id).chain(self.unknown.keys().copied());
+        used.max().map_or(0, |id| id + 1)
     }
 
     pub(super) fn add_topic(&mut self, topic: Topic, id: u32, partitions: u32) {
@@ -82,7 +95,8 @@ impl State {
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
-        self.topics.values().flat_map(|(_, extents)| extents).map(|extent| extent.bytes).sum()
+        let known = self.topics.values().flat_map(|(_, extents)| extents).map(|extent| extent.bytes);
+        known.chain(self.unknown.values().copied()).sum()
     }
 
     pub(super) fn partitions(&self, topics: &[Topic]) -> Vec<Partition> {

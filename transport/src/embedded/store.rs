@@ -19,7 +19,7 @@ use crate::log::{Group, Topic};
 pub(super) const KEY_BYTES: usize = 16;
 /// Written but not yet sorted messages in memory; up to four such are on their way to the disk.
 const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Blocks kept in memory for readers; who is up to date reads what is in memory anyway.
+/// Blocks kept in memory for readers; a reader that is up to date reads from the memtable anyway.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Least that the store allows.
 const JOURNAL_BYTES: u64 = 64 << 20;

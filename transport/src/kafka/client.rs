@@ -131,11 +131,11 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    // A broker that is away is told once by `note`; here it would be told at every attempt to reach it.
+    // `note` logs once that a broker is away; here it would be logged at every attempt to reach it.
     tracing::debug!(?level, facility, message, "librdkafka");
 }
 
-/// Whether all brokers were away when last heard of, so that it is told when it changes. A process talks to one cluster.
+/// Whether all brokers were away at the last look, so that only a change is logged. A process talks to one cluster.
 static AWAY: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn note(error: &KafkaError, reason: &str) {
@@ -160,7 +160,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     crate::blocking::blocking("Kafka", work).await
 }
 
-/// The error of an operation; whether it may pass is told by its code.
+/// The error of an operation; its code says whether it may pass.
 pub(super) fn failed(operation: impl Into<String>, error: KafkaError) -> LogError {
     let retriable = is_retriable(&error);
     LogError::Failed { operation: operation.into(), source: Box::new(error), retriable }

@@ -32,6 +32,8 @@ pub(super) struct KafkaConsumer {
     changes: Arc<Changes>,
     topics: HashMap<String, Topic>,
     assigned: Vec<Partition>,
+    /// Those of them that librdkafka does not fetch.
+    paused: Vec<Partition>,
     /// Read already, and due after the changes that came before it.
     stash: VecDeque<Result<Delivered, LogError>>,
 }
@@ -63,7 +65,7 @@ impl Changes {
     }
 }
 
-/// Hears of changes.
+/// What librdkafka calls when the assignment changes.
 struct Membership(Arc<Changes>);
 
 impl ClientContext for Membership {
@@ -79,13 +81,13 @@ impl ClientContext for Membership {
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
-            self.tell(list, Change::Revoked);
+            self.push(list, Change::Revoked);
         }
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(list) => self.tell(list, Change::Assigned),
+            Rebalance::Assign(list) => self.push(list, Change::Assigned),
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => tracing::warn!(%error, "the consumer group cannot share its partitions"),
         }
@@ -93,7 +95,7 @@ impl ConsumerContext for Membership {
 }
 
 impl Membership {
-    fn tell(&self, list: &TopicPartitionList, change: impl FnOnce(Vec<(String, i32)>) -> Change) {
+    fn push(&self, list: &TopicPartitionList, change: impl FnOnce(Vec<(String, i32)>) -> Change) {
         let partitions: Vec<_> =
             list.elements().iter().map(|place| (place.topic().to_owned(), place.partition())).collect();
         if !partitions.is_empty() {
@@ -111,7 +113,8 @@ impl KafkaConsumer {
         let topics: HashMap<String, Topic> = topics.iter().map(|topic| (topic.to_string(), topic.clone())).collect();
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         inner.subscribe(&names).map_err(|error| failed(operation(), error))?;
-        Ok(Self { inner: Arc::new(inner), changes, topics, assigned: Vec::new(), stash: VecDeque::new() })
+        let (assigned, paused, stash) = (Vec::new(), Vec::new(), VecDeque::new());
+        Ok(Self { inner: Arc::new(inner), changes, topics, assigned, paused, stash })
     }
 
     fn partition(&self, topic: &str, number: i32) -> Option<Partition> {
@@ -126,6 +129,12 @@ impl KafkaConsumer {
             Change::Assigned(list) => {
                 let partitions = named(list, self);
                 self.assigned.extend(partitions.iter().cloned());
+                for partition in &partitions {
+                    // It may be one that was paused, revoked and came back.
+                    if let Err(error) = self.resume(partition) {
+                        tracing::warn!(%partition, %error, "cannot resume a partition");
+                    }
+                }
                 Some(Polled::Assigned(partitions))
             }
             Change::Revoked(list) => {
@@ -137,10 +146,20 @@ impl KafkaConsumer {
         }
     }
 
+    /// Has librdkafka fetch `partition` again, if it was paused.
+    fn resume(&mut self, partition: &Partition) -> Result<(), KafkaError> {
+        if let Some(number) = self.paused.iter().position(|paused| paused == partition) {
+            self.inner.resume(&list_of_one(partition))?;
+            self.paused.swap_remove(number);
+        }
+        Ok(())
+    }
+
     /// Drops what was read ahead of some partitions.
     fn forget(&mut self, of: impl Fn(&Partition) -> bool) {
         self.stash.retain(|read| match read {
-            Ok(Delivered { partition, .. }) | Err(LogError::Damaged { partition, .. }) => !of(partition),
+            Ok(Delivered { partition, .. })
+            | Err(LogError::Damaged { partition, .. } | LogError::Newer { partition, .. }) => !of(partition),
             Err(_) => true,
         });
     }
@@ -183,7 +202,7 @@ impl KafkaConsumer {
         self.stash.push_back(read);
     }
 
-    /// Takes what is there, up to `most` messages, and stops at a change or at what is no message.
+    /// Takes what is there, up to `most` messages, and stops before a change or an error.
     fn take(&mut self, most: usize) -> Option<Result<Polled, LogError>> {
         let mut messages = Vec::new();
         let mut bytes = 0;
@@ -234,6 +253,12 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
+fn list_of_one(partition: &Partition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic.to_string(), partition.number);
+    list
+}
+
 fn list_of(positions: &[Position]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
     for Position { partition, next } in positions {
@@ -268,6 +293,8 @@ impl Consumer for KafkaConsumer {
         if !self.assigned.contains(&position.partition) {
             return Err(failed_for_good(operation, "the partition is not assigned"));
         }
+        // Before it seeks: librdkafka resumes where it paused.
+        self.resume(&position.partition).map_err(|error| failed(operation.clone(), error))?;
         self.forget(|partition| *partition == position.partition);
         let deadline = Instant::now() + TIMEOUT;
         let topic = position.partition.topic.to_string();
@@ -285,6 +312,20 @@ impl Consumer for KafkaConsumer {
                 Err(error) => return Err(failed(operation, error)),
             }
         }
+    }
+
+    async fn pause(&mut self, partition: &Partition) -> Result<(), LogError> {
+        let operation = || format!("pause {partition}");
+        if !self.assigned.contains(partition) {
+            return Err(failed_for_good(operation(), "the partition is not assigned"));
+        }
+        // Tells librdkafka's own threads; no broker is asked.
+        self.inner.pause(&list_of_one(partition)).map_err(|error| failed(operation(), error))?;
+        self.forget(|read_ahead| read_ahead == partition);
+        if !self.paused.contains(partition) {
+            self.paused.push(partition.clone());
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError> {

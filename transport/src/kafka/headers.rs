@@ -39,12 +39,12 @@ pub(super) fn write(headers: &Headers) -> OwnedHeaders {
 /// What [`write()`] wrote, or which header is missing or malformed.
 pub(super) fn read(message: &BorrowedMessage<'_>) -> Result<Headers, String> {
     let node = message.key().ok_or("it has no key")?;
-    let node = String::from_utf8(node.to_vec()).map_err(|_| "its key is no UTF-8")?;
+    let node = String::from_utf8(node.to_vec()).map_err(|_| "its key is not UTF-8")?;
     let all = message.headers().ok_or("it has no headers")?;
     let text = |name: &str| {
         let found = all.iter().find(|header| header.key == name).and_then(|header| header.value);
         let bytes = found.ok_or_else(|| format!("it has no header {name}"))?;
-        std::str::from_utf8(bytes).map_err(|_| format!("its header {name} is no UTF-8"))
+        std::str::from_utf8(bytes).map_err(|_| format!("its header {name} is not UTF-8"))
     };
     let (low, high) = text(SEQ)?.split_once("..").ok_or_else(|| malformed(SEQ))?;
     Ok(Headers {
