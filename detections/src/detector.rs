@@ -13,7 +13,7 @@ use kerntrail_lake::{Lake, LakeError};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::codec::CodecError;
-use kerntrail_transport::{EventLog, LogError, Message, Topic};
+use kerntrail_transport::{EventLog, Holds, LogError, Message, Topic};
 use tokio_util::sync::CancellationToken;
 
 use crate::evaluate::{matches, session};
@@ -90,6 +90,7 @@ pub struct Detector {
     config: DetectorConfig,
     writer: Writer,
     session: SessionContext,
+    holds: Holds,
 }
 
 impl Detector {
@@ -97,15 +98,22 @@ impl Detector {
     pub fn new(rules: Rules, lake: Arc<Lake>, log: Arc<dyn EventLog>, config: DetectorConfig) -> Self {
         let writer =
             Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
-        Self { rules, lake, log, config, writer, session: session() }
+        Self { rules, lake, log, config, writer, session: session(), holds: Holds::default() }
     }
 
-    /// Runs until `cancel`; a failed pass is told and tried again.
+    /// Notes in `holds` that the rules wait for an upgrade, when a newer release wrote their state.
+    pub fn with_holds(self, holds: Holds) -> Self {
+        Self { holds, ..self }
+    }
+
+    /// Runs until `cancel`; a failed pass is logged and tried again. The state of a newer release is left as it is: no rule
+    /// runs before the upgrade, which goes on from there.
     ///
     /// Without a state file, rules start with all rows that the lake holds then; findings that it holds are not made
     /// again.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
         metrics::begin(&self.rules);
+        let mut held = self.holds.of("rules");
         let mut ticks = tokio::time::interval(self.config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -118,18 +126,30 @@ impl Detector {
                 () = cancel.cancelled() => return Ok(()),
                 done = self.pass() => done,
             };
-            if let Err(error) = done {
-                metrics::pass_failed();
-                tracing::warn!(error = chain(&error), "rules could not run; trying again");
+            held.remind();
+            match done {
+                Ok(_) => held.release_file(&self.state_file()),
+                Err(DetectError::State(StateError::Newer { path, newer })) => {
+                    metrics::pass_failed();
+                    held.hold_file(&path, newer);
+                }
+                Err(error) => {
+                    metrics::pass_failed();
+                    tracing::warn!(error = chain(&error), "rules could not run; trying again");
+                }
             }
         }
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.config.state_dir.join("detector.json")
     }
 
     /// Looks once at what is new; returns the number of findings.
     ///
     /// A rule whose query fails holds up no other: it stays behind and looks again in the next pass.
     pub async fn pass(&self) -> Result<usize, DetectError> {
-        let path = self.config.state_dir.join("detector.json");
+        let path = self.state_file();
         let stored = State::read(&path)?;
         let begins = stored.is_none();
         let mut state = stored.unwrap_or_else(State::begin);

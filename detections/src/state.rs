@@ -13,20 +13,41 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
-use kerntrail_schemas::SCHEMA_VERSION;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_transport::{Headers, Message};
+use kerntrail_transport::{Headers, Message, Newer};
 use serde::{Deserialize, Serialize};
 
-/// Most findings remembered for telling an overlap.
+/// Most findings remembered, for recognizing those that overlap.
 const MOST_RECENT: usize = 10_000;
 
 /// For each table the last version that was read.
 pub(crate) type Cursors = BTreeMap<String, i64>;
 
+/// Version of the state.
+const VERSION: u32 = 1;
+
+fn first() -> u32 {
+    1
+}
+
+/// Schema version of messages that were stored before they had one.
+fn first_schema() -> u16 {
+    1
+}
+
+/// Of a state that may be of a newer version.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default = "first")]
+    version: u32,
+}
+
 /// The detector's state.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
+    /// Version 1 where there is none: so it was written before there was a version.
+    #[serde(default = "first")]
+    version: u32,
     /// What rules have read.
     pub(crate) cursors: Cursors,
     /// By id, the rules whose query failed, each with what it has read.
@@ -40,9 +61,25 @@ pub(crate) struct State {
     recent: Vec<Recent>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            cursors: Cursors::new(),
+            behind: BTreeMap::new(),
+            last_batch: 0,
+            outbox: Vec::new(),
+            recent: Vec::new(),
+        }
+    }
+}
+
 /// One message of findings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outbox {
+    /// Of the release that encoded the rows, which may be an earlier or a later one than this.
+    #[serde(default = "first_schema")]
+    pub(crate) schema_version: u16,
     pub(crate) batch: i64,
     pub(crate) rows: u32,
     pub(crate) seq_range: (i64, i64),
@@ -55,13 +92,14 @@ impl Outbox {
     pub(crate) fn of(message: &Message) -> Self {
         let headers = &message.headers;
         let payload = BASE64.encode(&message.payload);
-        Self { batch: headers.batch, rows: headers.rows, seq_range: headers.seq_range, payload }
+        let Headers { schema_version, batch, rows, seq_range, .. } = *headers;
+        Self { schema_version, batch, rows, seq_range, payload }
     }
 
     /// The message again, of `node` and `stream`.
     pub(crate) fn message(&self, node: &str, stream: &StreamId) -> Result<Message, base64::DecodeError> {
         let headers = Headers {
-            schema_version: SCHEMA_VERSION,
+            schema_version: self.schema_version,
             node: node.to_owned(),
             stream: stream.clone(),
             batch: self.batch,
@@ -94,6 +132,14 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
+    /// A newer release wrote it; it is left as it is.
+    #[error("cannot use the detector's state {}: {newer}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which version is newer.
+        newer: Newer,
+    },
     /// It holds something else.
     #[error("the detector's state {} is damaged", path.display())]
     Damaged {
@@ -113,15 +159,20 @@ impl State {
         Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Reads `path`; none where there is no file. What is damaged is moved aside, told, and none as well.
+    /// Reads `path`; none where there is no file. A damaged file is moved aside, which the log says, and there is none.
+    ///
+    /// Errors: `Newer`, and the file is left as it is; or it cannot be read or moved.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
-        match std::fs::read(path) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(state) => Ok(Some(state)),
-                Err(source) => set_aside(path, source).map(|()| None),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::File { operation: "read", path: path.to_owned(), source }),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::File { operation: "read", path: path.to_owned(), source }),
+        };
+        let version = serde_json::from_slice(&bytes).map_or(VERSION, |Versioned { version }| version);
+        Newer::check("state", version, VERSION).map_err(|newer| StateError::Newer { path: path.to_owned(), newer })?;
+        match serde_json::from_slice(&bytes) {
+            Ok(state) => Ok(Some(state)),
+            Err(source) => set_aside(path, source).map(|()| None),
         }
     }
 
@@ -167,6 +218,9 @@ fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), StateError> {
 
 #[cfg(test)]
 mod tests {
+    use kerntrail_schemas::Table;
+    use kerntrail_transport::codec;
+
     use super::*;
 
     #[test]
@@ -197,5 +251,56 @@ mod tests {
         std::fs::write(&path, "{").unwrap();
         assert!(State::read(&path).unwrap().is_none(), "rules begin anew");
         assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), b"{");
+    }
+
+    #[test]
+    fn a_state_without_a_version_is_version_1() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("detector.json");
+        // Written by a release that stored no version, neither of the state nor of the messages in its outbox.
+        std::fs::write(&path, include_bytes!("state/golden/unversioned.json")).unwrap();
+        let state = State::read(&path).unwrap().unwrap();
+        assert_eq!(state.cursors, BTreeMap::from([("process_events".into(), 7), ("findings".into(), 0)]));
+        assert_eq!(state.behind["0b5c"], BTreeMap::from([("process_events".into(), 5)]));
+        assert_eq!((state.last_batch, state.recent.len()), (1_795_521_600_000_002, 1));
+        let message = state.outbox[0].message("n", &StreamId::new("s")).unwrap();
+        assert_eq!((message.headers.schema_version, message.headers.rows), (1, 5));
+        let rows = codec::decode(Table::Findings, 1, &message.payload).unwrap();
+        assert_eq!(rows.rows(), 5);
+        state.write(&path).unwrap();
+        let golden: serde_json::Value = serde_json::from_slice(include_bytes!("state/golden/v1.json")).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written, golden);
+    }
+
+    #[test]
+    fn a_newer_state_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("detector.json");
+        let newer = br#"{"version":2,"cursors":{"process_events":{"version":7}}}"#;
+        std::fs::write(&path, newer).unwrap();
+        let error = State::read(&path).unwrap_err();
+        assert!(matches!(error, StateError::Newer { .. }), "{error:?}");
+        assert!(error.to_string().contains("state version 2 is newer than 1"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), newer);
+    }
+
+    #[test]
+    fn a_message_keeps_the_schema_version_of_who_encoded_it() {
+        let (node, stream) = ("n".to_owned(), StreamId::new("s"));
+        for schema_version in [1, 2] {
+            let headers = Headers {
+                schema_version,
+                node: node.clone(),
+                stream: stream.clone(),
+                batch: 4,
+                rows: 1,
+                seq_range: (0, 0),
+            };
+            let message = Message { headers, payload: Bytes::from_static(b"KT") };
+            let stored = serde_json::to_string(&Outbox::of(&message)).unwrap();
+            let again: Outbox = serde_json::from_str(&stored).unwrap();
+            assert_eq!(again.message(&node, &stream).unwrap(), message);
+        }
     }
 }
