@@ -46,6 +46,9 @@ pub enum Action {
     /// Sinks and their dead letters.
     #[command(subcommand)]
     Sinks(Sinks),
+    /// The event log.
+    #[command(subcommand)]
+    Log(LogAction),
     /// The lake's tables and files.
     #[command(subcommand)]
     Lake(LakeAction),
@@ -175,6 +178,31 @@ pub enum Dlq {
     Purge {
         /// The sink.
         sink: String,
+        /// Only those whose ids begin so.
+        ids: Vec<String>,
+    },
+}
+
+/// `kerntrail log`
+#[derive(Debug, Subcommand)]
+pub enum LogAction {
+    /// Messages whose bytes could not be read, kept aside.
+    #[command(subcommand)]
+    Rejected(Rejected),
+}
+
+/// `kerntrail log rejected`
+#[derive(Debug, Subcommand)]
+pub enum Rejected {
+    /// List rejected messages.
+    List(Output),
+    /// Show one rejected message: headers, reason, first bytes.
+    Show {
+        /// Its id in the list; the first characters suffice.
+        id: String,
+    },
+    /// Try rejected messages again; those that can be read now are appended to the event log and removed.
+    Replay {
         /// Only those whose ids begin so.
         ids: Vec<String>,
     },

@@ -91,6 +91,7 @@ async fn dispatch(action: Action, config: Config, file: Option<&Path>) -> anyhow
         Action::Replay(replay) => commands::replay::run(&config, replay).await,
         Action::Rules(rules) => commands::rules::run(&config, rules).await,
         Action::Sinks(sinks) => commands::sinks::run(&config, sinks).await,
+        Action::Log(log) => commands::log::run(&config, log).await,
         Action::Lake(lake) => commands::lake::run(&config, lake).await,
         Action::Config(_) => commands::config::check(&config, file),
     }

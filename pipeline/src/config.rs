@@ -1,9 +1,9 @@
-//! What the pipeline can be told.
+//! Settings of the pipeline.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the pipeline can be told.
+/// Settings of the pipeline.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
     /// Whose topics are read and whose tables are written.
@@ -19,7 +19,7 @@ pub struct PipelineConfig {
     pub compact_interval: Duration,
     /// How long replaced files and old commits are kept: longer than any query runs or any rule's cursor rests. Default 1 h.
     pub vacuum_keep: Duration,
-    /// Folder for messages that cannot be read; made when needed. At most 10,000 of them are kept.
+    /// Folder for rejected messages, made when needed; at most 10,000 of them and 1 GiB are kept.
     pub rejected_dir: PathBuf,
 }
 

@@ -1,17 +1,17 @@
 //! Why a pipeline stops.
 
-use std::path::PathBuf;
-
 use kerntrail_lake::LakeError;
-use kerntrail_transport::{LogError, Partition};
+use kerntrail_transport::{LogError, Newer, Partition};
 
-/// Why a pipeline stops, or cannot tell that it is done. Rows that were not committed are read again at the next start.
+use crate::rejected::RejectedError;
+
+/// Why a pipeline stops, or cannot be drained. Rows that were not committed are read again at the next start.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The event log cannot be read, and trying again does not help.
     #[error("cannot read the event log")]
     Log(#[source] LogError),
-    /// The lake cannot be written, and trying again does not help, or the pipeline was told to end.
+    /// The lake cannot be written, and trying again does not help, or the pipeline is to end.
     #[error("cannot write {table}")]
     Lake {
         /// The table.
@@ -33,14 +33,18 @@ pub enum PipelineError {
         /// Offset that the lake wants next.
         taken: i64,
     },
-    /// A message that cannot be read could not be kept aside either.
-    #[error("cannot keep a damaged message in {path}")]
-    Reject {
-        /// The file.
-        path: PathBuf,
-        /// The file system's own error.
-        #[source]
-        source: std::io::Error,
+    /// A rejected message could not be kept aside.
+    #[error("cannot keep a rejected message")]
+    Quarantine(#[source] RejectedError),
+    /// What is waited for lies behind a message that a newer release wrote.
+    #[error("{partition} is held at message {offset}: {newer}")]
+    Held {
+        /// The partition.
+        partition: Partition,
+        /// Offset of the message.
+        offset: i64,
+        /// Which version is newer.
+        newer: Newer,
     },
     /// The pipeline ended before everything that was waited for was committed.
     #[error("the pipeline ended before everything was committed")]

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::metrics::COMMIT_SECONDS;
-use crate::reject::now_micros;
+use crate::quarantine::now_micros;
 use crate::take::stamp;
 
 /// Bounds of the first and of any wait before a commit is tried again when the store fails.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// Attempts after which a commit is given up once the pipeline was told to end: a second and a half on average.
+/// Attempts after which a commit is given up once the pipeline is to end: a second and a half on average.
 const LAST_ATTEMPTS: usize = 6;
 
 /// Rows taken and not yet being committed.

@@ -4,8 +4,9 @@
 //! table's buffer -> one Delta commit with the progress of its partitions (`flush`) -> the group's offsets.
 //!
 //! Invariant: the lake alone knows how far a partition was taken; the group's offsets are for people and for lag.
-//! Invariant: what was taken, dropped as known or set aside is decided in [`progress`], which does no IO.
-//! Invariant: a message that cannot be read holds nothing up: it is kept aside and counted in `event_loss`.
+//! Invariant: what was taken, dropped as known or held is decided in [`progress`], which does no IO.
+//! Invariant: bytes that are no message hold nothing up: they are kept aside ([`rejected`]) and counted in `event_loss`.
+//! Invariant: a message of a newer release is neither skipped nor kept aside: its partition waits, the others go on.
 
 mod config;
 mod error;
@@ -16,7 +17,8 @@ mod maintain;
 pub mod metrics;
 mod pipeline;
 pub mod progress;
-mod reject;
+mod quarantine;
+pub mod rejected;
 mod run;
 mod take;
 

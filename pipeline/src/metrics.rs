@@ -1,4 +1,4 @@
-//! Names of the metrics; each has the label `table`, imports `outcome`.
+//! Names of the metrics; each has the label `table` unless it says otherwise, imports `outcome`.
 
 use kerntrail_schemas::Table;
 
@@ -7,10 +7,12 @@ kerntrail_common::metric_names! {
     counter EVENTS_IN_TOTAL = "kerntrail_pipeline_events_in_total";
     /// Rows committed to the lake.
     counter EVENTS_OUT_TOTAL = "kerntrail_pipeline_events_out_total";
-    /// Rows of messages that could not be read; they are kept aside.
+    /// Rows of messages that were rejected: `kerntrail log rejected list` names them.
     counter EVENTS_LOST_TOTAL = "kerntrail_pipeline_events_lost_total";
-    /// Messages that could not be read.
+    /// Messages that were rejected, since their bytes are no message.
     counter MESSAGES_REJECTED_TOTAL = "kerntrail_pipeline_messages_rejected_total";
+    /// Rejected messages that are kept, without label.
+    gauge REJECTED_KEPT = "kerntrail_pipeline_rejected_kept";
     /// Messages dropped because their batch had been taken already.
     counter MESSAGES_RESENT_TOTAL = "kerntrail_pipeline_messages_resent_total";
     /// Offsets that the log no longer had when the pipeline came to read them.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kerntrail_common::backoff::Backoff;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
-use kerntrail_transport::{EventLog, LogError, Position, Topic};
+use kerntrail_transport::{Codec, EventLog, Holds, LogError, Position, Topic};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,8 @@ use crate::config::PipelineConfig;
 use crate::error::PipelineError;
 use crate::{maintain, run};
 
+/// The consumer group of all pipelines.
+pub(crate) const GROUP: &str = "pipeline";
 /// How often [`Pipeline::drain`] looks at the lake when nothing was committed here: another pipeline may have.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -38,6 +40,8 @@ pub struct Pipeline {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) lake: Arc<Lake>,
     pub(crate) config: PipelineConfig,
+    pub(crate) codec: Codec,
+    pub(crate) holds: Holds,
     /// How many wait in [`Pipeline::drain`]; while there are any, nothing waits in a buffer.
     pub(crate) draining: AtomicUsize,
     pub(crate) phase: watch::Sender<Phase>,
@@ -46,7 +50,18 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline from `log` to `lake`; [`Pipeline::run`] starts it.
     pub fn new(log: Arc<dyn EventLog>, lake: Arc<Lake>, config: PipelineConfig) -> Self {
-        Self { log, lake, config, draining: AtomicUsize::new(0), phase: watch::channel(Phase::Alive(0)).0 }
+        let (draining, phase) = (AtomicUsize::new(0), watch::channel(Phase::Alive(0)).0);
+        Self { log, lake, config, codec: Codec::current(), holds: Holds::default(), draining, phase }
+    }
+
+    /// Notes in `holds` which partitions wait for an upgrade.
+    pub fn with_holds(self, holds: Holds) -> Self {
+        Self { holds, ..self }
+    }
+
+    /// Decodes with `codec`, as a release with its schemas would.
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Self { codec, ..self }
     }
 
     /// Runs until `cancel`, then commits what it holds. Compacts and vacuums the tables meanwhile.
@@ -55,7 +70,7 @@ impl Pipeline {
     ///
     /// Errors: as [`PipelineError`] says. A store or a log that fails for a while is waited for, not an error.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), PipelineError> {
-        // A guard, so that whoever drains is told however this ends.
+        // A guard, so that a drain ends however this ends.
         let _ended = Ended(&self.phase);
         let upkeep = cancel.child_token();
         let _stop = upkeep.clone().drop_guard();
@@ -70,7 +85,8 @@ impl Pipeline {
 
     /// Returns when everything that was in the log at the call is committed to the lake, by whichever pipeline.
     ///
-    /// Errors: `Ended` when this pipeline ended before; `Log` and `Lake` when they cannot be asked.
+    /// Errors: `Ended` when this pipeline ended before; `Held` when some of it waits for an upgrade; `Log` and `Lake` when
+    /// they cannot be asked.
     pub async fn drain(&self) -> Result<(), PipelineError> {
         self.draining.fetch_add(1, Ordering::SeqCst);
         let _draining = Draining(&self.draining);
@@ -86,6 +102,7 @@ impl Pipeline {
             if awaited.is_empty() {
                 return Ok(());
             }
+            self.check_held(&awaited)?;
             if ended {
                 return Err(PipelineError::Ended);
             }
@@ -121,12 +138,23 @@ impl Pipeline {
         Ok(missing)
     }
 
+    /// Errors: one of `awaited` lies behind a message that waits for an upgrade.
+    fn check_held(&self, awaited: &[Position]) -> Result<(), PipelineError> {
+        for hold in self.holds.all().into_iter().filter(|hold| hold.reader == GROUP) {
+            let Some(Position { partition, next: offset }) = hold.position() else { continue };
+            if awaited.iter().any(|position| position.partition == partition && position.next > offset) {
+                return Err(PipelineError::Held { partition, offset, newer: hold.newer });
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn topics(&self) -> Vec<Topic> {
         Table::ALL.iter().map(|&table| Topic { tenant: self.config.tenant.clone(), table }).collect()
     }
 
-    /// Wakes whoever drains.
-    pub(crate) fn committed(&self) {
+    /// Wakes drains: something was committed, or is held.
+    pub(crate) fn wake(&self) {
         self.phase.send_modify(|phase| {
             if let Phase::Alive(commits) = phase {
                 *commits += 1;

@@ -2,7 +2,9 @@
 //!
 //! Life of an offset: delivered -> taken (its rows are in a buffer) -> cut (its rows are being committed) -> committed.
 //! A table has at most one cut at a time. Everything not committed is forgotten when another writer got ahead
-//! ([`Intake::forget`]) or the partition goes to another reader ([`Intake::revoke`]); the log still has it.
+//! ([`Tracker::forget`]) or the partition goes to another reader ([`Tracker::revoke`]); the log still has it.
+//! A message that a newer release wrote holds its partition ([`Tracker::hold`]): what lies before it is committed,
+//! nothing behind it is taken.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +19,7 @@ pub enum Verdict {
     Take,
     /// Its batch was taken before: a resend.
     Known,
-    /// It is of no partition that is read, or from before where it is read on.
+    /// It is of no partition that is read, of one that is held, or from before where it is read on.
     Stray,
 }
 
@@ -32,17 +34,19 @@ struct Taken {
     next: i64,
     /// Batches taken since the cut.
     batches: BTreeMap<String, i64>,
+    /// Whether the message at `next` waits for a newer release.
+    held: bool,
 }
 
 /// What has been taken of each partition.
 #[derive(Clone, Debug, Default)]
-pub struct Intake {
+pub struct Tracker {
     partitions: BTreeMap<Partition, Taken>,
     /// Last batch of each stream that the lake has, by table.
     streams: HashMap<Table, HashMap<String, i64>>,
 }
 
-impl Intake {
+impl Tracker {
     /// Reads `partition` on from what the lake has `recorded`. What was taken of it and not committed is forgotten.
     pub fn assign(&mut self, partition: Partition, recorded: Progress) -> Position {
         let streams = self.streams.entry(partition.topic.table).or_default();
@@ -59,15 +63,22 @@ impl Intake {
         self.partitions.remove(partition);
     }
 
+    /// The next message of `partition` waits for a newer release: takes no more of it until it is assigned again.
+    pub fn hold(&mut self, partition: &Partition) {
+        if let Some(taken) = self.partitions.get_mut(partition) {
+            taken.held = true;
+        }
+    }
+
     /// The partitions of `table` that are read.
     pub fn partitions(&self, table: Table) -> Vec<Partition> {
         self.partitions.keys().filter(|partition| partition.topic.table == table).cloned().collect()
     }
 
-    /// What to do with the message at `offset`. Changes nothing: follow with [`Intake::take`] or [`Intake::skip`].
+    /// What to do with the message at `offset`. Changes nothing: follow with [`Tracker::take`] or [`Tracker::skip`].
     pub fn judge(&self, partition: &Partition, offset: i64, stream: &str, batch: i64) -> Verdict {
         match self.partitions.get(partition) {
-            Some(taken) if offset >= taken.next => {
+            Some(taken) if offset >= taken.next && !taken.held => {
                 let cut = taken.cut.as_ref().and_then(|(_, batches)| batches.get(stream));
                 let committed = self.streams.get(&partition.topic.table).and_then(|streams| streams.get(stream));
                 let last = [taken.batches.get(stream), cut, committed].into_iter().flatten().max();
@@ -103,7 +114,8 @@ impl Intake {
 
     /// The message at `offset` is done with, without rows. Returns how many offsets the log left out before it.
     pub fn skip(&mut self, partition: &Partition, offset: i64) -> i64 {
-        let Some(taken) = self.partitions.get_mut(partition).filter(|taken| offset >= taken.next) else { return 0 };
+        let open = |taken: &&mut Taken| offset >= taken.next && !taken.held;
+        let Some(taken) = self.partitions.get_mut(partition).filter(open) else { return 0 };
         let missing = if taken.next > 0 { offset - taken.next } else { 0 };
         taken.next = offset + 1;
         missing
@@ -149,7 +161,7 @@ impl Intake {
     }
 
     /// Another writer got ahead with `table`: forgets all that is not committed. The partitions returned must be
-    /// assigned again, with progress read anew, and sought.
+    /// assigned again, with their progress read again, and sought.
     pub fn forget(&mut self, table: Table) -> Vec<Partition> {
         for taken in self.of_mut(table) {
             *taken = Taken { committed: taken.committed, next: taken.committed, ..Taken::default() };

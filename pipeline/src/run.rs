@@ -11,7 +11,9 @@ use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{LakeError, Progress};
 use kerntrail_schemas::Table;
-use kerntrail_transport::{Consumer, Delivered, Group, LogError, Partition, Polled, Position};
+use kerntrail_transport::{
+    Codec, Consumer, Delivered, Group, LogError, Message, Newer, Partition, Polled, Position, ReaderHolds,
+};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,20 +24,19 @@ use crate::late;
 use crate::metrics::{
     CONFLICTS_TOTAL, EVENTS_IN_TOTAL, EVENTS_OUT_TOTAL, MESSAGES_MISSING_TOTAL, MESSAGES_RESENT_TOTAL,
 };
-use crate::pipeline::Pipeline;
-use crate::progress::{Intake, Verdict};
-use crate::reject::{Reject, Rejects};
+use crate::pipeline::{GROUP, Pipeline};
+use crate::progress::{Tracker, Verdict};
+use crate::quarantine::{Quarantine, Rejection};
 use crate::take;
 
-/// The consumer group of all pipelines.
-const GROUP: &str = "pipeline";
 /// Messages of one poll, each at most 1 MiB.
 const MOST_POLLED: usize = 128;
 /// Longest wait of one poll: also how late a cancel or a finished commit can be noticed.
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 /// Bounds of the first and of any wait after a failure of the log or the lake.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// How often, and after which wait, the end of a log is asked for again that seems to lie before what was taken: a new leader may lag.
+/// How often, and after which wait, the end of a log is asked for again when it seems to lie before what was taken: a new
+/// leader may lag.
 const END_ATTEMPTS: usize = 10;
 const END_AGAIN: Duration = Duration::from_millis(100);
 /// How often streams are forgotten whose progress has expired in the lake.
@@ -55,19 +56,20 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
     let mut run = Run {
         pipeline,
         consumer,
-        intake: Intake::default(),
+        tracker: Tracker::default(),
         buffers: Buffers::default(),
         flights: JoinSet::new(),
         flying: HashMap::new(),
         forgot: HashMap::new(),
-        rejects: Rejects::new(pipeline.config.rejected_dir.clone(), pipeline.lake.clone()),
+        quarantine: Quarantine::new(pipeline.config.rejected_dir.clone(), pipeline.lake.clone()),
+        holds: pipeline.holds.of(GROUP),
         cancel,
     };
     run.until_cancelled().await?;
     run.finish().await
 }
 
-/// Waits before the log is asked again, or tells that this is in vain.
+/// Waits before the log is asked again, or returns the error where waiting is in vain.
 async fn wait_out(error: LogError, backoff: &mut Backoff, cancel: &CancellationToken) -> Result<(), PipelineError> {
     match error {
         LogError::Failed { retriable: true, .. } if !cancel.is_cancelled() => {
@@ -83,7 +85,7 @@ fn retry() -> Backoff {
     Backoff::new(RETRY.0, RETRY.1)
 }
 
-/// Waits after one more failure, or until the pipeline is told to end.
+/// Waits after one more failure, or until the pipeline is to end.
 async fn rest(backoff: &mut Backoff, cancel: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(backoff.after_failure()) => {}
@@ -144,17 +146,32 @@ fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, PipelineError> {
     })
 }
 
+/// Why a message has no rows.
+enum Unreadable {
+    /// A newer release wrote it.
+    Newer(Newer),
+    /// Its bytes are not a message.
+    Damaged(String),
+}
+
+fn decode(codec: &Codec, delivered: &Delivered) -> Result<RecordBatch, Unreadable> {
+    let Message { headers, payload } = &delivered.message;
+    codec.check_version(headers.schema_version, payload).map_err(Unreadable::Newer)?;
+    take::rows(codec, delivered.partition.topic.table, headers, payload).map_err(Unreadable::Damaged)
+}
+
 struct Run<'a> {
     pipeline: &'a Pipeline,
     consumer: Box<dyn Consumer>,
-    intake: Intake,
+    tracker: Tracker,
     buffers: Buffers,
     flights: JoinSet<Landed>,
     /// Bytes of each commit under way.
     flying: HashMap<Table, usize>,
     /// When streams of a table were last forgotten.
     forgot: HashMap<Table, Instant>,
-    rejects: Rejects,
+    quarantine: Quarantine,
+    holds: ReaderHolds,
     cancel: &'a CancellationToken,
 }
 
@@ -165,6 +182,7 @@ impl Run<'_> {
             while let Some(landed) = self.flights.try_join_next() {
                 self.land(landed).await?;
             }
+            self.holds.remind();
             self.cut_what_is_due();
             if self.is_full() {
                 if let Some(landed) = self.flights.join_next().await {
@@ -182,7 +200,10 @@ impl Run<'_> {
                 },
                 Ok(Polled::Revoked(partitions)) => self.revoke(&partitions),
                 Err(LogError::Damaged { partition, offset, reason }) => {
-                    self.set_aside(vec![Reject { partition, offset, message: None, reason }]).await?;
+                    self.reject(Rejection { partition, offset, message: None, reason }).await?;
+                }
+                Err(LogError::Newer { partition, offset, newer }) => {
+                    self.hold(Position { partition, next: offset }, newer).await;
                 }
                 Err(_) if self.cancel.is_cancelled() => break,
                 Err(error) => {
@@ -246,13 +267,13 @@ impl Run<'_> {
         if self.flying.contains_key(&table) {
             return;
         }
-        if !self.intake.has_news(table) {
+        if !self.tracker.has_news(table) {
             self.buffers.of(table).since = None;
             return;
         }
         let bytes = self.buffers.of(table).bytes;
         let rows = self.buffers.of(table).take();
-        let flight = Flight { table, rows, progress: self.intake.cut(table) };
+        let flight = Flight { table, rows, progress: self.tracker.cut(table) };
         self.flying.insert(table, bytes);
         self.flights.spawn(flight.fly(self.pipeline.lake.clone(), self.cancel.clone()));
     }
@@ -263,10 +284,10 @@ impl Run<'_> {
         self.flying.remove(&table);
         match landed.outcome {
             Ok(()) => {
-                let positions = self.intake.committed(table);
+                let positions = self.tracker.committed(table);
                 metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(landed.rows as u64);
-                self.pipeline.committed();
-                self.tell_group(&positions).await;
+                self.pipeline.wake();
+                self.commit_group(&positions).await;
                 self.forget_streams(table).await;
                 Ok(())
             }
@@ -274,7 +295,7 @@ impl Run<'_> {
                 info!(%table, %conflict, "reading on from what the lake has");
                 metrics::counter!(CONFLICTS_TOTAL, "table" => table.name()).increment(1);
                 self.buffers.of(table).take();
-                let partitions = self.intake.forget(table);
+                let partitions = self.tracker.forget(table);
                 self.assign(partitions).await
             }
             Err(source) => Err(PipelineError::Lake { table: table.name(), source }),
@@ -287,15 +308,15 @@ impl Run<'_> {
             return;
         }
         self.forgot.insert(table, Instant::now());
-        let Some(partition) = self.intake.partitions(table).first().cloned() else { return };
+        let Some(partition) = self.tracker.partitions(table).first().cloned() else { return };
         match ask_lake(self.pipeline, &partition).await {
-            Ok(recorded) => self.intake.keep_streams(table, &recorded.batches),
+            Ok(recorded) => self.tracker.keep_streams(table, &recorded.batches),
             Err(error) => warn!(%table, error = chain(&error), "cannot ask the lake which streams have ended"),
         }
     }
 
     /// Stores what the lake has as the group's offsets; an embedded log removes what every group has passed.
-    async fn tell_group(&mut self, positions: &[Position]) {
+    async fn commit_group(&mut self, positions: &[Position]) {
         if let Err(error) = self.consumer.commit(positions).await {
             warn!(error = chain(&error), "cannot store the group's offsets; the lake has them");
         }
@@ -307,7 +328,8 @@ impl Run<'_> {
         for partition in partitions {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
             let recorded = recorded(self.pipeline, &partition, self.cancel).await?;
-            let position = self.intake.assign(partition, recorded);
+            self.holds.release(std::slice::from_ref(&partition));
+            let position = self.tracker.assign(partition, recorded);
             let mut backoff = retry();
             while let Err(error) = self.consumer.seek(&position).await {
                 wait_out(error, &mut backoff, self.cancel).await?;
@@ -316,14 +338,15 @@ impl Run<'_> {
         }
         // An earlier life may have been cut off before it could.
         if !taken.is_empty() {
-            self.tell_group(&taken).await;
+            self.commit_group(&taken).await;
         }
         Ok(())
     }
 
     fn revoke(&mut self, partitions: &[Partition]) {
+        self.holds.release(partitions);
         for partition in partitions {
-            self.intake.revoke(partition);
+            self.tracker.revoke(partition);
             self.buffers.of(partition.topic.table).drop_rows_of(partition);
         }
     }
@@ -333,33 +356,44 @@ impl Run<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
+        let codec = self.pipeline.codec.clone();
         let decoded = tokio::task::spawn_blocking(move || {
-            wanted.into_iter().map(|message| (take::rows(&message), message)).collect::<Vec<_>>()
+            wanted.into_iter().map(|message| (decode(&codec, &message), message)).collect::<Vec<_>>()
         });
-        let mut rejects = Vec::new();
-        // In order: a message can be known by the one before it.
+        let mut rejected = Vec::new();
+        // In order: a message can be known by the one before it, or held with it.
         for (rows, message) in joined(decoded.await)? {
-            let verdict = self.judge_rows(&message, &rows).await?;
-            rejects.extend(self.take_one(verdict, rows, &message));
+            match (self.judge_rows(&message, rows.as_ref().ok()).await?, rows) {
+                (Verdict::Stray, _) => {}
+                (Verdict::Known, _) => self.skip_known(&message),
+                (Verdict::Take, Ok(rows)) => self.take_rows(rows, &message),
+                (Verdict::Take, Err(Unreadable::Newer(newer))) => {
+                    self.hold(Position { partition: message.partition, next: message.offset }, newer).await;
+                }
+                (Verdict::Take, Err(Unreadable::Damaged(reason))) => {
+                    self.skip(&message);
+                    rejected.push(Rejection::of(&message, reason));
+                }
+            }
         }
         // Counted before the next cut, hence before the offsets behind them are committed.
-        if rejects.is_empty() { Ok(()) } else { self.rejects.keep(&rejects).await }
+        if rejected.is_empty() { Ok(()) } else { self.quarantine.keep(&rejected).await }
     }
 
     fn judge(&self, message: &Delivered) -> Verdict {
         let headers = &message.message.headers;
-        self.intake.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
+        self.tracker.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
     }
 
     /// As [`Run::judge`], where a message can also be known by its rows: see [`late`].
     async fn judge_rows(
         &self,
         message: &Delivered,
-        rows: &Result<RecordBatch, String>,
+        rows: Option<&RecordBatch>,
     ) -> Result<Verdict, PipelineError> {
         let (verdict, stream) = (self.judge(message), &message.message.headers.stream);
-        let Ok(rows) = rows else { return Ok(verdict) };
-        if verdict != Verdict::Take || self.intake.has_stream(&message.partition, stream.as_str()) {
+        let Some(rows) = rows else { return Ok(verdict) };
+        if verdict != Verdict::Take || self.tracker.has_stream(&message.partition, stream.as_str()) {
             return Ok(verdict);
         }
         let (table, mut backoff) = (message.partition.topic.table, retry());
@@ -379,45 +413,57 @@ impl Run<'_> {
         }
     }
 
-    /// Takes a message, or gives it back as one that cannot be read.
-    fn take_one(&mut self, verdict: Verdict, rows: Result<RecordBatch, String>, message: &Delivered) -> Option<Reject> {
+    fn take_rows(&mut self, rows: RecordBatch, message: &Delivered) {
         let headers = &message.message.headers;
-        let (table, labels) = (message.partition.topic.table, [("table", message.partition.topic.table.name())]);
-        let mut reject = None;
-        let missing = match (verdict, rows) {
-            (Verdict::Stray, _) => return None,
-            (Verdict::Take, Ok(rows)) => {
-                metrics::counter!(EVENTS_IN_TOTAL, &labels).increment(rows.num_rows() as u64);
-                self.buffers.of(table).push(&message.partition, rows);
-                self.intake.take(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
-            }
-            (Verdict::Take, Err(reason)) => {
-                reject = Some(Reject::of(message, reason));
-                self.intake.skip(&message.partition, message.offset)
-            }
-            (Verdict::Known, _) => {
-                metrics::counter!(MESSAGES_RESENT_TOTAL, &labels).increment(1);
-                self.intake.skip(&message.partition, message.offset)
-            }
-        };
+        let table = message.partition.topic.table;
+        metrics::counter!(EVENTS_IN_TOTAL, "table" => table.name()).increment(rows.num_rows() as u64);
+        self.buffers.of(table).push(&message.partition, rows);
+        let missing = self.tracker.take(&message.partition, message.offset, headers.stream.as_str(), headers.batch);
+        self.note(message, missing);
+    }
+
+    fn skip_known(&mut self, message: &Delivered) {
+        let table = message.partition.topic.table;
+        metrics::counter!(MESSAGES_RESENT_TOTAL, "table" => table.name()).increment(1);
+        self.skip(message);
+    }
+
+    fn skip(&mut self, message: &Delivered) {
+        let missing = self.tracker.skip(&message.partition, message.offset);
+        self.note(message, missing);
+    }
+
+    /// Notes that a message was taken or skipped, before which the log left out `missing`.
+    fn note(&mut self, message: &Delivered, missing: i64) {
+        let table = message.partition.topic.table;
         self.note_news(table);
         if missing > 0 {
             warn!(partition = %message.partition, before = message.offset, missing, "the log no longer has these messages");
-            metrics::counter!(MESSAGES_MISSING_TOTAL, &labels).increment(missing as u64);
+            metrics::counter!(MESSAGES_MISSING_TOTAL, "table" => table.name()).increment(missing as u64);
         }
-        reject
     }
 
-    /// Sets aside messages whose very headers cannot be read, and reads on behind them.
-    async fn set_aside(&mut self, rejects: Vec<Reject>) -> Result<(), PipelineError> {
-        self.rejects.keep(&rejects).await?;
-        for reject in rejects {
-            self.intake.skip(&reject.partition, reject.offset);
-            self.note_news(reject.partition.topic.table);
-            let position = Position { partition: reject.partition.clone(), next: reject.offset + 1 };
-            self.consumer.seek(&position).await.map_err(PipelineError::Log)?;
+    /// Stops before a message that a newer release wrote; the other partitions go on.
+    async fn hold(&mut self, position: Position, newer: Newer) {
+        self.tracker.hold(&position.partition);
+        self.holds.hold(&position, newer);
+        self.pipeline.wake();
+        // What comes of it all the same is dropped.
+        if let Err(error) = self.consumer.pause(&position.partition).await {
+            warn!(partition = %position.partition, error = chain(&error), "cannot pause a partition");
         }
-        Ok(())
+    }
+
+    /// Rejects a message whose very headers cannot be read, and reads on behind it.
+    async fn reject(&mut self, rejection: Rejection) -> Result<(), PipelineError> {
+        if self.holds.holds(&rejection.partition) {
+            return Ok(());
+        }
+        let position = Position { partition: rejection.partition.clone(), next: rejection.offset + 1 };
+        self.quarantine.keep(&[rejection]).await?;
+        self.tracker.skip(&position.partition, position.next - 1);
+        self.note_news(position.partition.topic.table);
+        self.consumer.seek(&position).await.map_err(PipelineError::Log)
     }
 
     fn note_news(&mut self, table: Table) {

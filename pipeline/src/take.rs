@@ -6,16 +6,16 @@ use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use kerntrail_transport::{Delivered, codec};
+use kerntrail_transport::{Codec, Headers};
 
 /// Column that says when the lake took a row.
 const INGEST_TIME: &str = "ingest_time";
 
-/// The rows of a message, as the lake stores them but for `ingest_time`; or why it cannot be read.
-pub(crate) fn rows(delivered: &Delivered) -> Result<RecordBatch, String> {
-    let table = delivered.partition.topic.table;
-    let headers = &delivered.message.headers;
-    let batch = codec::decode(table, headers.schema_version, &delivered.message.payload).map_err(|e| chain(&e))?;
+/// The rows of a message of `table`, as the lake stores them but for `ingest_time`.
+///
+/// Errors: why it cannot be read, in words.
+pub(crate) fn rows(codec: &Codec, table: Table, headers: &Headers, payload: &[u8]) -> Result<RecordBatch, String> {
+    let batch = codec.decode(table, headers.schema_version, payload).map_err(|error| chain(&error))?;
     if batch.rows() != headers.rows as usize {
         return Err(format!("the header says {} rows, and there are {}", headers.rows, batch.rows()));
     }

@@ -1,4 +1,4 @@
-//! Messages that cannot be read: kept aside, counted once, and holding nothing up.
+//! Bytes that are no message: kept aside, counted once, and holding nothing up.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,7 +9,9 @@ mod exactly_once;
 #[path = "../../lake/tests/faulty_store.rs"]
 mod faulty_store;
 mod flow;
+mod held;
 mod import;
 mod late;
 mod memory_log;
+mod rejected;
 mod support;

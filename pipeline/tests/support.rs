@@ -31,7 +31,7 @@ pub fn place(table: Table, number: i32) -> Partition {
     Partition { topic: topic(table), number }
 }
 
-fn envelope(seq: i64) -> Envelope {
+pub fn envelope(seq: i64) -> Envelope {
     let time = Micros(NOON + seq);
     Envelope {
         date: Some(time.day()),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kerntrail_schemas::mapping::Row;
+use kerntrail_transport::Newer;
 use serde::{Deserialize, Serialize};
 
 pub use replay::{ReplayReport, replay};
@@ -87,6 +88,14 @@ pub enum DlqError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A newer release wrote the file.
+    #[error("cannot read {}: {newer}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which version is newer.
+        newer: Newer,
     },
     /// No letter, or more than one, begins with an id.
     #[error("{matching} dead letters have an id that begins with {id:?}")]

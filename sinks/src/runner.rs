@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kerntrail_transport::{EventLog, Group, LogError, Topic};
+use kerntrail_transport::{Codec, EventLog, Group, Holds, LogError, Topic};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,8 @@ pub struct Sink {
     dlq_dir: PathBuf,
     delivery: Delivery,
     state: watch::Sender<SinkState>,
+    codec: Codec,
+    holds: Holds,
 }
 
 impl Sink {
@@ -95,7 +97,18 @@ impl Sink {
         let topics = settings.tables.iter().map(|&table| Topic { tenant: tenant.to_owned(), table }).collect();
         let group = Group(format!("sink-{}", settings.name));
         let delivery = Delivery::new(settings.clone(), destination, Arc::new(letters), state.clone());
-        Ok(Self { settings, log, topics, group, dlq_dir: dlq_dir.to_owned(), delivery, state })
+        let (codec, holds) = (Codec::current(), Holds::default());
+        Ok(Self { settings, log, topics, group, dlq_dir: dlq_dir.to_owned(), delivery, state, codec, holds })
+    }
+
+    /// Notes in `holds` which partitions wait for an upgrade.
+    pub fn with_holds(self, holds: Holds) -> Self {
+        Self { holds, ..self }
+    }
+
+    /// Decodes with `codec`, as a release with its schemas would.
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Self { codec, ..self }
     }
 
     /// How the sink is, now and on each change.
@@ -120,8 +133,14 @@ impl Sink {
         let stop = Stop { asked: cancel, now: CancellationToken::new() };
         let ended = stop.now.clone().drop_guard();
         tokio::spawn(end_drain(stop.clone(), self.settings.drain));
-        let source =
-            Source { settings: &self.settings, log: self.log.as_ref(), topics: &self.topics, group: &self.group };
+        let source = Source {
+            settings: &self.settings,
+            log: self.log.as_ref(),
+            topics: &self.topics,
+            group: &self.group,
+            codec: &self.codec,
+            holds: &self.holds,
+        };
         let result = tokio::select! {
             result = self.consume(source, &stop) => result,
             never = source.watch_lag() => match never {},

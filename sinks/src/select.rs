@@ -4,7 +4,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::error::ArrowError;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::{Row, rows};
-use kerntrail_transport::codec::{self, CodecError};
+use kerntrail_transport::Codec;
+use kerntrail_transport::codec::CodecError;
 
 use crate::filter::{Filter, with_ids};
 
@@ -39,17 +40,18 @@ pub enum SelectError {
     Rows(#[source] ArrowError),
 }
 
-/// Decodes a message of `table` and sorts its rows out by `filter`. `place` names the message.
+/// Decodes a message of `table` with `codec` and sorts its rows out by `filter`. `place` names the message.
 ///
-/// Errors: the message is damaged, or of a schema version that this program does not know.
+/// Errors: the message is damaged, or a newer release wrote it.
 pub fn select(
+    codec: &Codec,
     filter: &Filter,
     table: Table,
     schema_version: u16,
     payload: &[u8],
     place: &str,
 ) -> Result<Selection, SelectError> {
-    let batch = codec::decode(table, schema_version, payload).map_err(SelectError::Codec)?;
+    let batch = codec.decode(table, schema_version, payload).map_err(SelectError::Codec)?;
     batch.flatten().and_then(|flat| sort_out(filter, table, &flat, place)).map_err(SelectError::Rows)
 }
 

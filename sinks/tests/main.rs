@@ -8,6 +8,7 @@ mod dlq;
 mod elastic;
 mod embedded;
 mod files;
+mod held;
 mod log;
 mod runner;
 mod splunk;

@@ -97,7 +97,10 @@ impl Running {
     }
 
     pub(crate) fn start_on(config: &SinkConfig, log: Arc<dyn EventLog>, dlq_dir: &Path) -> Self {
-        let sink = Sink::new(config, log, dlq_dir, "acme").unwrap();
+        Self::start_sink(Sink::new(config, log, dlq_dir, "acme").unwrap())
+    }
+
+    pub(crate) fn start_sink(sink: Sink) -> Self {
         let (state, cancel) = (sink.state(), CancellationToken::new());
         Self { state, task: tokio::spawn(sink.run(cancel.clone())), cancel }
     }

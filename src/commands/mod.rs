@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod lake;
+pub mod log;
 pub mod query;
 pub mod replay;
 pub mod rules;

@@ -23,7 +23,7 @@ pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
         Opened::InServer(address) => return all(&replay, Route::Server(address)).await,
     };
     let lake = Arc::new(parts::lake(config)?);
-    let pipeline = Arc::new(parts::pipeline(config, Arc::clone(&opened.log), Arc::clone(&lake)));
+    let pipeline = Arc::new(parts::pipeline(config, &opened, Arc::clone(&lake)));
     let importer = Arc::new(Importer::new(config, opened, lake, Arc::clone(&pipeline)));
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn({

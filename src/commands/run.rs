@@ -19,9 +19,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, LogKind};
-use crate::parts::event_log::Opened;
+use crate::parts::event_log::{Log, Opened};
+use crate::parts::http::Readiness;
 use crate::parts::import::Importer;
-use crate::parts::{self, collector, event_log, http, import, metrics, sinks};
+use crate::parts::{self, collector, event_log, http, import, metrics, rejected, sinks};
 
 /// Longest time for storing what the event log holds when the program stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -47,13 +48,15 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (ready, is_ready) = watch::channel(false);
     let mut parts = Running::default();
 
-    let pipeline = Arc::new(parts::pipeline(&config, Arc::clone(&log), Arc::clone(&lake)));
-    let importer = Arc::new(Importer::new(&config, opened, Arc::clone(&lake), Arc::clone(&pipeline)));
+    let pipeline = Arc::new(parts::pipeline(&config, &opened, Arc::clone(&lake)));
+    let importer = Arc::new(Importer::new(&config, opened.clone(), Arc::clone(&lake), Arc::clone(&pipeline)));
     let engine = parts::engine_over(Arc::clone(&lake))?;
     let queries = server::router(engine, &config.tenant, parts::query_limits(&config)?);
     let serving = parts.stop_of(Stage::Http);
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
-    let served = http::serve(listener, queries, importing, recorder, is_ready, serving);
+    let extra = importing.merge(rejected::route(&config, &opened));
+    let readiness = Readiness { started: is_ready, holds: opened.holds.clone() };
+    let served = http::serve(listener, queries, extra, recorder, readiness, serving);
     parts.start(Stage::Http, async move {
         served.await;
         Ok(())
@@ -66,8 +69,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     });
     let (storing, drains) = (parts.stop_of(Stage::Storing), config.log.kind == LogKind::Embedded);
     parts.start(Stage::Storing, async move { store(&pipeline, storing, drains).await.context("the pipeline failed") });
-    start_rules(&config, &log, &lake, &mut parts)?;
-    for sink in sinks::make(&config, &log)? {
+    start_rules(&config, &opened, &lake, &mut parts)?;
+    for sink in sinks::make(&config, &opened)? {
         let forwarding = parts.stop_of(Stage::Storing);
         parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
     }
@@ -107,9 +110,9 @@ async fn store(pipeline: &Pipeline, stop: CancellationToken, drains: bool) -> Re
     running.await
 }
 
-fn start_rules(config: &Config, log: &Arc<dyn EventLog>, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {
+fn start_rules(config: &Config, opened: &Log, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {
     if config.rules.enabled {
-        let detector = parts::detector(config, Arc::clone(log), Arc::clone(lake))?;
+        let detector = parts::detector(config, opened, Arc::clone(lake))?;
         let detecting = parts.stop_of(Stage::Collecting);
         parts.start(Stage::Collecting, async move { detector.run(detecting).await.context("the rules failed") });
     }

@@ -34,6 +34,8 @@ pub enum Opened {
 pub struct Log {
     /// What every part appends to and reads from.
     pub log: Arc<dyn EventLog>,
+    /// What its readers cannot read before an upgrade.
+    pub holds: Holds,
     spool: Option<Arc<Spooled>>,
     embedded: Option<EmbeddedLog>,
 }
@@ -69,7 +71,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
         }
         Err(error) => return Err(error),
     };
-    sinks::register(config, &log.log).await?;
+    sinks::register(config, &log).await?;
     Ok(Opened::Here(log))
 }
 
@@ -81,7 +83,7 @@ async fn embedded(config: &Config) -> anyhow::Result<Log> {
         ..EmbeddedOptions::default()
     };
     let log = EmbeddedLog::open(log_dir(config), options).await?;
-    Ok(Log { spool: None, embedded: Some(log.clone()), log: Arc::new(log) })
+    Ok(Log { spool: None, embedded: Some(log.clone()), log: Arc::new(log), holds: Holds::default() })
 }
 
 async fn kafka(config: &Config) -> anyhow::Result<Log> {
@@ -95,9 +97,9 @@ async fn kafka(config: &Config) -> anyhow::Result<Log> {
     let brokers = KafkaLog::new(options).context("log.kafka")?;
     let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
     let holds = Holds::default();
-    let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics, holds };
+    let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics, holds: holds.clone() };
     let spooled = Arc::new(Spooled::start(spool, Arc::new(brokers)).await?);
-    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), embedded: None })
+    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), embedded: None, holds })
 }
 
 fn log_dir(config: &Config) -> PathBuf {

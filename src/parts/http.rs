@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use kerntrail_query_service::server;
+use kerntrail_transport::Holds;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,10 +30,10 @@ pub async fn serve(
     queries: Router,
     extra: Router,
     metrics: PrometheusHandle,
-    ready: watch::Receiver<bool>,
+    readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let routes = queries.merge(extra).merge(health(metrics, ready)).fallback(nowhere);
+    let routes = queries.merge(extra).merge(health(metrics, readiness)).fallback(nowhere);
     let app = server::only_from_here(routes);
     let served = server::serve(listener, app, server::HEAD_TIMEOUT, stop.clone());
     let cut = async {
@@ -48,18 +49,63 @@ pub async fn serve(
 /// What there is, for who asks for something else.
 async fn nowhere() -> (StatusCode, &'static str) {
     let routes = "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline, POST /api/v1/import, \
-                  GET /healthz, GET /readyz, GET /metrics\n";
+                  POST /api/v1/rejected/replay, GET /healthz, GET /readyz, GET /metrics\n";
     (StatusCode::NOT_FOUND, routes)
 }
 
-/// `/healthz`: the process lives. `/readyz`: every part runs. `/metrics`: Prometheus text.
-fn health(metrics: PrometheusHandle, ready: watch::Receiver<bool>) -> Router {
+/// Whether every part runs and takes what comes.
+#[derive(Clone)]
+pub struct Readiness {
+    /// Whether every part has started, and none is to end.
+    pub started: watch::Receiver<bool>,
+    /// What waits for an upgrade.
+    pub holds: Holds,
+}
+
+impl Readiness {
+    fn answer(&self) -> (StatusCode, String) {
+        if !*self.started.borrow() {
+            return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+        }
+        let held = self.holds.all();
+        if held.is_empty() {
+            return (StatusCode::OK, "ready\n".to_owned());
+        }
+        (StatusCode::SERVICE_UNAVAILABLE, held.iter().map(|hold| format!("{hold}\n")).collect())
+    }
+}
+
+/// `/healthz`: the process lives. `/readyz`: every part runs, and none waits for an upgrade. `/metrics`: Prometheus text.
+fn health(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     let readyz = move || {
-        let ready = *ready.borrow();
-        async move { if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") } }
+        let answer = readiness.answer();
+        async move { answer }
     };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(async move || metrics.render()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kerntrail_transport::Newer;
+
+    use super::*;
+
+    #[test]
+    fn not_ready_while_starting_and_while_something_waits_for_an_upgrade() {
+        let (start, started) = watch::channel(false);
+        let readiness = Readiness { started, holds: Holds::default() };
+        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()));
+        start.send_replace(true);
+        assert_eq!(readiness.answer(), (StatusCode::OK, "ready\n".to_owned()));
+        let mut rules = readiness.holds.of("rules");
+        rules.hold_file(std::path::Path::new("/x"), Newer { of: "state", version: 2, known: 1 });
+        let (status, reason) = readiness.answer();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reason.contains("rules leaves /x alone: state version 2"), "{reason}");
+        drop(rules);
+        assert_eq!(readiness.answer().0, StatusCode::OK);
+    }
 }

@@ -5,6 +5,7 @@ pub mod event_log;
 pub mod http;
 pub mod import;
 pub mod metrics;
+pub mod rejected;
 pub mod sinks;
 
 use std::io::ErrorKind;
@@ -21,6 +22,7 @@ use kerntrail_query_service::history;
 use kerntrail_transport::EventLog;
 
 use crate::config::{Config, ConfigError};
+use event_log::Log;
 
 /// Where the lake is.
 pub fn lake_uri(config: &Config) -> String {
@@ -92,7 +94,7 @@ pub fn query_limits(config: &Config) -> anyhow::Result<Limits> {
 }
 
 /// Event log to lake.
-pub fn pipeline(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> Pipeline {
+pub fn pipeline(config: &Config, opened: &Log, lake: Arc<Lake>) -> Pipeline {
     let settings = PipelineConfig {
         tenant: config.tenant.clone(),
         flush_interval: config.lake.flush_interval.0,
@@ -102,7 +104,7 @@ pub fn pipeline(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> Pip
         vacuum_keep: config.lake.vacuum_keep.0,
         rejected_dir: rejected_dir(config),
     };
-    Pipeline::new(log, lake, settings)
+    Pipeline::new(Arc::clone(&opened.log), lake, settings).with_holds(opened.holds.clone())
 }
 
 /// Where bad input is kept aside.
@@ -149,7 +151,7 @@ pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Rules over the lake.
-pub fn detector(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> anyhow::Result<Detector> {
+pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Result<Detector> {
     let settings = DetectorConfig {
         interval: config.rules.interval.0,
         state_dir: config.data_dir.join("state"),
@@ -157,7 +159,8 @@ pub fn detector(config: &Config, log: Arc<dyn EventLog>, lake: Arc<Lake>) -> any
         node: config.node.name(),
         cluster: cluster(config),
     };
-    Ok(Detector::new(rules(config)?, lake, log, settings))
+    let detector = Detector::new(rules(config)?, lake, Arc::clone(&opened.log), settings);
+    Ok(detector.with_holds(opened.holds.clone()))
 }
 
 /// The configured cluster, if there is one.

@@ -53,7 +53,7 @@ impl ModelLake {
 /// One pipeline of the model.
 #[derive(Default)]
 struct Reader {
-    intake: Intake,
+    tracker: Tracker,
     positions: BTreeMap<Partition, i64>,
     buffer: Vec<(Partition, Batch)>,
     flight: Option<(Vec<Batch>, Vec<Progress>)>,
@@ -62,33 +62,33 @@ struct Reader {
 impl Reader {
     fn assign(&mut self, partition: &Partition, lake: &ModelLake) {
         self.buffer.retain(|(of, _)| of != partition);
-        let position = self.intake.assign(partition.clone(), lake.progress(partition));
+        let position = self.tracker.assign(partition.clone(), lake.progress(partition));
         self.positions.insert(partition.clone(), position.next);
     }
 
     fn revoke(&mut self, partition: &Partition) {
-        self.intake.revoke(partition);
+        self.tracker.revoke(partition);
         self.positions.remove(partition);
         self.buffer.retain(|(of, _)| of != partition);
     }
 
     fn deliver(&mut self, partition: &Partition, offset: i64, (stream, batch): &Batch) {
-        match self.intake.judge(partition, offset, stream, *batch) {
+        match self.tracker.judge(partition, offset, stream, *batch) {
             Verdict::Take => {
-                self.intake.take(partition, offset, stream, *batch);
+                self.tracker.take(partition, offset, stream, *batch);
                 self.buffer.push((partition.clone(), (stream.clone(), *batch)));
             }
             Verdict::Known => {
-                self.intake.skip(partition, offset);
+                self.tracker.skip(partition, offset);
             }
             Verdict::Stray => {}
         }
     }
 
     fn cut(&mut self) {
-        if self.flight.is_none() && self.intake.has_news(TABLE) {
+        if self.flight.is_none() && self.tracker.has_news(TABLE) {
             let rows = std::mem::take(&mut self.buffer).into_iter().map(|(_, batch)| batch).collect();
-            self.flight = Some((rows, self.intake.cut(TABLE)));
+            self.flight = Some((rows, self.tracker.cut(TABLE)));
         }
     }
 
@@ -97,13 +97,13 @@ impl Reader {
         let Some((rows, progress)) = self.flight.take() else { return };
         let committed = lake.append(&rows, &progress);
         if committed && heard {
-            self.intake.committed(TABLE);
+            self.tracker.committed(TABLE);
         } else if committed {
             // Tried again, and refused, since it had succeeded.
             self.flight = Some((rows, progress));
         } else {
             self.buffer.clear();
-            for partition in self.intake.forget(TABLE) {
+            for partition in self.tracker.forget(TABLE) {
                 self.assign(&partition, lake);
             }
         }
@@ -193,17 +193,17 @@ fn every_batch_is_in_the_lake_once() {
 
 #[test]
 fn what_is_judged_and_counted() {
-    let mut intake = Intake::default();
+    let mut tracker = Tracker::default();
     let place = partition(0);
-    assert_eq!(intake.judge(&place, 0, "s", 0), Verdict::Stray, "not assigned");
+    assert_eq!(tracker.judge(&place, 0, "s", 0), Verdict::Stray, "not assigned");
     let recorded = Progress {
         partition: place.to_string(),
         from_offset: 5,
         next_offset: 5,
         batches: [("s".to_owned(), 3)].into(),
     };
-    assert_eq!(intake.assign(place.clone(), recorded).next, 5);
-    assert!(!intake.has_news(TABLE));
+    assert_eq!(tracker.assign(place.clone(), recorded).next, 5);
+    assert!(!tracker.has_news(TABLE));
     let cases = [
         (4, "s", 9, Verdict::Stray),
         (5, "s", 3, Verdict::Known),
@@ -211,18 +211,41 @@ fn what_is_judged_and_counted() {
         (5, "t", 0, Verdict::Take),
     ];
     for (offset, stream, batch, expected) in cases {
-        assert_eq!(intake.judge(&place, offset, stream, batch), expected, "{offset} {stream} {batch}");
+        assert_eq!(tracker.judge(&place, offset, stream, batch), expected, "{offset} {stream} {batch}");
     }
-    assert_eq!(intake.take(&place, 5, "s", 4), 0);
-    assert_eq!(intake.judge(&place, 6, "s", 4), Verdict::Known);
-    assert_eq!(intake.skip(&place, 8), 2, "offsets 6 and 7 are missing");
-    assert!(intake.has_news(TABLE));
-    let cut = intake.cut(TABLE);
+    assert_eq!(tracker.take(&place, 5, "s", 4), 0);
+    assert_eq!(tracker.judge(&place, 6, "s", 4), Verdict::Known);
+    assert_eq!(tracker.skip(&place, 8), 2, "offsets 6 and 7 are missing");
+    assert!(tracker.has_news(TABLE));
+    let cut = tracker.cut(TABLE);
     assert_eq!((cut[0].next_offset, &cut[0].batches), (9, &[("s".to_owned(), 4)].into()));
-    assert!(!intake.has_news(TABLE));
-    assert_eq!(intake.judge(&place, 9, "s", 4), Verdict::Known, "while it is being committed");
-    assert_eq!(intake.committed(TABLE)[0].next, 9);
-    assert_eq!(intake.judge(&place, 9, "s", 4), Verdict::Known);
+    assert!(!tracker.has_news(TABLE));
+    assert_eq!(tracker.judge(&place, 9, "s", 4), Verdict::Known, "while it is being committed");
+    assert_eq!(tracker.committed(TABLE)[0].next, 9);
+    assert_eq!(tracker.judge(&place, 9, "s", 4), Verdict::Known);
+}
+
+#[test]
+fn a_held_partition_commits_what_lies_before_and_takes_nothing_behind() {
+    let (mut tracker, place, other) = (Tracker::default(), partition(0), partition(1));
+    for place in [&place, &other] {
+        tracker.assign(place.clone(), Progress { partition: place.to_string(), ..Progress::default() });
+    }
+    tracker.take(&place, 0, "s", 0);
+    tracker.hold(&place);
+    for offset in [1, 2] {
+        assert_eq!(tracker.judge(&place, offset, "s", offset), Verdict::Stray);
+        assert_eq!(tracker.skip(&place, offset), 0);
+    }
+    assert_eq!(tracker.judge(&other, 0, "t", 0), Verdict::Take);
+    let cut = tracker.cut(TABLE);
+    assert_eq!(cut.iter().map(|progress| progress.next_offset).collect::<Vec<_>>(), [1]);
+    assert_eq!(tracker.committed(TABLE), [Position { partition: place.clone(), next: 1 }]);
+    assert!(!tracker.has_news(TABLE));
+    // The next reader goes on at the message that was held.
+    let recorded = Progress { partition: place.to_string(), from_offset: 1, next_offset: 1, ..Progress::default() };
+    assert_eq!(tracker.assign(place.clone(), recorded).next, 1);
+    assert_eq!(tracker.judge(&place, 1, "s", 1), Verdict::Take);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use kerntrail_common::durable;
 use kerntrail_common::lock::FileLock;
+use kerntrail_transport::Newer;
+use serde::{Deserialize, Serialize};
 
 use super::{DlqError, Letter};
 
@@ -53,18 +55,42 @@ pub(super) fn id(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Version of a letter's file; one without was written before there was a version.
+const VERSION: u32 = 1;
+
+fn first() -> u32 {
+    1
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    version: u32,
+    #[serde(flatten)]
+    letter: &'a Letter,
+}
+
+/// Of a letter that may be of a newer version.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default = "first")]
+    version: u32,
+}
+
 /// The letter in `path`; `None` where the file is gone.
 pub(super) fn read(path: &Path) -> Result<Option<Letter>, DlqError> {
     let text = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed("read", path))?,
     };
-    serde_json::from_slice(&text).map(Some).map_err(|source| DlqError::NoLetter { path: path.to_owned(), source })
+    let no_letter = |source| DlqError::NoLetter { path: path.to_owned(), source };
+    let Versioned { version } = serde_json::from_slice(&text).map_err(no_letter)?;
+    Newer::check("letter", version, VERSION).map_err(|newer| DlqError::Newer { path: path.to_owned(), newer })?;
+    serde_json::from_slice(&text).map(Some).map_err(no_letter)
 }
 
 /// Writes `letter` to `path`: it is there whole, also after a power failure, or not at all.
 pub(super) fn write(path: &Path, letter: &Letter) -> Result<(), DlqError> {
-    let text = serde_json::to_vec_pretty(letter).map_err(io::Error::from);
+    let text = serde_json::to_vec_pretty(&Stored { version: VERSION, letter }).map_err(io::Error::from);
     text.and_then(|text| durable::replace_private(path, &text)).map_err(failed("write", path))
 }
 

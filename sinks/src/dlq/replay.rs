@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
+use kerntrail_transport::Codec;
 use tokio_util::sync::CancellationToken;
 
 use super::{Content, DlqError, Letter, Which, files};
@@ -71,7 +72,11 @@ impl<'a> Desk<'a> {
     fn open(settings: &'a Settings, folder: PathBuf, which: &Which) -> Result<Self, DlqError> {
         let mut letters = Vec::new();
         for path in files::letters(&folder)?.into_iter().filter(|path| which.includes(&files::id(path))) {
-            letters.extend(files::read(&path)?);
+            match files::read(&path) {
+                // It stays for the release that wrote it.
+                Err(error @ DlqError::Newer { .. }) => tracing::warn!(%error, "a dead letter is left as it is"),
+                read => letters.extend(read?),
+            }
         }
         letters.sort_by(|a: &Letter, b: &Letter| (&a.written, &a.event_id).cmp(&(&b.written, &b.event_id)));
         let (open, refused) = (BTreeMap::new(), BTreeMap::new());
@@ -105,7 +110,8 @@ impl<'a> Desk<'a> {
             Content::Row(row) => vec![Identified { event_id: letter.event_id.clone(), row: row.clone() }],
             Content::Message { schema_version, payload } => {
                 let payload = BASE64_STANDARD.decode(payload).map_err(|error| chain(&error))?;
-                let selection = select(&self.settings.filter, table, *schema_version, &payload, &letter.event_id);
+                let (codec, filter) = (Codec::current(), &self.settings.filter);
+                let selection = select(&codec, filter, table, *schema_version, &payload, &letter.event_id);
                 let selection = selection.map_err(|error| chain(&error))?;
                 let failed = selection.failed.into_iter().map(|(row, _)| row);
                 selection.selected.into_iter().chain(failed).collect()

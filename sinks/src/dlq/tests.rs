@@ -78,3 +78,24 @@ fn letters_read_back_as_they_were_written() {
         assert_eq!(serde_json::from_str::<Letter>(&text).unwrap(), letter, "{text}");
     }
 }
+
+#[test]
+fn letters_of_other_releases() {
+    let dir = tempfile::tempdir().unwrap();
+    let letters = Letters::open(dir.path(), "s", 9).unwrap();
+    letters.write(&letter("1")).unwrap();
+    let path = files::path(&dir.path().join("s"), &letter("1").id());
+    let version_1 = std::fs::read_to_string(&path).unwrap();
+    assert!(version_1.contains("\"version\": 1"), "{version_1}");
+    // Written before there was a version.
+    let unversioned = serde_json::to_string_pretty(&letter("1")).unwrap();
+    assert!(!unversioned.contains("version"));
+    std::fs::write(&path, unversioned).unwrap();
+    assert_eq!(list(dir.path(), None).unwrap().letters, [letter("1")]);
+    let newer = version_1.replace("\"version\": 1", "\"version\": 2");
+    std::fs::write(&path, &newer).unwrap();
+    let listing = list(dir.path(), None).unwrap();
+    assert!(listing.letters.is_empty());
+    assert!(matches!(listing.unreadable.as_slice(), [DlqError::Newer { .. }]), "{listing:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+}

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use chrono::Utc;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use kerntrail_transport::{Delivered, Headers, Partition, Position};
+use kerntrail_transport::{Codec, Delivered, Headers, Partition, Position};
 
 use crate::config::Settings;
 use crate::destination::{Destination, Record};
@@ -30,6 +30,7 @@ struct Taking {
 pub(super) struct Intake<'a> {
     settings: &'a Settings,
     destination: &'a dyn Destination,
+    codec: &'a Codec,
     messages: Vec<Taking>,
     records: Vec<Record>,
     letters: Vec<(usize, Letter)>,
@@ -37,8 +38,9 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(settings: &'a Settings, destination: &'a dyn Destination) -> Self {
-        Self { settings, destination, messages: Vec::new(), records: Vec::new(), letters: Vec::new(), bytes: 0 }
+    pub(super) fn new(settings: &'a Settings, destination: &'a dyn Destination, codec: &'a Codec) -> Self {
+        let (messages, records, letters) = (Vec::new(), Vec::new(), Vec::new());
+        Self { settings, destination, codec, messages, records, letters, bytes: 0 }
     }
 
     /// Whether no message was taken.
@@ -70,7 +72,7 @@ impl<'a> Intake<'a> {
     fn add_new(&mut self, table: Table, message: &Delivered) {
         let place = format!("{}@{}", message.partition, message.offset);
         let (version, payload) = (message.message.headers.schema_version, &message.message.payload);
-        match select(&self.settings.filter, table, version, payload, &place) {
+        match select(self.codec, &self.settings.filter, table, version, payload, &place) {
             Ok(selection) => self.add_rows(table, selection),
             Err(error) => self.add_damaged(message, place, chain(&error)),
         }
@@ -216,7 +218,8 @@ mod tests {
     fn what_lies_behind_an_undone_message_is_not_committed() {
         let config = serde_json::json!({"name": "n", "kind": "ndjson", "path": "/unused"});
         let settings = serde_json::from_value::<crate::SinkConfig>(config).unwrap().settings().unwrap();
-        let mut intake = Intake::new(&settings, &Nowhere);
+        let codec = Codec::current();
+        let mut intake = Intake::new(&settings, &Nowhere, &codec);
         for (number, offset) in [(0, 5), (1, 9), (0, 6), (0, 7), (1, 10)] {
             intake.skip(partition(number), offset, "not needed here");
         }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use kerntrail_transport::{Consumer, Delivered, EventLog, Group, LogError, Partition, Polled, Position, Topic};
+use kerntrail_transport::{
+    Codec, Consumer, Delivered, EventLog, Group, Holds, LogError, Message, Newer, Partition, Polled, Position,
+    ReaderHolds, Topic,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,8 @@ pub(super) struct Source<'a> {
     pub(super) log: &'a dyn EventLog,
     pub(super) topics: &'a [Topic],
     pub(super) group: &'a Group,
+    pub(super) codec: &'a Codec,
+    pub(super) holds: &'a Holds,
 }
 
 /// A member of the sink's consumer group.
@@ -43,6 +48,8 @@ pub(super) struct Reader<'a> {
     polled: VecDeque<Delivered>,
     taken: Taken,
     gaps: Gaps,
+    /// Partitions whose next message a newer release wrote.
+    held: ReaderHolds,
 }
 
 impl<'a> Reader<'a> {
@@ -58,8 +65,9 @@ impl<'a> Reader<'a> {
         while !cancel.is_cancelled() {
             match source.join(dlq_dir).await {
                 Ok((consumer, taken)) => {
-                    let (polled, gaps) = (VecDeque::new(), Gaps::default());
-                    return Ok(Some(Self { source, consumer, polled, taken, gaps }));
+                    let (polled, gaps, held) =
+                        (VecDeque::new(), Gaps::default(), source.holds.of(source.group.0.as_str()));
+                    return Ok(Some(Self { source, consumer, polled, taken, gaps, held }));
                 }
                 Err(error) => source.wait_after(error, &mut backoff, cancel).await?,
             }
@@ -76,11 +84,12 @@ impl<'a> Reader<'a> {
         cancel: &CancellationToken,
     ) -> Result<Intake<'a>, LogError> {
         let settings = self.source.settings;
-        let mut intake = Intake::new(settings, destination);
+        let mut intake = Intake::new(settings, destination, self.source.codec);
         let mut backoff = self.source.backoff();
         let mut end: Option<Instant> = None;
         loop {
-            self.fill(&mut intake);
+            self.held.remind();
+            self.fill(&mut intake).await;
             if !intake.is_empty() {
                 end.get_or_insert_with(|| Instant::now() + settings.batch_wait);
             }
@@ -99,8 +108,13 @@ impl<'a> Reader<'a> {
                 Ok(Polled::Assigned(partitions)) => self.begin(&partitions).await,
                 Ok(Polled::Revoked(partitions)) => self.give_up(&partitions, &mut intake),
                 Err(LogError::Damaged { partition, offset, reason }) => {
-                    self.note_gap(&partition, offset);
-                    intake.skip(partition, offset, &reason);
+                    if !self.held.holds(&partition) {
+                        self.note_gap(&partition, offset);
+                        intake.skip(partition, offset, &reason);
+                    }
+                }
+                Err(LogError::Newer { partition, offset, newer }) => {
+                    self.hold(Position { partition, next: offset }, newer).await;
                 }
                 Err(error) => self.source.wait_after(error, &mut backoff, cancel).await?,
             }
@@ -108,13 +122,31 @@ impl<'a> Reader<'a> {
     }
 
     /// Moves polled messages into `intake` while there is room.
-    fn fill(&mut self, intake: &mut Intake<'_>) {
+    async fn fill(&mut self, intake: &mut Intake<'_>) {
         while !intake.is_full()
             && let Some(message) = self.polled.pop_front()
         {
+            if self.held.holds(&message.partition) {
+                continue;
+            }
+            let Message { headers, payload } = &message.message;
+            if let Err(newer) = self.source.codec.check_version(headers.schema_version, payload) {
+                self.hold(Position { partition: message.partition, next: message.offset }, newer).await;
+                continue;
+            }
             self.note_gap(&message.partition, message.offset);
-            let is_new = self.taken.take(message.partition.topic.table, &message.message.headers);
+            let is_new = self.taken.take(message.partition.topic.table, headers);
             intake.add(message, is_new);
+        }
+    }
+
+    /// Stops before a message that a newer release wrote; the other partitions go on.
+    async fn hold(&mut self, position: Position, newer: Newer) {
+        self.held.hold(&position, newer);
+        // What comes of it all the same is dropped.
+        if let Err(error) = self.consumer.pause(&position.partition).await {
+            let (sink, partition) = (&self.source.settings.name, &position.partition);
+            tracing::warn!(sink, %partition, error = chain(&error), "cannot pause a partition");
         }
     }
 
@@ -134,10 +166,12 @@ impl<'a> Reader<'a> {
             committed.extend(self.source.log.committed(self.source.group, topic).await.unwrap_or_default());
         }
         self.gaps.begin(partitions, &committed);
+        self.held.release(partitions);
     }
 
     /// Another member reads `partitions` now, from what is committed.
     fn give_up(&mut self, partitions: &[Partition], intake: &mut Intake<'_>) {
+        self.held.release(partitions);
         self.polled.retain(|message| !partitions.contains(&message.partition));
         intake.forget(partitions);
         self.taken.forget_uncommitted();

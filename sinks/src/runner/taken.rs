@@ -2,7 +2,7 @@
 //!
 //! One comes again when its sender did not hear that it was appended, or when its offset could not be committed. The
 //! numbers of delivered messages are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. A lost or damaged
-//! file costs at most that such a message is delivered twice.
+//! file costs at most that such a message is delivered twice; so does one of a newer release, which is left as it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,41 @@ use kerntrail_common::durable;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::dedup::BatchFilter;
-use kerntrail_transport::{Headers, Partition, Position};
+use kerntrail_transport::{Headers, Newer, Partition, Position};
 use serde::{Deserialize, Serialize};
+
+/// Version of the file.
+const VERSION: u32 = 1;
+
+/// The file. Written before it had a version it is the tables alone.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct File {
+    version: u32,
+    tables: BTreeMap<String, Stored>,
+}
+
+/// Of a file that may be of a newer version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<u32>,
+}
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Newer(Newer),
+    #[error(transparent)]
+    Damaged(serde_json::Error),
+}
+
+/// What is stored in a file, by table.
+fn parse(text: &[u8]) -> Result<BTreeMap<String, Stored>, Unreadable> {
+    let Versioned { version } = serde_json::from_slice(text).map_err(Unreadable::Damaged)?;
+    let Some(version) = version else { return serde_json::from_slice(text).map_err(Unreadable::Damaged) };
+    Newer::check("batches", version, VERSION).map_err(Unreadable::Newer)?;
+    serde_json::from_slice(text).map(|File { tables, .. }| tables).map_err(Unreadable::Damaged)
+}
 
 /// What is stored of a table.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -44,6 +77,8 @@ impl Place {
 /// The numbers taken, by table.
 pub(super) struct Taken {
     path: PathBuf,
+    /// A newer release wrote the file.
+    is_newer: bool,
     /// Of all messages.
     seen: BTreeMap<Table, BatchFilter>,
     /// Of delivered messages.
@@ -55,11 +90,12 @@ impl Taken {
     /// What is stored below `dlq_dir` for `sink`, as far as it is about the log with these `places`.
     pub(super) fn open(dlq_dir: &Path, sink: &str, places: &BTreeMap<Table, Place>) -> Self {
         let path = dlq_dir.join(sink).join("batches");
-        let mut stored: BTreeMap<String, Stored> = match std::fs::read(&path).map(|text| serde_json::from_slice(&text))
-        {
+        let mut is_newer = false;
+        let mut stored: BTreeMap<String, Stored> = match std::fs::read(&path).map(|text| parse(&text)) {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
                 tracing::warn!(sink, path = %path.display(), %error, "messages that come again may be delivered again");
+                is_newer = matches!(error, Unreadable::Newer(_));
                 BTreeMap::new()
             }
             // The first start.
@@ -73,7 +109,7 @@ impl Taken {
                 next.insert(*table, stored.next);
             }
         }
-        Self { path, seen: delivered.clone(), delivered, next }
+        Self { path, is_newer, seen: delivered.clone(), delivered, next }
     }
 
     /// Takes a message; `false`: it was taken before.
@@ -101,15 +137,19 @@ impl Taken {
     }
 
     fn store(&self) -> std::io::Result<()> {
-        let mut stored: BTreeMap<&str, Stored> = BTreeMap::new();
+        if self.is_newer {
+            return Ok(());
+        }
+        let mut stored: BTreeMap<String, Stored> = BTreeMap::new();
         for (table, filter) in &self.delivered {
             let streams = filter.taken().into_iter().map(|(stream, batch)| (stream.as_str().to_owned(), batch));
-            stored.entry(table.name()).or_default().streams = streams.collect();
+            stored.entry(table.name().to_owned()).or_default().streams = streams.collect();
         }
         for (table, next) in &self.next {
-            stored.entry(table.name()).or_default().next.clone_from(next);
+            stored.entry(table.name().to_owned()).or_default().next.clone_from(next);
         }
-        durable::replace_without_sync(&self.path, &serde_json::to_vec(&stored)?)
+        let file = File { version: VERSION, tables: stored };
+        durable::replace_without_sync(&self.path, &serde_json::to_vec(&file)?)
     }
 }
 
@@ -145,6 +185,29 @@ mod tests {
         assert!(!taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)));
         let mut again = Taken::open(dir.path(), "sink", &places(true, 7));
         assert!(!again.take(TABLE, &headers(0)) && again.take(TABLE, &headers(1)));
+    }
+
+    #[test]
+    fn files_of_other_releases() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sink/batches");
+        std::fs::create_dir(dir.path().join("sink")).unwrap();
+        let tables = r#"{"findings":{"streams":{"s":0},"next":{"0":6}}}"#;
+        let version_1 = format!(r#"{{"version":1,"tables":{tables}}}"#);
+        // As written before there was a version, and since.
+        for text in [tables, &version_1] {
+            std::fs::write(&path, text).unwrap();
+            let mut taken = Taken::open(dir.path(), "sink", &places(true, 7));
+            assert!(!taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)), "{text}");
+            taken.commit(&[]);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), version_1);
+        }
+        let newer = r#"{"version":2,"topics":[]}"#;
+        std::fs::write(&path, newer).unwrap();
+        let mut taken = Taken::open(dir.path(), "sink", &places(true, 7));
+        assert!(taken.take(TABLE, &headers(0)));
+        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! Messages that cannot be read: kept aside as files, counted as rows of `event_loss`.
+//! Keeps what is no message aside, as files ([`crate::rejected`]) and counted as rows of `event_loss`.
 //!
 //! The row is committed before the offset of the message is, under an application id of its own, so that it is there
-//! once however often the message is read again. Files: `<topic>-<partition>-<offset>.bin` holds the payload,
-//! `.json` beside it the headers and the reason.
+//! once however often the message is read again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kerntrail_common::backoff::Backoff;
-use kerntrail_common::durable;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::cell::Micros;
@@ -17,23 +15,21 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_schemas::tables::{Envelope, LossColumns};
 use kerntrail_schemas::{Table, TableBuilder};
 use kerntrail_transport::{Delivered, Message, Partition};
-use serde_json::json;
 use tracing::{error, warn};
 
 use crate::error::PipelineError;
-use crate::metrics::{EVENTS_LOST_TOTAL, MESSAGES_REJECTED_TOTAL};
+use crate::metrics::{EVENTS_LOST_TOTAL, MESSAGES_REJECTED_TOTAL, REJECTED_KEPT};
+use crate::rejected::{Folder, MOST_BYTES, MOST_KEPT, RejectedMessage};
 use crate::take::stamp;
 
-/// Files kept; beyond, only the row of `event_loss` tells.
-const MOST_KEPT: usize = 10_000;
 /// Bounds of the first and of any wait before a commit is tried again when the store fails.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Attempts to commit when the store fails: two minutes on average.
 const ATTEMPTS: usize = 33;
 
-/// A message that cannot be read.
+/// A message that is rejected.
 #[derive(Debug)]
-pub(crate) struct Reject {
+pub(crate) struct Rejection {
     pub(crate) partition: Partition,
     pub(crate) offset: i64,
     /// Its headers and payload, where at least those are known.
@@ -41,7 +37,7 @@ pub(crate) struct Reject {
     pub(crate) reason: String,
 }
 
-impl Reject {
+impl Rejection {
     pub(crate) fn of(delivered: &Delivered, reason: String) -> Self {
         Self {
             partition: delivered.partition.clone(),
@@ -49,6 +45,25 @@ impl Reject {
             message: Some(delivered.message.clone()),
             reason,
         }
+    }
+
+    /// What is kept of it.
+    fn described(&self) -> RejectedMessage {
+        let Partition { topic, number } = &self.partition;
+        RejectedMessage {
+            id: format!("{topic}-{number}-{}", self.offset),
+            topic: topic.to_string(),
+            partition: *number,
+            offset: self.offset,
+            rejected: crate::rejected::now(),
+            reason: self.reason.clone(),
+            headers: self.message.as_ref().map(|message| message.headers.clone()),
+            bytes: self.payload().len() as u64,
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.message.as_ref().map_or(&[][..], |message| &message.payload)
     }
 
     fn app_id(&self) -> String {
@@ -84,27 +99,27 @@ impl Reject {
     }
 }
 
-/// Keeps messages that cannot be read.
-pub(crate) struct Rejects {
-    folder: PathBuf,
+/// Keeps messages that are rejected.
+pub(crate) struct Quarantine {
+    folder: Folder,
     lake: Arc<Lake>,
-    kept: Option<usize>,
+    /// Messages and bytes in the folder, as counted last; others remove messages, only this process adds them.
+    size: Option<(usize, u64)>,
 }
 
-impl Rejects {
+impl Quarantine {
     pub(crate) fn new(folder: PathBuf, lake: Arc<Lake>) -> Self {
-        Self { folder, lake, kept: None }
+        Self { folder: Folder::new(&folder), lake, size: None }
     }
 
-    /// Keeps `rejects`, in the order of their offsets within each partition. Those counted before are not counted again.
-    pub(crate) async fn keep(&mut self, rejects: &[Reject]) -> Result<(), PipelineError> {
-        for reject in rejects {
-            warn!(partition = %reject.partition, offset = reject.offset, reason = reject.reason, "damaged message set aside");
-            self.keep_file(reject)?;
+    /// Keeps `rejected`, in the order of their offsets within each partition. Those counted before are not counted again.
+    pub(crate) async fn keep(&mut self, rejected: &[Rejection]) -> Result<(), PipelineError> {
+        for rejection in rejected {
+            self.keep_file(rejection)?;
         }
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         for attempt in 1.. {
-            match self.count(rejects).await {
+            match self.count(rejected).await {
                 Ok(()) => break,
                 // Another pipeline counts the same partition: look again at what it has counted.
                 Err(LakeError::Conflict { .. }) => {}
@@ -118,27 +133,27 @@ impl Rejects {
         Ok(())
     }
 
-    async fn count(&self, rejects: &[Reject]) -> Result<(), LakeError> {
+    async fn count(&self, rejected: &[Rejection]) -> Result<(), LakeError> {
         let mut table = self.lake.table(Table::EventLoss).await?;
         let now = now_micros();
         let mut builder = TableBuilder::<LossColumns>::default();
         let mut progress: Vec<Progress> = Vec::new();
         let mut counted = Vec::new();
-        for reject in rejects {
-            let app_id = reject.app_id();
+        for rejection in rejected {
+            let app_id = rejection.app_id();
             let known = progress.iter().position(|seen| seen.partition == app_id);
             let next = known.map_or_else(|| table.progress(&app_id).next_offset, |place| progress[place].next_offset);
-            if reject.offset < next {
+            if rejection.offset < next {
                 continue;
             }
-            builder.append(&reject.envelope(now), None, &reject.loss());
-            counted.push(reject);
+            builder.append(&rejection.envelope(now), None, &rejection.loss());
+            counted.push(rejection);
             match known {
-                Some(place) => progress[place].next_offset = reject.offset + 1,
+                Some(place) => progress[place].next_offset = rejection.offset + 1,
                 None => progress.push(Progress {
                     partition: app_id,
                     from_offset: next,
-                    next_offset: reject.offset + 1,
+                    next_offset: rejection.offset + 1,
                     ..Progress::default()
                 }),
             }
@@ -151,59 +166,38 @@ impl Rejects {
         let rows = builder.finish().and_then(|batch| batch.flatten()).map_err(failed)?;
         let rows = stamp(Table::EventLoss, rows, now).map_err(failed)?;
         table.append(vec![rows], &progress).await?;
-        for reject in counted {
-            let name = reject.partition.topic.table.name();
-            let lost = reject.message.as_ref().map_or(0, |message| u64::from(message.headers.rows));
+        for rejection in counted {
+            let name = rejection.partition.topic.table.name();
+            let lost = rejection.message.as_ref().map_or(0, |message| u64::from(message.headers.rows));
             metrics::counter!(MESSAGES_REJECTED_TOTAL, "table" => name).increment(1);
             metrics::counter!(EVENTS_LOST_TOTAL, "table" => name).increment(lost);
         }
         Ok(())
     }
 
-    fn keep_file(&mut self, reject: &Reject) -> Result<(), PipelineError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| PipelineError::Reject { path, source }
-        };
-        std::fs::create_dir_all(&self.folder).map_err(failed(&self.folder))?;
-        let kept = match self.kept {
-            Some(kept) => kept,
-            None => std::fs::read_dir(&self.folder).map_err(failed(&self.folder))?.count() / 2,
-        };
-        self.kept = Some(kept);
-        let name = format!("{}-{}-{}", reject.partition.topic, reject.partition.number, reject.offset);
-        let description = self.folder.join(format!("{name}.json"));
-        if kept >= MOST_KEPT || description.exists() {
+    fn keep_file(&mut self, rejection: &Rejection) -> Result<(), PipelineError> {
+        let Rejection { partition, offset, reason, .. } = rejection;
+        let message = rejection.described();
+        if self.folder.has(&message.id) {
             return Ok(());
         }
-        let payload = self.folder.join(format!("{name}.bin"));
-        let bytes = reject.message.as_ref().map_or(&[][..], |message| &message.payload);
-        durable::replace(&payload, bytes).map_err(failed(&payload))?;
-        durable::replace(&description, describe(reject).to_string().as_bytes()).map_err(failed(&description))?;
-        self.kept = Some(kept + 1);
+        let fits = |(kept, bytes): (usize, u64)| kept < MOST_KEPT && bytes + message.bytes <= MOST_BYTES;
+        let mut size = match self.size {
+            Some(size) if fits(size) => size,
+            // Somebody may have made room.
+            _ => self.folder.size().map_err(PipelineError::Quarantine)?,
+        };
+        if fits(size) {
+            warn!(%partition, offset, reason, "rejected a message: it is kept aside");
+            self.folder.write(&message, rejection.payload()).map_err(PipelineError::Quarantine)?;
+            size = (size.0 + 1, size.1 + message.bytes);
+        } else {
+            warn!(%partition, offset, reason, "rejected a message: it is not kept, since the folder is full");
+        }
+        self.size = Some(size);
+        metrics::gauge!(REJECTED_KEPT).set(size.0 as f64);
         Ok(())
     }
-}
-
-fn describe(reject: &Reject) -> serde_json::Value {
-    let headers = reject.message.as_ref().map(|message| {
-        let headers = &message.headers;
-        json!({
-            "schema_version": headers.schema_version,
-            "node": headers.node,
-            "stream": headers.stream.as_str(),
-            "batch": headers.batch,
-            "rows": headers.rows,
-            "seq_range": [headers.seq_range.0, headers.seq_range.1],
-        })
-    });
-    json!({
-        "topic": reject.partition.topic.to_string(),
-        "partition": reject.partition.number,
-        "offset": reject.offset,
-        "reason": reject.reason,
-        "headers": headers,
-    })
 }
 
 /// Microseconds since the Unix epoch.

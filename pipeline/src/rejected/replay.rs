@@ -1,0 +1,81 @@
+//! Tries rejected messages again.
+
+use std::path::Path;
+
+use kerntrail_common::error::chain;
+use kerntrail_schemas::identity::StreamId;
+use kerntrail_transport::{Codec, EventLog, Headers, Message, Topic};
+
+use super::{Folder, RejectedError, RejectedMessage, Which};
+use crate::take;
+
+/// What a replay did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReplayReport {
+    /// Messages appended to the event log again, and removed.
+    pub replayed: usize,
+    /// Messages that cannot be read yet, with the reason: id and words. They stay.
+    pub refused: Vec<(String, String)>,
+    /// Messages that were not tried to the end, because the event log takes none now. They stay.
+    pub not_tried: usize,
+    /// Why, when there are such.
+    pub stopped: Option<String>,
+}
+
+/// Decodes messages of `folder` with `codec`, appends those that can be read to `log` and removes them.
+///
+/// A message gets a stream of its own, named by where it lay first: with its old batch number it would look known, and
+/// two replays of it at once, or one that was killed before the file was removed, do not double its rows.
+///
+/// Errors: files cannot be read or removed. Those replayed before are removed.
+pub async fn replay(
+    folder: &Path,
+    which: &Which,
+    codec: &Codec,
+    log: &dyn EventLog,
+) -> Result<ReplayReport, RejectedError> {
+    let folder = Folder::new(folder);
+    let mut report = ReplayReport::default();
+    for id in folder.ids()?.into_iter().filter(|id| which.includes(id)) {
+        if report.stopped.is_some() {
+            report.not_tried += 1;
+            continue;
+        }
+        let Some(message) = folder.read(&id)? else { continue };
+        let Some(payload) = folder.payload(&id)? else { continue };
+        let (topic, headers) = match check(&message, &payload, codec) {
+            Ok(checked) => checked,
+            Err(words) => {
+                report.refused.push((id, words));
+                continue;
+            }
+        };
+        match log.append(&topic, vec![again(&message, headers, payload)]).await {
+            Ok(()) => {
+                folder.remove(&id)?;
+                report.replayed += 1;
+            }
+            Err(error) => {
+                report.not_tried += 1;
+                report.stopped = Some(chain(&error));
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The topic and the headers of a message that `codec` can read.
+///
+/// Errors: why it cannot, in words.
+pub(super) fn check(message: &RejectedMessage, payload: &[u8], codec: &Codec) -> Result<(Topic, Headers), String> {
+    let headers = message.headers.as_ref().ok_or("its headers could not be read")?;
+    let topic = Topic::parse(&message.topic).ok_or_else(|| format!("there is no topic {}", message.topic))?;
+    take::rows(codec, topic.table, headers, payload)?;
+    Ok((topic, headers.clone()))
+}
+
+fn again(message: &RejectedMessage, headers: Headers, payload: Vec<u8>) -> Message {
+    let RejectedMessage { topic, partition, offset, .. } = message;
+    let stream = StreamId::new(format!("rejected:{topic}/{partition}@{offset}"));
+    Message { headers: Headers { stream, batch: 0, ..headers }, payload: payload.into() }
+}

@@ -1,0 +1,158 @@
+//! Rejected messages: listed, shown, and replayed once a release can read them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kerntrail_lake::Lake;
+use kerntrail_pipeline::rejected::{self, RejectedError, Which};
+use kerntrail_schemas::Table;
+use kerntrail_transport::Codec;
+
+use crate::memory_log::{Entry, MemoryLog, Step};
+use crate::support::{config, damaged, message, pipeline, place, running, seqs};
+
+const DAMAGED: &str = "kerntrail.acme.process_events-0-1";
+const WITHOUT_HEADERS: &str = "kerntrail.acme.process_events-0-2";
+
+struct Bed {
+    folder: tempfile::TempDir,
+    log: MemoryLog,
+    lake: Arc<Lake>,
+}
+
+impl Bed {
+    /// A pipeline has taken a good message and rejected two.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());
+        let bed = Self { log: MemoryLog::new(1), lake, folder };
+        let good = |batch| message(Table::ProcessEvents, "s", batch, batch * 10, 10);
+        for entry in
+            [Entry::Message(good(0)), Entry::Message(damaged(good(1))), Entry::Damaged, Entry::Message(good(3))]
+        {
+            bed.log.push(&place(Table::ProcessEvents, 0), entry);
+        }
+        bed.drain().await;
+        bed
+    }
+
+    fn rejected(&self) -> std::path::PathBuf {
+        self.folder.path().join("rejected")
+    }
+
+    async fn drain(&self) {
+        let pipeline = pipeline(&self.log, &self.lake, config(self.folder.path()));
+        running(&pipeline, pipeline.drain()).await.0.unwrap();
+    }
+
+    /// Puts back the bytes that the message had before they were damaged: as if a release came that can read them.
+    fn repair(&self) {
+        let payload = message(Table::ProcessEvents, "s", 1, 10, 10).payload;
+        std::fs::write(self.rejected().join(format!("{DAMAGED}.bin")), payload).unwrap();
+    }
+
+    async fn replay(&self, which: Which) -> rejected::ReplayReport {
+        rejected::replay(&self.rejected(), &which, &Codec::current(), &self.log).await.unwrap()
+    }
+}
+
+fn ids(folder: &Path) -> Vec<String> {
+    rejected::list(folder).unwrap().messages.into_iter().map(|message| message.id).collect()
+}
+
+#[tokio::test]
+async fn rejected_messages_are_listed_and_shown() {
+    let bed = Bed::new().await;
+    // What an import rejected lies there too, and is none of them.
+    std::fs::write(bed.rejected().join("export-1234.ndjson"), "{}\n").unwrap();
+    let listing = rejected::list(&bed.rejected()).unwrap();
+    assert!(listing.unreadable.is_empty());
+    let [first, second] = listing.messages.as_slice() else { panic!("{listing:?}") };
+    assert_eq!((first.id.as_str(), second.id.as_str()), (DAMAGED, WITHOUT_HEADERS));
+    assert_eq!((first.topic.as_str(), first.partition, first.offset), ("kerntrail.acme.process_events", 0, 1));
+    assert_eq!((first.bytes, first.headers.as_ref().unwrap().batch), (20, 1));
+    assert!(first.reason.contains("does not start as a payload does"), "{}", first.reason);
+    assert!(chrono::DateTime::parse_from_rfc3339(&first.rejected).is_ok(), "{}", first.rejected);
+    assert_eq!((second.reason.as_str(), &second.headers), ("no headers", &None));
+
+    let show = |id: &str| rejected::show(&bed.rejected(), id, &Codec::current());
+    let shown = show(DAMAGED).unwrap();
+    assert_eq!((&shown.message, shown.payload.as_slice()), (first, &b"no rows of any table"[..]));
+    assert!(shown.reason_now.unwrap().contains("does not start"));
+    for (id, matching) in [("kerntrail.", 2), ("other", 0)] {
+        let error = show(id).unwrap_err();
+        assert!(matches!(error, RejectedError::NotOne { matching: found, .. } if found == matching), "{error:?}");
+    }
+    bed.repair();
+    assert_eq!(show(DAMAGED).unwrap().reason_now, None);
+    assert_eq!(rejected::list(Path::new("/no/such/folder")).unwrap().messages, []);
+}
+
+#[tokio::test]
+async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
+    let bed = Bed::new().await;
+    let all: Vec<i64> = (0..10).chain(30..40).collect();
+    assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
+    let report = bed.replay(Which::All).await;
+    assert_eq!((report.replayed, report.refused.len(), report.not_tried), (0, 2, 0));
+    assert_eq!(report.refused[1], (WITHOUT_HEADERS.to_owned(), "its headers could not be read".to_owned()));
+    assert_eq!(ids(&bed.rejected()), [DAMAGED, WITHOUT_HEADERS]);
+
+    bed.repair();
+    assert_eq!(bed.replay(Which::Ids(vec!["other".into()])).await, rejected::ReplayReport::default());
+    let kept: Vec<(String, Vec<u8>)> = ["json", "bin"]
+        .map(|ending| {
+            (format!("{DAMAGED}.{ending}"), std::fs::read(bed.rejected().join(format!("{DAMAGED}.{ending}"))).unwrap())
+        })
+        .into();
+    let report = bed.replay(Which::Ids(vec![DAMAGED.into()])).await;
+    assert_eq!((report.replayed, report.refused.len(), report.stopped), (1, 0, None));
+    assert_eq!(ids(&bed.rejected()), [WITHOUT_HEADERS]);
+    assert!(!bed.rejected().join(format!("{DAMAGED}.bin")).exists());
+
+    // Killed before the files were removed: the next replay appends it once more, and nobody takes it twice.
+    for (name, bytes) in kept {
+        std::fs::write(bed.rejected().join(name), bytes).unwrap();
+    }
+    assert_eq!(bed.replay(Which::All).await.replayed, 1);
+    bed.drain().await;
+    let all: Vec<i64> = (0..20).chain(30..40).collect();
+    assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
+}
+
+#[tokio::test]
+async fn a_message_stays_when_the_log_does_not_take_it() {
+    let bed = Bed::new().await;
+    bed.repair();
+    bed.log.fail(Step::Append);
+    let report = bed.replay(Which::All).await;
+    assert_eq!((report.replayed, report.not_tried), (0, 2), "{report:?}");
+    assert!(report.stopped.unwrap().contains("as the test wants it"));
+    assert_eq!(ids(&bed.rejected()), [DAMAGED, WITHOUT_HEADERS]);
+    assert_eq!(bed.replay(Which::All).await.replayed, 1);
+}
+
+#[test]
+fn files_of_other_releases() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rejected");
+    for file in std::fs::read_dir(golden).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let listing = rejected::list(folder.path()).unwrap();
+    // Oldest first. Those without a version, as the first release wrote them, have the time of the file, which is now.
+    assert_eq!((listing.messages[0].offset, listing.messages[0].rejected.as_str()), (7, "2020-01-01T00:00:00.000Z"));
+    let mut found: Vec<_> =
+        listing.messages.iter().map(|message| (message.offset, message.headers.is_some())).collect();
+    found.sort();
+    assert_eq!(found, [(1, true), (3, false), (7, true)]);
+    let [RejectedError::Newer { path, newer }] = listing.unreadable.as_slice() else { panic!("{listing:?}") };
+    assert!(path.ends_with("kerntrail.acme.process_events-0-9.json"));
+    assert_eq!(
+        newer.to_string(),
+        "description version 2 is newer than 1, the newest that this release knows; upgrade kerntrail"
+    );
+    let shown = rejected::show(folder.path(), DAMAGED, &Codec::current()).unwrap();
+    assert_eq!((shown.payload.as_slice(), shown.message.bytes), (&b"no rows of any table"[..], 20));
+}

@@ -1,0 +1,66 @@
+//! Replaying rejected messages, in whichever process holds the event log: this one, or the running server.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use kerntrail_pipeline::rejected::{self, ReplayReport, Which};
+use kerntrail_transport::Codec;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::parts::{self, event_log::Log};
+
+/// Where the running server replays.
+const PATH: &str = "/api/v1/rejected/replay";
+
+/// What to replay.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Request {
+    /// Ids of messages, or their beginnings; none: all.
+    #[serde(default)]
+    ids: Vec<String>,
+}
+
+/// Replays rejected messages into `opened`.
+pub async fn replay(config: &Config, opened: &Log, which: &Which) -> anyhow::Result<ReplayReport> {
+    let folder = parts::rejected_dir(config);
+    Ok(rejected::replay(&folder, which, &Codec::current(), opened.log.as_ref()).await?)
+}
+
+/// The ids that were named; none: all.
+pub fn which(ids: Vec<String>) -> Which {
+    if ids.is_empty() { Which::All } else { Which::Ids(ids) }
+}
+
+/// The server's route.
+pub fn route(config: &Config, opened: &Log) -> Router {
+    Router::new().route(PATH, post(answer)).with_state(Arc::new((config.clone(), opened.clone())))
+}
+
+async fn answer(State(state): State<Arc<(Config, Log)>>, Json(request): Json<Request>) -> Response {
+    let (config, opened) = &*state;
+    match replay(config, opened, &which(request.ids)).await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
+    }
+}
+
+/// Has the server at `address` replay.
+pub async fn ask_server(address: &str, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
+    let request = reqwest::Client::new()
+        .post(format!("http://{address}{PATH}"))
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&Request { ids })?);
+    let response = request.send().await.with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
+    let status = response.status();
+    let body = response.bytes().await.context("the running kerntrail ended during the replay; replay again")?;
+    if !status.is_success() {
+        bail!("the running kerntrail cannot replay: {}", String::from_utf8_lossy(&body).trim());
+    }
+    serde_json::from_slice(&body).context("the running kerntrail answered something else")
+}
