@@ -19,7 +19,6 @@ use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_engine::{Capacity, Engine, Limits, Origin, Principal, Role, Session};
 use kerntrail_query_service::history;
-use kerntrail_transport::EventLog;
 
 use crate::config::{Config, ConfigError};
 use event_log::Log;

@@ -251,17 +251,17 @@ fn a_held_partition_commits_what_lies_before_and_takes_nothing_behind() {
 #[test]
 fn streams_that_the_lake_has_forgotten_are_forgotten() {
     let place = partition(0);
-    let mut intake = Intake::default();
+    let mut tracker = Tracker::default();
     let batches = [("ended".to_owned(), 3), ("running".to_owned(), 8)].into();
-    intake.assign(place.clone(), Progress { next_offset: 12, batches, ..Progress::default() });
-    assert_eq!(intake.judge(&place, 12, "ended", 3), Verdict::Known);
-    assert!(!intake.has_stream(&place, "new"));
-    intake.take(&place, 12, "new", 0);
-    intake.cut(TABLE);
-    intake.take(&place, 13, "newest", 0);
-    intake.keep_streams(TABLE, &[("running".to_owned(), 8)].into());
+    tracker.assign(place.clone(), Progress { next_offset: 12, batches, ..Progress::default() });
+    assert_eq!(tracker.judge(&place, 12, "ended", 3), Verdict::Known);
+    assert!(!tracker.has_stream(&place, "new"));
+    tracker.take(&place, 12, "new", 0);
+    tracker.cut(TABLE);
+    tracker.take(&place, 13, "newest", 0);
+    tracker.keep_streams(TABLE, &[("running".to_owned(), 8)].into());
     for (stream, expected) in [("ended", false), ("running", true), ("new", true), ("newest", true)] {
-        assert_eq!(intake.has_stream(&place, stream), expected, "{stream}");
+        assert_eq!(tracker.has_stream(&place, stream), expected, "{stream}");
     }
-    assert_eq!(intake.judge(&place, 14, "running", 8), Verdict::Known);
+    assert_eq!(tracker.judge(&place, 14, "running", 8), Verdict::Known);
 }
