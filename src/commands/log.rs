@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use kerntrail_pipeline::rejected::{self, RejectedMessage, ReplayReport, Shown};
-use kerntrail_query_service::output::{Format, List};
+use kerntrail_query_engine::output::{Format, List};
 use kerntrail_transport::Codec;
 use serde_json::{Value, json};
 

@@ -77,7 +77,7 @@ fn column(field: &Field, count: usize) -> ArrayRef {
             let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
             let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
             for row in all {
-                for value in text(row) {
+                if let Some(value) = text(row) {
                     maps.keys().append_value(format!("key {row}"));
                     maps.values().append_value(value);
                 }

@@ -103,7 +103,7 @@ fn write_commit(lake: &Path, version: i64) -> Outcome<()> {
 fn remove_checkpoint(lake: &Path) -> Outcome<()> {
     for entry in std::fs::read_dir(log_folder(lake))? {
         let path = entry?.path();
-        if !path.extension().is_some_and(|extension| extension == "json") {
+        if path.extension().is_none_or(|extension| extension != "json") {
             std::fs::remove_file(path)?;
         }
     }

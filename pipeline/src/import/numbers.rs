@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kerntrail_lake::LakeTable;
 use kerntrail_schemas::identity::StreamId;
 
-use crate::reject::now_micros;
+use crate::quarantine::now_micros;
 
 /// The last batch number used of each stream of one table.
 pub(crate) struct Numbers {

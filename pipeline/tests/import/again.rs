@@ -180,22 +180,22 @@ async fn messages_are_numbered_on() {
 /// Other consumers may remember numbers that the lake has forgotten, and would drop messages that begin with them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_the_lake_has_forgotten_is_numbered_from_the_clock() {
-    let place = Place::new();
-    place.import("x", exec("a", 0)).await;
+    let importing = Importing::new();
+    importing.import("x", exec("a", 0)).await;
     let month_later = || chrono::Utc::now().timestamp_millis() + 31 * 86_400_000;
-    let lake = Lake::open(place.path().join("lake").to_str().unwrap(), "acme").unwrap();
-    let place = Place { lake: Arc::new(lake.with_clock(month_later)), ..place };
+    let lake = Lake::open(importing.path().join("lake").to_str().unwrap(), "acme").unwrap();
+    let importing = Importing { lake: Arc::new(lake.with_clock(month_later)), ..importing };
     let partition = crate::support::place(Table::ProcessEvents, 0).to_string();
-    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
     assert!(table.progress(&partition).batches.is_empty());
 
     let before = chrono::Utc::now().timestamp_micros();
-    let report = place.import("x", exec("a", 0) + "\n" + &exec("a", 1)).await;
+    let report = importing.import("x", exec("a", 0) + "\n" + &exec("a", 1)).await;
     assert_eq!((report.rows, report.already_there), (1, 1));
-    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
     let batches = table.progress(&partition).batches;
     assert!(batches["tetragon:a"] > before, "{batches:?}");
-    place.import("x", exec("a", 2)).await;
-    let table = place.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
+    importing.import("x", exec("a", 2)).await;
+    let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
     assert_eq!(table.progress(&partition).batches["tetragon:a"], batches["tetragon:a"] + 1);
 }

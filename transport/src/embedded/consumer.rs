@@ -83,7 +83,7 @@ impl EmbeddedConsumer {
                     LogError::Damaged { partition, offset, .. } => {
                         self.next.insert(partition.clone(), offset + 1);
                     }
-                    LogError::Newer { partition, .. } => self.stop(&[partition.clone()]),
+                    LogError::Newer { partition, .. } => self.stop(std::slice::from_ref(partition)),
                     _ => {}
                 }
                 Err(error)
