@@ -12,19 +12,19 @@ use crate::process::{Ancestor, Process, filled};
 /// The columns of `process`; `acts_in` and `born_in` are what is known of its container and its origin.
 pub(crate) fn of(process: &Process, acts_in: &Identity, born_in: &Identity, node: &Node) -> Actor {
     let mut actor = Actor::default();
-    who(&mut actor, process, node);
-    whence(&mut actor, process, node);
+    identity(&mut actor, process, node);
+    ancestry(&mut actor, process, node);
     if let Some(container) = &process.container {
         container_and_pod(&mut actor, container, acts_in);
     }
     if let Some(origin) = &process.origin {
-        born(&mut actor, origin, born_in);
+        origin_columns(&mut actor, origin, born_in);
     }
     actor.enrichment_state = Some(enrichment_state(process.container.as_deref(), acts_in).into());
     actor
 }
 
-fn who(actor: &mut Actor, process: &Process, node: &Node) {
+fn identity(actor: &mut Actor, process: &Process, node: &Node) {
     let (task, program) = (&process.task, &process.program);
     actor.process_uid = Some(process.uid);
     actor.exec_seq = i32::try_from(process.exec_seq).ok();
@@ -51,7 +51,7 @@ fn who(actor: &mut Actor, process: &Process, node: &Node) {
     actor.in_host_pid_ns = is_host(state.pid_ns, node.pid_ns);
 }
 
-fn whence(actor: &mut Actor, process: &Process, node: &Node) {
+fn ancestry(actor: &mut Actor, process: &Process, node: &Node) {
     let task = &process.task;
     actor.session_leader_uid = node.uid_of(&task.session_leader);
     actor.group_leader_uid = node.uid_of(&task.group_leader);
@@ -97,7 +97,7 @@ fn container_and_pod(actor: &mut Actor, container: &Container, known: &Identity)
     }
 }
 
-fn born(actor: &mut Actor, origin: &Container, known: &Identity) {
+fn origin_columns(actor: &mut Actor, origin: &Container, known: &Identity) {
     let bundle = known.bundle.as_deref();
     let pod = known.pod.as_deref();
     actor.origin_container_id = Some(origin.id.clone());

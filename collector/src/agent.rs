@@ -15,10 +15,11 @@ use kerntrail_transport::{EventLog, LogError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{BatchError, Batcher, Limits, Place};
+use crate::batch::{BatchError, Batcher, Limits, RowNumber};
 use crate::cgroups::Cgroups;
 use crate::clock::{Clock, now_boot_ns};
 use crate::config::{CollectorConfig, Kube};
+use crate::decode::Context;
 use crate::ebpf_source::EbpfSource;
 use crate::enrich::Enricher;
 use crate::loss::{Loss, Losses};
@@ -159,7 +160,8 @@ impl<S: Source> Collector<S> {
     }
 
     async fn collect(mut self, log: Arc<dyn EventLog>, cancel: CancellationToken) -> Result<(), CollectorError> {
-        let existing = self.source.existing()?;
+        let context = Context { node: &self.node, clock: &self.clock, mask: &self.mask };
+        let existing = self.source.existing(context)?;
         let (config, mut node) = (self.config, self.node);
         node.complete(&existing);
         let node = Arc::new(node);
@@ -252,7 +254,7 @@ impl<S: Source> Work<S> {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                came = self.source.next(&mut records) => {
+                came = self.source.next(self.enricher.context(), &mut records) => {
                     came?;
                     if records.is_empty() {
                         break;
@@ -304,11 +306,12 @@ impl<S: Source> Work<S> {
             // Nobody asked for a row of it, but for rows of what its process does later.
             Ok(event) if event.is_filtered() => self.enricher.note(&event),
             Ok(event) => {
-                let (actor, row) = self.enricher.row(&event);
-                metrics::counter!(names::EVENTS_IN, "kind" => row.activity()).increment(1);
-                let place =
-                    Place { boot_ns: event.boot_ns, cpu: event.cpu.cast_signed(), seq: event.seq.cast_signed() };
-                self.batcher.append(place, self.enricher.clock(), actor.as_ref(), &row);
+                let actor = self.enricher.actor_of(&event);
+                let number =
+                    RowNumber { boot_ns: event.boot_ns, cpu: event.cpu.cast_signed(), seq: event.seq.cast_signed() };
+                let row = event.kind.into_row();
+                metrics::counter!(names::EVENTS_IN, "kind" => row.activity.name).increment(1);
+                self.batcher.append(number, self.enricher.clock(), actor.as_ref(), &row);
             }
             Err(reason) => {
                 tracing::debug!(reason, number = ?record.number, "a record cannot be read");
@@ -395,7 +398,7 @@ impl<S: Source> Work<S> {
         let stopped_ns = now_boot_ns();
         loop {
             self.take_all(&mut records).await?;
-            if self.source.take(&mut records) == 0 {
+            if self.source.take(self.enricher.context(), &mut records) == 0 {
                 break;
             }
         }

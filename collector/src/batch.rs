@@ -1,27 +1,25 @@
-//! Rows become messages: one builder for each table, all flushed together.
+//! Rows become messages: one builder per table, all flushed together.
 //!
 //! Invariant: batch numbers of a table rise by one from 0 within the stream.
 //! Invariant: a flush takes all tables, so that one moment says up to where everything was sent.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
 use kerntrail_schemas::identity::StreamId;
-use kerntrail_schemas::tables::{
-    Actor, Envelope, KernelColumns, LossColumns, NetworkColumns, OwnColumns, ProcessColumns,
-};
-use kerntrail_schemas::{Table, TableBuilder};
+use kerntrail_schemas::tables::{Actor, AnyColumns, Envelope, TableBuilders};
+use kerntrail_schemas::{Activity, Table};
 use kerntrail_transport::Message;
 use kerntrail_transport::codec::CodecError;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::CollectorConfig;
+use crate::event::EventRow;
 use crate::loss::Loss;
 use crate::node::Node;
-use crate::rows::Row;
 
 /// Bytes of a row besides its strings, about.
 const ROW_BYTES: usize = 320;
@@ -52,7 +50,7 @@ impl Limits {
     }
 }
 
-/// Rows that could not become a message; only a defect of this program does that.
+/// Rows could not become a message: a defect of this program.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// Columns of different lengths.
@@ -80,10 +78,8 @@ pub struct Batcher {
     limits: Limits,
     envelope: Envelope,
     stream: StreamId,
-    process: Pending<ProcessColumns>,
-    kernel: Pending<KernelColumns>,
-    network: Pending<NetworkColumns>,
-    loss: Pending<LossColumns>,
+    rows: TableBuilders,
+    pending: BTreeMap<Table, Pending>,
     oldest: Option<Instant>,
 }
 
@@ -100,60 +96,53 @@ impl Batcher {
             count: Some(1),
             ..Envelope::default()
         };
-        Self {
-            limits,
-            envelope,
-            stream,
-            process: Pending::default(),
-            kernel: Pending::default(),
-            network: Pending::default(),
-            loss: Pending::default(),
-            oldest: None,
-        }
+        let pending = Table::ALL.iter().map(|table| (*table, Pending::default())).collect();
+        Self { limits, envelope, stream, rows: TableBuilders::default(), pending, oldest: None }
     }
 
     /// Appends the row of an event.
-    pub fn append(&mut self, at: Place, clock: &Clock, actor: Option<&Arc<Actor>>, row: &Row) {
-        self.fill("kernel", at, clock, row.activity(), 1);
-        match row {
-            Row::Process(_, own) => self.process.append(&self.envelope, actor, own, 0),
-            Row::Kernel(_, own) => {
-                let strings = [&own.source_path, &own.target_path, &own.fs_type];
-                let bytes = strings.into_iter().flatten().map(String::len).sum();
-                self.kernel.append(&self.envelope, actor, own, bytes);
-            }
-            Row::Network(_, own) => self.network.append(&self.envelope, actor, own, 64),
-        }
+    pub fn append(&mut self, number: RowNumber, clock: &Clock, actor: Option<&Arc<Actor>>, row: &EventRow) {
+        self.fill("kernel", number, clock, row.activity, 1);
+        self.push(actor, &row.columns);
     }
 
     /// Appends a row of `event_loss`.
     pub fn append_loss(&mut self, loss: &Loss, clock: &Clock) {
-        self.fill("kerntrail", loss.place, clock, loss.activity, loss.count);
-        self.loss.append(&self.envelope, None, &loss.columns, 0);
+        self.fill("kerntrail", loss.number, clock, loss.activity, loss.count);
+        self.push(None, &AnyColumns::from(loss.columns.clone()));
     }
 
-    fn fill(&mut self, source: &'static str, at: Place, clock: &Clock, activity: &str, count: i64) {
+    fn push(&mut self, actor: Option<&Arc<Actor>>, own: &AnyColumns) {
+        self.rows.append(&self.envelope, actor, own);
+        self.pending.entry(own.table()).or_default().count(actor, own.text_bytes());
+    }
+
+    fn fill(
+        &mut self,
+        source: &'static str,
+        number: RowNumber,
+        clock: &Clock,
+        activity: &'static Activity,
+        count: i64,
+    ) {
         self.oldest.get_or_insert_with(Instant::now);
-        let time = clock.utc(at.boot_ns);
+        let time = clock.utc(number.boot_ns);
         let envelope = &mut self.envelope;
         envelope.date = Some(time.day());
         envelope.time = Some(time);
-        envelope.boot_ns = i64::try_from(at.boot_ns).ok();
+        envelope.boot_ns = i64::try_from(number.boot_ns).ok();
         envelope.source = Some(source);
-        envelope.cpu = Some(at.cpu);
-        envelope.seq = Some(at.seq);
+        envelope.cpu = Some(number.cpu);
+        envelope.seq = Some(number.seq);
         envelope.count = Some(count);
         let text = envelope.activity.get_or_insert_default();
         text.clear();
-        text.push_str(activity);
+        text.push_str(activity.name);
     }
 
     /// Rows that wait.
     pub fn rows(&self) -> usize {
-        self.process.builder.rows()
-            + self.kernel.builder.rows()
-            + self.network.builder.rows()
-            + self.loss.builder.rows()
+        Table::ALL.iter().map(|table| self.rows.rows(*table)).sum()
     }
 
     /// When the oldest row has waited long enough.
@@ -163,29 +152,33 @@ impl Batcher {
 
     /// Whether a table has as many rows or bytes as a message should have.
     pub fn is_full(&self) -> bool {
-        let full = |rows: usize, bytes: usize| rows >= self.limits.rows || bytes >= self.limits.bytes;
-        full(self.process.builder.rows(), self.process.bytes)
-            || full(self.kernel.builder.rows(), self.kernel.bytes)
-            || full(self.network.builder.rows(), self.network.bytes)
-            || full(self.loss.builder.rows(), self.loss.bytes)
+        self.pending
+            .iter()
+            .any(|(table, pending)| self.rows.rows(*table) >= self.limits.rows || pending.bytes >= self.limits.bytes)
     }
 
     /// All rows that wait, as messages.
     pub fn flush(&mut self) -> Result<Vec<(Table, Message)>, BatchError> {
         self.oldest = None;
-        let (envelope, stream) = (&self.envelope, &self.stream);
-        let node = envelope.node.as_deref().unwrap_or_default();
-        let mut messages = self.process.finish(node, stream)?;
-        messages.extend(self.kernel.finish(node, stream)?);
-        messages.extend(self.network.finish(node, stream)?);
-        messages.extend(self.loss.finish(node, stream)?);
+        let node = self.envelope.node.as_deref().unwrap_or_default();
+        let mut messages = Vec::new();
+        for (&table, pending) in &mut self.pending {
+            if self.rows.rows(table) == 0 {
+                continue;
+            }
+            let rows = self.rows.finish(table).map_err(|source| BatchError::Finish { table, source })?;
+            let encoded = Message::of_rows(&rows, node, &self.stream, pending.next_batch)
+                .map_err(|source| BatchError::Encode { table, source })?;
+            pending.flushed(encoded.len());
+            messages.extend(encoded.into_iter().map(|message| (table, message)));
+        }
         Ok(messages)
     }
 }
 
-/// When a row's event was, and its number.
+/// Time and number of the event that a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RowNumber {
     /// CLOCK_BOOTTIME, ns.
     pub boot_ns: u64,
     /// Processor that numbered it; -1 for numbers of the collector itself.
@@ -194,39 +187,28 @@ pub struct Place {
     pub seq: i64,
 }
 
-/// Rows of one table that wait.
-struct Pending<Own: OwnColumns> {
-    builder: TableBuilder<Own>,
+/// How much of one table waits.
+#[derive(Default)]
+struct Pending {
+    /// Estimated.
     bytes: usize,
     /// Addresses of the actors counted in `bytes`; the builder holds them, so none is used twice.
     counted: HashSet<usize>,
     next_batch: i64,
 }
 
-impl<Own: OwnColumns> Default for Pending<Own> {
-    fn default() -> Self {
-        Self { builder: TableBuilder::default(), bytes: 0, counted: HashSet::new(), next_batch: 0 }
-    }
-}
-
-impl<Own: OwnColumns> Pending<Own> {
-    fn append(&mut self, envelope: &Envelope, actor: Option<&Arc<Actor>>, own: &Own, own_bytes: usize) {
-        self.builder.append(envelope, actor, own);
-        self.bytes += ROW_BYTES + own_bytes;
+impl Pending {
+    fn count(&mut self, actor: Option<&Arc<Actor>>, own_text: usize) {
+        self.bytes += ROW_BYTES + own_text;
         if let Some(actor) = actor.filter(|actor| self.counted.insert(Arc::as_ptr(actor).addr())) {
             self.bytes += bytes_of(actor);
         }
     }
 
-    fn finish(&mut self, node: &str, stream: &StreamId) -> Result<Vec<(Table, Message)>, BatchError> {
-        let table = Own::TABLE;
-        let rows = self.builder.finish().map_err(|source| BatchError::Finish { table, source })?;
-        let messages = Message::of_rows(&rows, node, stream, self.next_batch);
-        let messages = messages.map_err(|source| BatchError::Encode { table, source })?;
+    fn flushed(&mut self, messages: usize) {
         self.bytes = 0;
         self.counted.clear();
-        self.next_batch += messages.len() as i64;
-        Ok(messages.into_iter().map(|message| (table, message)).collect())
+        self.next_batch += messages as i64;
     }
 }
 

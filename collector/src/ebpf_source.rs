@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use kerntrail_ebpf::{Batch, Counters, CpuCounters, LoadError, LoadOptions, Programs, Reader, records};
 
-use crate::decode::decode;
+use crate::decode::{Context, decode};
 use crate::source::{Number, Probe, Record, Source, SourceError};
 
 /// The loaded kernel programs.
@@ -35,20 +35,20 @@ impl EbpfSource {
 
 #[async_trait]
 impl Source for EbpfSource {
-    fn existing(&mut self) -> Result<Vec<Record>, SourceError> {
+    fn existing(&mut self, context: Context<'_>) -> Result<Vec<Record>, SourceError> {
         let batch = self.programs.existing(&self.procfs).map_err(|source| failed("list running processes", source))?;
-        Ok(batch.iter().map(read).collect())
+        Ok(batch.iter().map(|record| read(record, context)).collect())
     }
 
-    async fn next(&mut self, into: &mut Vec<Record>) -> Result<(), SourceError> {
+    async fn next(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError> {
         self.reader.read(&mut self.batch).await.map_err(|source| failed("read the kernel's ring", source))?;
-        into.extend(self.batch.iter().map(read));
+        into.extend(self.batch.iter().map(|record| read(record, context)));
         Ok(())
     }
 
-    fn take(&mut self, into: &mut Vec<Record>) -> usize {
+    fn take(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> usize {
         let taken = self.reader.take(&mut self.batch);
-        into.extend(self.batch.iter().map(read));
+        into.extend(self.batch.iter().map(|record| read(record, context)));
         taken
     }
 
@@ -74,11 +74,11 @@ impl Source for EbpfSource {
     }
 }
 
-fn read(record: &[u8]) -> Record {
+fn read(record: &[u8], context: Context<'_>) -> Record {
     let header = records::read::<records::Header>(record).map(|(header, _)| header);
     let numbered = header.filter(|header| header.flags & records::flags::FILTERED == 0);
     let number = numbered.map(|header| Number { cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns });
-    Record { number, event: decode(record).map_err(|error| error.to_string()) }
+    Record { number, event: decode(record, context).map_err(|error| error.to_string()) }
 }
 
 fn failed(operation: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> SourceError {

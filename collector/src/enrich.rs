@@ -1,4 +1,4 @@
-//! One event to its row: process, ancestry, container and pod, then the columns of its table.
+//! Who acted in an event: process, ancestry, container and pod.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use kerntrail_schemas::tables::Actor;
 use crate::actor;
 use crate::cgroups::Cgroups;
 use crate::clock::Clock;
+use crate::decode::Context;
 use crate::event::{EventKind, KernelEvent, ProcessRef, Program};
 use crate::identity::{Container, Identities};
 use crate::mask::Mask;
@@ -14,7 +15,6 @@ use crate::node::Node;
 use crate::pods::Pods;
 use crate::process::{Process, Shown};
 use crate::process_tree::{Observed, ProcessTable, Seen};
-use crate::rows::{self, Row};
 
 /// Everything that is known of the node's processes and containers.
 pub struct Enricher {
@@ -64,17 +64,20 @@ impl Enricher {
         &mut self.table
     }
 
-    /// The row of `event`, and the process that acted; `None` for a connection whose owner is unknown.
-    pub fn row(&mut self, event: &KernelEvent) -> (Option<Arc<Actor>>, Row) {
-        let row = rows::of(event, &self.node, &self.clock, &self.mask);
+    /// What decoding needs to know.
+    pub fn context(&self) -> Context<'_> {
+        Context { node: &self.node, clock: &self.clock, mask: &self.mask }
+    }
+
+    /// Takes note of `event` and returns who acted; `None` for a connection whose owner is unknown.
+    pub fn actor_of(&mut self, event: &KernelEvent) -> Option<Arc<Actor>> {
         if event.task.process.tgid == 0 {
-            return (None, row);
+            return None;
         }
-        let actor = match self.observe(event) {
-            Observed::Passing(process) => describe(&process, &mut self.identities, &self.node, event.boot_ns),
-            Observed::Kept => return (self.actor(event), row),
-        };
-        (Some(actor), row)
+        match self.observe(event) {
+            Observed::Passing(process) => Some(describe(&process, &mut self.identities, &self.node, event.boot_ns)),
+            Observed::Kept => self.known_actor(event),
+        }
     }
 
     /// Puts an event that gets no row into the process table: later ones need its process.
@@ -85,7 +88,7 @@ impl Enricher {
     }
 
     fn observe(&mut self, event: &KernelEvent) -> Observed {
-        let container = self.place(event);
+        let container = self.container_of(event);
         let seen = Seen {
             event,
             program: program(event).map(|program| Arc::new(Shown::of(program, event.flags, &self.mask))),
@@ -96,7 +99,7 @@ impl Enricher {
     }
 
     /// The actor of an event whose process is in the table: the same as at its last event, unless something changed.
-    fn actor(&mut self, event: &KernelEvent) -> Option<Arc<Actor>> {
+    fn known_actor(&mut self, event: &KernelEvent) -> Option<Arc<Actor>> {
         let process = self.table.get_mut(&event.task.process)?;
         // Looks again for a missing bundle; the version rises when it is found.
         look(process, &mut self.identities, event.boot_ns);
@@ -122,7 +125,7 @@ impl Enricher {
     }
 
     /// The container that the process of `event` is in after it.
-    fn place(&mut self, event: &KernelEvent) -> Option<Arc<Container>> {
+    fn container_of(&mut self, event: &KernelEvent) -> Option<Arc<Container>> {
         let id = event.task.state.cgroup_id;
         let now = event.boot_ns;
         if let Some(program) = program(event) {

@@ -1,6 +1,7 @@
 //! A kernel event in Rust's own types: what [`crate::decode`] makes of a record and the process table takes.
 
-use std::net::IpAddr;
+use kerntrail_schemas::Activity;
+use kerntrail_schemas::tables::AnyColumns;
 
 /// One event as the kernel side saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,10 +100,36 @@ pub enum EventKind {
         /// Signal that ended it; 0 for none.
         signal: u8,
     },
-    /// A call that changes privilege or namespaces.
-    Privilege(Box<PrivilegeCall>),
-    /// A TCP connection changed.
-    Network(Box<Connection>),
+    /// Anything else: the process table only takes note of the process, and the row is made already.
+    Other {
+        /// The row.
+        row: EventRow,
+        /// Whether `task` is the process as it was at the event; else, as it was at some earlier moment.
+        task_is_current: bool,
+    },
+}
+
+impl EventKind {
+    /// An event that the process table does not act on.
+    pub fn of_row(row: EventRow) -> Self {
+        Self::Other { row, task_is_current: true }
+    }
+}
+
+/// Activity and own columns of the row that an event becomes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// What happened.
+    pub activity: &'static Activity,
+    /// Own columns of the activity's table.
+    pub columns: AnyColumns,
+}
+
+impl EventRow {
+    /// The row of `activity`, whose table has these `columns`.
+    pub fn new(activity: &'static Activity, columns: impl Into<AnyColumns>) -> Self {
+        Self { activity, columns: columns.into() }
+    }
 }
 
 /// The program that a process runs.
@@ -148,80 +175,4 @@ pub enum FdKind {
     Other,
     /// Not open.
     Closed,
-}
-
-/// Which call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrivilegeOp {
-    /// setns(2)
-    Setns,
-    /// unshare(2)
-    Unshare,
-    /// mount(2) and move_mount(2)
-    Mount,
-    /// pivot_root(2)
-    PivotRoot,
-    /// chroot(2)
-    Chroot,
-}
-
-/// A call that changes privilege or namespaces, with the state on both sides of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PrivilegeCall {
-    /// Which call.
-    pub op: PrivilegeOp,
-    /// Result: 0 or more, or minus the errno.
-    pub ret: i64,
-    /// Flags of the call; for setns the CLONE_NEW* bits that it names, from the descriptor where `nstype` is 0.
-    pub flags: u64,
-    /// Source of a mount, new root of pivot_root; empty otherwise.
-    pub source: String,
-    /// Target of a mount, new root of chroot, put_old of pivot_root; empty otherwise.
-    pub target: String,
-    /// File system type of a mount; empty otherwise.
-    pub fs_type: String,
-    /// Device of the file system on which the process's root (chroot, pivot_root) or the target lies after the call; 0 unknown.
-    pub target_dev: u32,
-    /// Before the call.
-    pub before: PrivilegeState,
-    /// After the call.
-    pub after: PrivilegeState,
-    /// Process whose namespaces setns entered, when called with a pidfd; tgid 0 otherwise.
-    pub target_process: ProcessRef,
-}
-
-/// What happened to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetworkOp {
-    /// This side opened it (SYN_SENT reached, or the attempt ended).
-    Connect,
-    /// The other side opened it.
-    Accept,
-    /// A socket listens.
-    Listen,
-    /// It ended.
-    Close,
-}
-
-/// A TCP connection at an event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Connection {
-    /// What happened.
-    pub op: NetworkOp,
-    /// Whether this side opened it.
-    pub outbound: bool,
-    /// This side.
-    pub local: (IpAddr, u16),
-    /// The other side; port 0 for a listener.
-    pub remote: (IpAddr, u16),
-    /// Payload bytes this side sent, retransmissions not counted; at close.
-    pub bytes_sent: u64,
-    /// Payload bytes this side received; at close.
-    pub bytes_received: u64,
-    /// When it was opened (CLOCK_BOOTTIME ns); 0 when before the collector.
-    pub opened_boot_ns: u64,
-    /// TCP state after the event (include/net/tcp_states.h).
-    pub tcp_state: u8,
-    /// For a connect that failed: minus the errno; else 0.
-    pub ret: i32,
 }

@@ -1,8 +1,8 @@
 //! Node agent: kernel records become enriched Arrow batches in the event log.
 //!
-//! Path of an event: [`source`] (the kernel's ring, through `decode`) -> [`process_tree`] (who, ancestry) ->
-//! [`identity`] (container, pod) -> [`rows`] and [`actor`] (columns) -> [`batch`] (Arrow, messages) -> [`sender`]
-//! (event log). [`agent`] drives it; [`loss`] accounts for events that are missing.
+//! Path of an event: [`source`] (the kernel's ring) -> [`decode`] (who acted, own columns) -> [`process_tree`]
+//! (ancestry) -> [`identity`] (container, pod) -> `actor` (the actor's columns) -> [`batch`] (Arrow, messages) ->
+//! `sender` (event log). [`agent`] drives it; [`loss`] accounts for events that were lost.
 //!
 //! Invariant: no event waits for anything outside this machine; what is not known yet is NULL in its row.
 //! Invariant: everything held is bounded; beyond each bound there is backpressure or a row of `event_loss`.
@@ -32,7 +32,6 @@ pub mod preflight;
 pub mod process;
 pub mod process_tree;
 mod reap;
-pub mod rows;
 mod sender;
 pub mod source;
 mod state;

@@ -6,9 +6,13 @@
 use std::collections::BTreeMap;
 
 use kerntrail_ebpf::{CpuCounters, Gap, GapTracker};
+use kerntrail_schemas::Activity;
 use kerntrail_schemas::tables::LossColumns;
+use kerntrail_schemas::tables::event_loss::{
+    COLLECTOR_DOWN, DECODE_ERROR, NOT_RUN, NOT_SUPPORTED, RING_FULL, TABLE_FULL,
+};
 
-use crate::batch::Place;
+use crate::batch::RowNumber;
 use crate::clock::Clock;
 use crate::metrics as names;
 use crate::source::Number;
@@ -21,9 +25,9 @@ const OWN_CPU: i32 = -1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
     /// Its time and number.
-    pub place: Place,
+    pub number: RowNumber,
     /// Why something is missing.
-    pub activity: &'static str,
+    pub activity: &'static Activity,
     /// For rows about process context: records or processes that the row stands for; else 1.
     pub count: i64,
     /// What is missing.
@@ -83,16 +87,16 @@ impl Losses {
         let total: u64 = counters.iter().map(|cpu| cpu.context_lost).sum();
         let lost = total.checked_sub(self.context_lost).filter(|lost| *lost > 0)?;
         self.context_lost = total;
-        Some(self.without_context("ring_full", lost, since_ns, now_ns, clock))
+        Some(self.without_context(&RING_FULL, lost, since_ns, now_ns, clock))
     }
 
     fn ring_full(&mut self, gap: &Gap, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Loss {
         let start = if gap.start_boot_ns == 0 { self.started_ns } else { gap.start_boot_ns };
         let end = if gap.end_boot_ns == 0 { now_ns } else { gap.end_boot_ns };
-        count_lost("ring_full", gap.lost());
+        count_lost(&RING_FULL, gap.lost());
         Loss {
-            place: Place { boot_ns: end, cpu: gap.cpu.cast_signed(), seq: gap.from_seq.cast_signed() },
-            activity: "ring_full",
+            number: RowNumber { boot_ns: end, cpu: gap.cpu.cast_signed(), seq: gap.from_seq.cast_signed() },
+            activity: &RING_FULL,
             count: 1,
             columns: LossColumns {
                 from_seq: Some(gap.from_seq.cast_signed()),
@@ -115,16 +119,16 @@ impl Losses {
 
     /// The row for a record that could not be read.
     pub fn undecodable(&mut self, number: Option<Number>, now_ns: u64, clock: &Clock) -> Loss {
-        count_lost("decode_error", 1);
+        count_lost(&DECODE_ERROR, 1);
         let Some(number) = number else {
             let columns = LossColumns { lost: Some(1), end_time: Some(clock.utc(now_ns)), ..LossColumns::default() };
-            return self.own("decode_error", now_ns, 1, columns);
+            return self.own(&DECODE_ERROR, now_ns, 1, columns);
         };
         let time = Some(clock.utc(number.boot_ns));
         let seq = number.seq.cast_signed();
         Loss {
-            place: Place { boot_ns: number.boot_ns, cpu: number.cpu.cast_signed(), seq },
-            activity: "decode_error",
+            number: RowNumber { boot_ns: number.boot_ns, cpu: number.cpu.cast_signed(), seq },
+            activity: &DECODE_ERROR,
             count: 1,
             columns: LossColumns {
                 from_seq: Some(seq),
@@ -139,13 +143,13 @@ impl Losses {
 
     /// The row for processes that the table had no room for: no event is lost, only their context.
     pub fn table_full(&mut self, refused: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
-        self.without_context("table_full", refused, since_ns, now_ns, clock)
+        self.without_context(&TABLE_FULL, refused, since_ns, now_ns, clock)
     }
 
     /// The row for `count` records or processes without which later rows lack context, but no event is missing.
     fn without_context(
         &mut self,
-        activity: &'static str,
+        activity: &'static Activity,
         count: u64,
         since_ns: u64,
         now_ns: u64,
@@ -169,21 +173,21 @@ impl Losses {
             event_kind: Some(activities.join(",")),
             ..LossColumns::default()
         };
-        self.own("not_supported", now_ns, 1, columns)
+        self.own(&NOT_SUPPORTED, now_ns, 1, columns)
     }
 
     /// The row for events that the kernel did not even number, when `missed` of them is more than before.
     pub fn missed(&mut self, missed: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Option<Loss> {
         let lost = missed.checked_sub(self.missed).filter(|lost| *lost > 0)?;
         self.missed = missed;
-        count_lost("not_run", lost);
+        count_lost(&NOT_RUN, lost);
         let columns = LossColumns {
             lost: Some(lost.cast_signed()),
             start_time: Some(clock.utc(since_ns)),
             end_time: Some(clock.utc(now_ns)),
             ..LossColumns::default()
         };
-        Some(self.own("not_run", now_ns, 1, columns))
+        Some(self.own(&NOT_RUN, now_ns, 1, columns))
     }
 
     /// The row for the time between the last run and this one.
@@ -193,16 +197,16 @@ impl Losses {
             end_time: Some(clock.utc(self.started_ns)),
             ..LossColumns::default()
         };
-        self.own("collector_down", self.started_ns, 1, columns)
+        self.own(&COLLECTOR_DOWN, self.started_ns, 1, columns)
     }
 
-    fn own(&mut self, activity: &'static str, boot_ns: u64, count: i64, columns: LossColumns) -> Loss {
+    fn own(&mut self, activity: &'static Activity, boot_ns: u64, count: i64, columns: LossColumns) -> Loss {
         let seq = self.next_own;
         self.next_own += 1;
-        Loss { place: Place { boot_ns, cpu: OWN_CPU, seq }, activity, count, columns }
+        Loss { number: RowNumber { boot_ns, cpu: OWN_CPU, seq }, activity, count, columns }
     }
 }
 
-fn count_lost(reason: &'static str, lost: u64) {
-    metrics::counter!(names::EVENTS_LOST, "reason" => reason).increment(lost);
+fn count_lost(reason: &'static Activity, lost: u64) {
+    metrics::counter!(names::EVENTS_LOST, "reason" => reason.name).increment(lost);
 }

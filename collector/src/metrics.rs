@@ -1,5 +1,8 @@
 //! Names of the collector's metrics.
 
+use kerntrail_schemas::Activity;
+use kerntrail_schemas::tables::event_loss::{DECODE_ERROR, NOT_RUN, RING_FULL};
+
 kerntrail_common::metric_names! {
     /// Kernel events that became rows, by `kind` (the row's activity).
     counter EVENTS_IN = "kerntrail_collector_events_in_total";
@@ -30,11 +33,11 @@ kerntrail_common::metric_names! {
 }
 
 /// Reasons of [`EVENTS_LOST`]; `table_full` loses no event, only its context.
-const LOST_REASONS: [&str; 3] = ["ring_full", "decode_error", "not_run"];
+static LOST_REASONS: [&Activity; 3] = [&RING_FULL, &DECODE_ERROR, &NOT_RUN];
 
 /// Reports 0 losses, so that the counters exist before the first one.
 pub(crate) fn begin() {
     for reason in LOST_REASONS {
-        ::metrics::counter!(EVENTS_LOST, "reason" => reason).increment(0);
+        ::metrics::counter!(EVENTS_LOST, "reason" => reason.name).increment(0);
     }
 }

@@ -234,7 +234,7 @@ impl ProcessTable {
 /// Whether `event` is older than what is known of the process.
 fn is_past(known: &Process, event: &KernelEvent) -> bool {
     let runs_later_program = event.task.exec_seq.is_some_and(|seq| seq < known.exec_seq);
-    !matches!(event.kind, EventKind::Exit { .. } | EventKind::Network(_))
+    !matches!(event.kind, EventKind::Exit { .. } | EventKind::Other { task_is_current: false, .. })
         && (event.boot_ns < known.seen_ns || runs_later_program)
 }
 
@@ -258,7 +258,7 @@ fn past(known: &Process, seen: &Seen<'_>) -> Process {
 fn update(known: &mut Process, seen: &Seen<'_>, is_init: bool) {
     let event = seen.event;
     known.latest_ns = known.latest_ns.max(event.boot_ns);
-    if matches!(event.kind, EventKind::Network(_)) {
+    if matches!(event.kind, EventKind::Other { task_is_current: false, .. }) {
         // Its process is the one of the time when the socket became known.
         return;
     }

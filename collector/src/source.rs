@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use kerntrail_ebpf::CpuCounters;
 
+use crate::decode::Context;
 use crate::event::KernelEvent;
 
 /// One record of the kernel side.
@@ -50,15 +51,17 @@ pub struct Probe {
 #[async_trait]
 pub trait Source: Send {
     /// What already ran, in any order. Called once, before any other method.
-    fn existing(&mut self) -> Result<Vec<Record>, SourceError>;
+    ///
+    /// `context`: its node need not be complete yet.
+    fn existing(&mut self, context: Context<'_>) -> Result<Vec<Record>, SourceError>;
 
     /// Waits for records and appends them to `into`: at least one.
     ///
     /// Cancel-safe: a record is taken only when it is handed out. Returns without a record when none will ever come.
-    async fn next(&mut self, into: &mut Vec<Record>) -> Result<(), SourceError>;
+    async fn next(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError>;
 
     /// Appends the records that wait, at most some thousands. Returns how many.
-    fn take(&mut self, into: &mut Vec<Record>) -> usize;
+    fn take(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> usize;
 
     /// The probes that run, and those that the kernel refused; this does not change while the source exists.
     fn probes(&self) -> Vec<Probe>;

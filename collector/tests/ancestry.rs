@@ -139,7 +139,7 @@ async fn an_event_right_after_the_exit_still_has_its_process() {
     let (mut script, init) = Script::new();
     let process = script.spawn(&init, 10, &["/bin/nc"]);
     script.exit(&process);
-    script.push(&process, crate::losses::connection());
+    script.push(&process, crate::kernel_records::closed());
     let rows = script.run().await;
     assert_eq!(rows.of(Table::NetworkFlows)[0]["process_path"], "/bin/nc");
 }

@@ -8,8 +8,8 @@ use kerntrail_schemas::{SCHEMA_VERSION, Table};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::kernel_records::closed;
 use crate::log::{Fault, MemoryLog};
-use crate::losses::connection;
 use crate::script::{Rows, Script, Setup, fails};
 
 fn setup(change: impl FnOnce(&mut CollectorConfig)) -> Setup {
@@ -23,7 +23,7 @@ fn busy(count: u32) -> Script {
     let (mut script, init) = Script::new();
     for pid in 0..count {
         let process = script.spawn(&init, 10 + pid, &["/bin/nc", "10.0.0.9", "443"]);
-        script.push(&process, connection());
+        script.push(&process, closed());
     }
     script
 }
@@ -59,7 +59,7 @@ async fn an_actor_travels_once_a_batch() {
     let (mut script, init) = Script::new();
     let process = script.spawn(&init, 10, &["/bin/nc"]);
     for _ in 0..50 {
-        script.push(&process, connection());
+        script.push(&process, closed());
     }
     let log = script.run().await.0;
     let message = &log.messages(Table::NetworkFlows)[0];
@@ -133,7 +133,7 @@ async fn cancelled_it_drains_what_the_source_still_has() {
 #[tokio::test]
 async fn a_connection_of_nobody_known_has_a_row_without_actor() {
     let (mut script, _) = Script::new();
-    script.push(&kerntrail_collector::event::Task::default(), connection());
+    script.push(&kerntrail_collector::event::Task::default(), closed());
     let rows = script.run().await.of(Table::NetworkFlows);
     assert_eq!((rows[0]["dst_ip"].as_str(), &rows[0]["pid"]), (Some("10.0.0.9"), &Value::Null));
 }

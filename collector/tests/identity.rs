@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
-use kerntrail_collector::event::{EventKind, PrivilegeCall, Task};
+use kerntrail_collector::event::{EventKind, Task};
+use kerntrail_ebpf::records::privilege_op;
 use kerntrail_schemas::Table;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::script::{HOST, Script, Setup, pods_of};
 
 pub const ID: &str = "c8a2d1c5f8b7e6d5c4b3a2918070f6e5d4c3b2a1908f7e6d5c4b3a2918070f6e";
 const POD: &str = "8c1a7e5e-2f9d-4b0a-9a51-5d2b6c7f1e3a";
-const K8S: &str = "run/containerd/io.containerd.runtime.v2.task/k8s.io";
+pub const K8S: &str = "run/containerd/io.containerd.runtime.v2.task/k8s.io";
 const MOBY: &str = "run/containerd/io.containerd.runtime.v2.task/moby";
 const CRIO: &str = "run/containers/storage/overlay-containers";
 
@@ -94,12 +95,7 @@ async fn the_origin_survives_the_escape() {
 }
 
 fn setns(before: &Task, after: &Task) -> EventKind {
-    EventKind::Privilege(Box::new(PrivilegeCall {
-        flags: 0x0002_0000,
-        before: before.state,
-        after: after.state,
-        ..crate::losses::blank_call()
-    }))
+    crate::kernel_records::call(privilege_op::SETNS, 0x0002_0000, &before.state, &after.state, [""; 3])
 }
 
 #[tokio::test]

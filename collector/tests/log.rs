@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, EventLog, Group, LogError, Message, Position, Topic, codec};
@@ -68,10 +69,10 @@ impl MemoryLog {
         topics
     }
 
-    /// The rows of `table` as JSON objects without NULLs; a batch that was resent counts once.
-    pub fn rows(&self, table: Table) -> Vec<Value> {
+    /// The rows of `table`; a batch that was resent counts once.
+    pub fn batches(&self, table: Table) -> Vec<RecordBatch> {
         let mut seen = Vec::new();
-        let mut rows = Vec::new();
+        let mut batches = Vec::new();
         for message in self.messages(table) {
             let number = (message.headers.stream.clone(), message.headers.batch);
             if seen.contains(&number) {
@@ -80,16 +81,19 @@ impl MemoryLog {
             seen.push(number);
             let batch = codec::decode(table, message.headers.schema_version, &message.payload).unwrap();
             assert_eq!(batch.rows(), message.headers.rows as usize);
-            let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-            writer.write(&batch.flatten().unwrap()).unwrap();
-            writer.finish().unwrap();
-            let lines = serde_json::Deserializer::from_slice(&writer.into_inner())
-                .into_iter()
-                .map(Result::unwrap)
-                .collect::<Vec<Value>>();
-            rows.extend(lines);
+            batches.push(batch.flatten().unwrap());
         }
-        rows
+        batches
+    }
+
+    /// The same rows as JSON objects without NULLs.
+    pub fn rows(&self, table: Table) -> Vec<Value> {
+        let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+        for batch in self.batches(table) {
+            writer.write(&batch).unwrap();
+        }
+        writer.finish().unwrap();
+        serde_json::Deserializer::from_slice(&writer.into_inner()).into_iter().map(Result::unwrap).collect()
     }
 }
 

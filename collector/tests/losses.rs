@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use kerntrail_collector::CollectorConfig;
-use kerntrail_collector::event::{
-    Connection, EventKind, NetworkOp, PrivilegeCall, PrivilegeOp, PrivilegeState, ProcessRef, Task,
-};
+use kerntrail_collector::event::{EventKind, ProcessRef, Task};
 use kerntrail_collector::source::{Number, Probe, Record};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::records::kind;
@@ -15,36 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log::MemoryLog;
 use crate::script::{Rows, Script, Setup, Step, program, task};
-
-pub fn connection() -> EventKind {
-    EventKind::Network(Box::new(Connection {
-        op: NetworkOp::Close,
-        outbound: true,
-        local: ([10, 0, 0, 1].into(), 4_000),
-        remote: ([10, 0, 0, 9].into(), 443),
-        bytes_sent: 1,
-        bytes_received: 2,
-        opened_boot_ns: 5,
-        tcp_state: 7,
-        ret: 0,
-    }))
-}
-
-/// A call of which nothing is known.
-pub fn blank_call() -> PrivilegeCall {
-    PrivilegeCall {
-        op: PrivilegeOp::Setns,
-        ret: 0,
-        flags: 0,
-        source: String::new(),
-        target: String::new(),
-        fs_type: String::new(),
-        target_dev: 0,
-        before: PrivilegeState::default(),
-        after: PrivilegeState::default(),
-        target_process: ProcessRef::default(),
-    }
-}
 
 fn columns(row: &Value, names: &[&str]) -> Vec<Value> {
     names.iter().map(|name| row[*name].clone()).collect()

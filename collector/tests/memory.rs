@@ -48,7 +48,7 @@ fn ten_thousand_processes_fit_in_64_mib() {
     let mut enricher = Enricher::new(Arc::new(setup.node), Arc::default(), Cgroups::none(), mask, clock, 20_000);
     for number in 0..10_000_u32 {
         let event = process(number);
-        enricher.row(&event);
+        enricher.actor_of(&event);
         if number % 1_000 == 0 {
             enricher.batch_ended();
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use kerntrail_collector::cgroups::Cgroups;
 use kerntrail_collector::clock::Clock;
+use kerntrail_collector::decode::Context;
 use kerntrail_collector::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Program, Task};
 use kerntrail_collector::node::Node;
 use kerntrail_collector::pods::Pods;
@@ -214,11 +215,11 @@ pub struct Scripted {
 
 #[async_trait]
 impl Source for Scripted {
-    fn existing(&mut self) -> Result<Vec<Record>, SourceError> {
+    fn existing(&mut self, _: Context<'_>) -> Result<Vec<Record>, SourceError> {
         Ok(std::mem::take(&mut self.script.existing))
     }
 
-    async fn next(&mut self, into: &mut Vec<Record>) -> Result<(), SourceError> {
+    async fn next(&mut self, _: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError> {
         while let Some(step) = self.script.steps.pop_front() {
             match step {
                 Step::Do(what) => what(),
@@ -232,7 +233,7 @@ impl Source for Scripted {
         Ok(())
     }
 
-    fn take(&mut self, into: &mut Vec<Record>) -> usize {
+    fn take(&mut self, _: Context<'_>, into: &mut Vec<Record>) -> usize {
         let before = into.len();
         for step in self.script.steps.drain(..) {
             match step {

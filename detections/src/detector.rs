@@ -1,4 +1,4 @@
-//! The schedule: every interval, each rule looks at the rows that its tables took since its cursor.
+//! The schedule: every interval, each rule is evaluated on the rows that were added to its tables since its cursor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
 use crate::state::{Cursors, Outbox, State, StateError};
 
-/// Findings of one pass that have a log line each.
+/// Findings of one pass that are logged one by one; more are logged as a number.
 const TOLD_SINGLY: usize = 10;
 
 /// Settings of the detector.
@@ -33,7 +33,7 @@ pub struct DetectorConfig {
     pub interval: Duration,
     /// Folder of the detector's state.
     pub state_dir: PathBuf,
-    /// Whose findings.
+    /// Tenant of the findings.
     pub tenant: String,
     /// Name of this detector, part of the findings' stream.
     pub node: String,
@@ -41,7 +41,7 @@ pub struct DetectorConfig {
     pub cluster: Option<String>,
 }
 
-/// Why a pass, or one rule in it, failed; the next one starts where this one did.
+/// A pass, or one rule in it, failed; the next pass starts from the same cursors.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// The lake cannot be read.
@@ -62,19 +62,19 @@ pub enum DetectError {
         #[source]
         source: DataFusionError,
     },
-    /// The findings that the lake has cannot be read.
+    /// The findings that the lake holds already cannot be read.
     #[error("cannot read the findings that were made before")]
     Known(#[source] DataFusionError),
-    /// Findings cannot be made into a message.
+    /// Findings cannot be encoded as a message.
     #[error("cannot encode findings")]
     Encode(#[source] CodecError),
-    /// Findings cannot be made into rows.
+    /// Findings cannot be converted to rows.
     #[error("cannot make rows of findings")]
     Rows(#[source] arrow::error::ArrowError),
     /// Findings cannot be appended to the event log.
     #[error("cannot append findings to the event log")]
     Append(#[source] LogError),
-    /// The stored payload of findings is no base64.
+    /// The stored payload of findings is not base64.
     #[error("the outbox of findings is damaged")]
     Outbox(#[source] base64::DecodeError),
     /// The state file failed.
@@ -109,8 +109,7 @@ impl Detector {
     /// Runs until `cancel`; a failed pass is logged and tried again. The state of a newer release is left as it is: no rule
     /// runs before the upgrade, which goes on from there.
     ///
-    /// Without a state file, rules start with all rows that the lake holds then; findings that it holds are not made
-    /// again.
+    /// Without a state file, rules start with all rows of the lake; findings that it holds already are not repeated.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
         metrics::begin(&self.rules);
         let mut held = self.holds.of("rules");
@@ -145,9 +144,9 @@ impl Detector {
         self.config.state_dir.join("detector.json")
     }
 
-    /// Looks once at what is new; returns the number of findings.
+    /// Evaluates the rules once on new rows; returns the number of findings.
     ///
-    /// A rule whose query fails holds up no other: it stays behind and looks again in the next pass.
+    /// A rule whose query fails does not delay the others: it keeps its own cursor and is tried again in the next pass.
     pub async fn pass(&self) -> Result<usize, DetectError> {
         let path = self.state_file();
         let stored = State::read(&path)?;
@@ -177,7 +176,7 @@ impl Detector {
         Ok(count)
     }
 
-    /// Leaves out of `findings` what the lake has: the detector that made them has lost its state.
+    /// Removes from `findings` those that the lake holds: they were made before the state was lost.
     async fn leave_out_known(&self, findings: &mut Vec<Finding>) -> Result<(), DetectError> {
         let failed = |source| DetectError::Lake { table: Table::Findings, source };
         let Some(table) = self.lake.existing(Table::Findings).await.map_err(failed)? else { return Ok(()) };
@@ -188,7 +187,7 @@ impl Detector {
         Ok(())
     }
 
-    /// What `rule` finds in `fresh`, or, where it stayed behind, in what came since then; none when its query fails.
+    /// The findings of `rule` in `fresh`, or, if it is behind, in all rows since its own cursor; none when its query fails.
     async fn look(
         &self,
         rule: &Rule,
@@ -213,7 +212,7 @@ impl Detector {
         Ok(Vec::new())
     }
 
-    /// What `tables` took since the `cursors`, which move on from where they were `before`.
+    /// The rows added to `tables` since the `cursors`, which advance from where they were `before`.
     async fn fresh(
         &self,
         tables: &BTreeSet<Table>,
@@ -231,7 +230,7 @@ impl Detector {
         Ok(fresh)
     }
 
-    /// What `tables` took since the `cursors`, which stay, but for those that the lake no longer knows.
+    /// The rows added to `tables` since the `cursors`, which do not move, except those that the lake no longer knows.
     async fn missed(&self, tables: &BTreeSet<Table>, cursors: &mut Cursors) -> Result<Fresh, DetectError> {
         let mut fresh = Fresh::default();
         for &table in tables {
@@ -299,7 +298,7 @@ impl Detector {
         Ok(())
     }
 
-    /// Appends what the outbox holds and empties it.
+    /// Appends the findings in the outbox to the event log and empties it.
     async fn send(&self, state: &mut State, path: &Path) -> Result<(), DetectError> {
         if state.outbox.is_empty() {
             return Ok(());
@@ -316,7 +315,7 @@ impl Detector {
     }
 }
 
-/// Logs a few findings one by one, many by their number: an import brings thousands.
+/// Logs a few findings one by one, and many as a number: an import can cause thousands.
 fn tell(findings: &[Finding]) {
     if findings.len() > TOLD_SINGLY {
         tracing::info!(findings = findings.len(), "new findings; the table `findings` has them");
@@ -332,11 +331,11 @@ fn tell(findings: &[Finding]) {
 struct Fresh {
     added: RowsOf,
     all: BTreeMap<Table, Arc<dyn TableProvider>>,
-    /// Where the cursors of the tables that took something now are.
+    /// New cursors of the tables to which rows were added.
     moved: BTreeMap<Table, i64>,
 }
 
-/// What a pass may leave as it was.
+/// What a pass may leave unchanged.
 struct Before {
     cursors: Cursors,
     behind: BTreeMap<String, Cursors>,

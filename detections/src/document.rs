@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::compile::{self, CompileError};
 use crate::rules::{Rule, RuleError, RuleKind, Sequence, Step};
-use crate::{place, unheard};
+use crate::{ignored, line};
 
 /// One file's documents on the way to rules.
 struct File<'a> {
@@ -29,7 +29,7 @@ struct File<'a> {
 /// The rules of the file `path` with the content `text`.
 pub(crate) fn rules(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
     let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
-    unheard::check(text).map_err(wrong)?;
+    ignored::check(text).map_err(wrong)?;
     let collection = parse(text).map_err(wrong)?;
     let digest = Sha256::digest(text.as_bytes());
     let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -49,15 +49,15 @@ fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
     let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
     if let Some(error) = collection.errors.first() {
         let wrong = |document: &str| parse_sigma_yaml(document).is_ok_and(|alone| alone.errors.contains(error));
-        let line = place::documents(text)
+        let line = line::documents(text)
             .into_iter()
             .find(|(_, document)| wrong(document))
-            .map_or(1, |(line, document)| line + place::of_reason(document, error) - 1);
+            .map_or(1, |(line, document)| line + line::of_reason(document, error) - 1);
         return Err((line, error.clone()));
     }
     if let Some(filter) = collection.filters.first() {
         let reason = format!("filter \"{}\": filters cannot be expressed", filter.title);
-        return Err((place::of_rule(text, &filter.title), reason));
+        return Err((line::of_rule(text, &filter.title), reason));
     }
     Ok(collection)
 }
@@ -117,9 +117,9 @@ impl File<'_> {
     }
 
     fn step(&self, rule: &SigmaRule) -> Result<Step, RuleError> {
-        unheard::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
+        ignored::check_values(rule).map_err(|source| self.cannot(&rule.title, source))?;
         let lowered = lower_rule(rule, &LowerOptions::default()).map_err(|error| {
-            let line = place::of_key(self.text, &rule.title, "condition");
+            let line = line::of_key(self.text, &rule.title, "condition");
             self.wrong_at(line, format!("rule \"{}\": {error}", rule.title))
         })?;
         let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
@@ -146,7 +146,7 @@ impl File<'_> {
     }
 
     fn wrong(&self, title: &str, reason: String) -> RuleError {
-        self.wrong_at(place::of_rule(self.text, title), reason)
+        self.wrong_at(line::of_rule(self.text, title), reason)
     }
 
     fn wrong_at(&self, line: usize, reason: String) -> RuleError {
@@ -155,8 +155,8 @@ impl File<'_> {
 
     fn cannot(&self, title: &str, source: CompileError) -> RuleError {
         let line = match source.key() {
-            Some(key) => place::of_key(self.text, title, key),
-            None => place::of_rule(self.text, title),
+            Some(key) => line::of_key(self.text, title, key),
+            None => line::of_rule(self.text, title),
         };
         RuleError::Compile { path: self.path.to_owned(), line, title: title.to_owned(), source }
     }
@@ -190,7 +190,7 @@ fn unsupported(correlation: &CorrelationRule) -> Option<String> {
             let whole = |(operator, count): &(ConditionOperator, u64)| {
                 *count == all && matches!(operator, ConditionOperator::Gte | ConditionOperator::Eq)
             };
-            (!none && !predicates.iter().all(whole)).then(|| unheard::NOT_ALL_RULES.into())
+            (!none && !predicates.iter().all(whole)).then(|| ignored::NOT_ALL_RULES.into())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which rows a predicate matches, as rows that a finding can be made of.
+//! Evaluates a predicate: the rows that it matches, ready to become findings.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ pub(crate) struct Match {
     pub(crate) table: Table,
     /// One row with the table's schema.
     pub(crate) row: RecordBatch,
-    /// What the row has in common with others; empty for a single event.
+    /// Group that the row belongs to; empty for a single event.
     pub(crate) group: String,
-    /// When, µs since the Unix epoch; then the ties' order.
+    /// Time in µs since the Unix epoch, and the order of ties.
     pub(crate) order: Order,
     pub(crate) event_id: String,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Order {
     pub(crate) seq: i64,
 }
 
-/// A matched row by name: what telling a sequence needs, without the row.
+/// A matched row without its columns: what finding a sequence needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     /// Parts of the group.
@@ -55,7 +55,7 @@ pub(crate) struct Mark {
     pub(crate) stream: String,
 }
 
-/// The rows of `rows` that `step` asks for, by name; rows whose group has an unknown part are left out.
+/// The rows of `rows` that match `step`, without their columns; rows whose group has an unknown part are left out.
 pub(crate) async fn marks(
     session: &SessionContext,
     rows: Arc<dyn TableProvider>,
@@ -80,7 +80,7 @@ pub(crate) async fn marks(
     Ok(found)
 }
 
-/// The rows of `rows` that `step` asks for, whole, each with its group by `group`.
+/// The rows of `rows` that match `step`, with all columns, each with its group by `group`.
 pub(crate) async fn matches(
     session: &SessionContext,
     rows: Arc<dyn TableProvider>,

@@ -15,10 +15,11 @@ use kerntrail_schemas::TableBatch;
 use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
+use kerntrail_schemas::tables::findings::CREATE;
 use kerntrail_schemas::tables::{Envelope, FindingColumns, Table};
 use sha2::{Digest, Sha256};
 
-use crate::evaluate::{Match, text};
+use crate::evaluate::{Match, int, text};
 use crate::rules::{Rule, RuleKind};
 
 /// A finding on its way to the event log.
@@ -62,7 +63,7 @@ impl Finding {
             stream: Some(writer.stream.clone()),
             cpu: Some(0),
             seq: Some(seq),
-            activity: Some("create".into()),
+            activity: Some(CREATE.name.into()),
             action: Some("observed"),
             count: Some(1),
             ..Envelope::default()
@@ -120,18 +121,13 @@ fn message(events: &[Match]) -> String {
     format!("{}{}", commands.join(" -> "), place.unwrap_or_default())
 }
 
+/// What the message says of one event; `None` when what it needs is not known.
 fn what(event: &Match) -> Option<String> {
-    let command = text(&event.row, "cmd_line").or_else(|| text(&event.row, "process_path"))?;
-    let activity = text(&event.row, "activity").unwrap_or_default();
-    match event.table {
-        Table::NetworkFlows => {
-            let address = text(&event.row, "dst_ip")?;
-            let port = crate::evaluate::int(&event.row, "dst_port").unwrap_or_default();
-            Some(format!("{activity} to {address} port {port} by `{command}`"))
-        }
-        Table::KernelEvents => Some(format!("{activity} by `{command}`")),
-        _ => Some(format!("`{command}`")),
-    }
+    let said = event.table.declaration().in_finding.fill(|name| match name {
+        "command" => text(&event.row, "cmd_line").or_else(|| text(&event.row, "process_path")),
+        column => text(&event.row, column).or_else(|| int(&event.row, column).map(|number| number.to_string())),
+    });
+    (!said.is_empty()).then_some(said)
 }
 
 /// The ids of the findings that `table` holds.

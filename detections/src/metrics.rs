@@ -30,7 +30,7 @@ pub(crate) fn lag(table: Table, versions: i64) {
     ::metrics::gauge!(LAG, "table" => table.name()).set(versions as f64);
 }
 
-/// Nothing of the tables was missed, and nothing of `rules` failed or found, so far.
+/// Sets the metrics of all tables and `rules` to zero, so that they exist before anything happens.
 pub(crate) fn begin(rules: &Rules) {
     for table in rules.tables() {
         ::metrics::counter!(EVENTS_IN, "table" => table.name()).increment(0);

@@ -60,7 +60,7 @@ pub struct Step {
 pub struct Sequence {
     /// The events, in order where `ordered`.
     pub steps: Vec<Step>,
-    /// What they have in common: for each step, the expressions of the group's parts, as text.
+    /// The group: for each step, the expressions of its parts, as text.
     pub groups: Vec<Vec<Expr>>,
     /// Longest time between first and last event, µs.
     pub timespan_us: i64,
@@ -74,7 +74,7 @@ pub struct Rules {
     rules: Vec<Rule>,
 }
 
-/// Why a rule cannot be used.
+/// A rule cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
     /// A file or folder cannot be read.
@@ -86,22 +86,22 @@ pub enum RuleError {
         #[source]
         source: std::io::Error,
     },
-    /// A document is no Sigma rule.
+    /// A document is not a Sigma rule.
     #[error("{}:{line}: {reason}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Line of the key that is meant, or of the document's begin.
+        /// Line of the key in question, or of the start of the document.
         line: usize,
         /// What is wrong.
         reason: String,
     },
-    /// A rule asks for what cannot be expressed.
+    /// A rule uses something that cannot be expressed.
     #[error("{}:{line}: rule \"{title}\"", path.display())]
     Compile {
         /// The file.
         path: PathBuf,
-        /// Line of the field that is meant, or of the rule's title.
+        /// Line of the field in question, or of the rule's title.
         line: usize,
         /// The rule.
         title: String,

@@ -1,7 +1,7 @@
-//! Sequences: which events of one group make one.
+//! Sequences: which events of a group complete one.
 //!
-//! When new rows match a step, the windows around them are read again whole, so a late row completes a sequence as a
-//! timely one does. What was reported already is told apart by rule, group and overlap in time.
+//! When new rows match a step, the whole time windows around them are read again, so a late row completes a sequence as
+//! well as a timely one. Sequences reported before are recognized by rule, group and overlap in time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const DAY_US: i64 = 86_400_000_000;
 /// Rows by table.
 pub(crate) type RowsOf = BTreeMap<Table, Arc<dyn TableProvider>>;
 
-/// Groups at most whose parts are looked for by the table's reader; more are told apart after reading.
+/// Up to this many groups are filtered while the table is read; more are filtered afterwards.
 const MOST_PUSHED: usize = 256;
 
 /// The sequences that `added` rows complete, each with its events in order; `all` has every row, also the added.
@@ -58,7 +58,7 @@ pub(crate) async fn completed(
     Ok(complete)
 }
 
-/// The time around new rows in which a sequence may lie; none where there are none.
+/// The time around new rows in which a sequence may lie; `None` when there are no new rows.
 fn window(sequence: &Sequence, touched: &BTreeMap<Vec<String>, (i64, i64)>) -> Option<Expr> {
     let first = touched.values().map(|span| span.0).min()? - sequence.timespan_us;
     let last = touched.values().map(|span| span.1).max()? + sequence.timespan_us;
@@ -67,7 +67,7 @@ fn window(sequence: &Sequence, touched: &BTreeMap<Vec<String>, (i64, i64)>) -> O
     Some(col("time").gt_eq(lit(micros(first))).and(col("time").lt_eq(lit(micros(last)))).and(days))
 }
 
-/// That each part of the group is one of those of `alive`, where they are few.
+/// A filter for the groups `alive`, if they are few.
 fn one_of(group: &[Expr], alive: &BTreeSet<Vec<String>>) -> Vec<Expr> {
     if alive.len() > MOST_PUSHED {
         return Vec::new();
@@ -79,7 +79,7 @@ fn one_of(group: &[Expr], alive: &BTreeSet<Vec<String>>) -> Vec<Expr> {
     group.iter().enumerate().map(is_one).collect()
 }
 
-/// The rows of a chain; none when one of them is gone meanwhile.
+/// The rows of a chain; `None` when one of them has been removed meanwhile.
 async fn whole(
     session: &SessionContext,
     sequence: &Sequence,

@@ -1,4 +1,4 @@
-//! What the detector must not forget: cursors, findings that are on their way, findings that overlap later ones.
+//! The detector's durable state: cursors, findings not yet in the event log, and sequences that later ones may overlap.
 //!
 //! One JSON file, replaced whole. Life of a pass: evaluate -> store cursors and outbox -> append the outbox to the
 //! event log -> store the empty outbox. After a crash the outbox is appended again with the same batch numbers, which
@@ -17,7 +17,7 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{Headers, Message, Newer};
 use serde::{Deserialize, Serialize};
 
-/// Most findings remembered, for recognizing those that overlap.
+/// Sequences kept to detect an overlap.
 const MOST_RECENT: usize = 10_000;
 
 /// For each table the last version that was read.
@@ -152,8 +152,8 @@ pub enum StateError {
 }
 
 impl State {
-    /// The state of a detector that has none. Batches are numbered from the microsecond on: where an earlier state was
-    /// lost, consumers would drop its numbers as known.
+    /// The state of a detector that has no file. Batches are numbered from the present microsecond on: if an earlier state
+    /// was lost, consumers would drop numbers that they have seen.
     pub(crate) fn begin() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
@@ -186,7 +186,7 @@ impl State {
         durable::replace(path, &bytes).map_err(failed)
     }
 
-    /// Remembers a sequence; false when one of the same rule and group overlaps it in time, so that it is no new finding.
+    /// Remembers a sequence; `false` when one of the same rule and group overlaps it in time, so that it is not a new finding.
     pub(crate) fn is_new_sequence(&mut self, rule: &str, group: &str, first_us: i64, last_us: i64) -> bool {
         let overlaps = |have: &Recent| {
             have.rule == rule && have.group == group && have.first_us <= last_us && first_us <= have.last_us

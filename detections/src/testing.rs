@@ -1,4 +1,4 @@
-//! Tests that a rule's file carries: events, and how many findings of the file's rules they make.
+//! Tests in a rule's file: events, and how many findings the file's rules make of them.
 //!
 //! ```yaml
 //! kerntrail:
@@ -28,7 +28,7 @@ use crate::sequence::{RowsOf, completed};
 /// Time of an event at 0.
 const BEGIN_US: i64 = 1_767_225_600_000_000;
 
-/// One test and what came of it.
+/// A test and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The test's name.

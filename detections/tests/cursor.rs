@@ -20,7 +20,7 @@ detection:
   condition: s
 ";
 
-const SEQUENCE: &str = "
+pub(crate) const SEQUENCE: &str = "
 title: First
 name: first
 logsource: {category: process_creation}

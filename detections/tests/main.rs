@@ -4,5 +4,6 @@
 
 mod compile;
 mod cursor;
+mod produced;
 mod shipped;
 mod support;

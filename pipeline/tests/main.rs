@@ -13,5 +13,6 @@ mod held;
 mod import;
 mod late;
 mod memory_log;
+mod produced;
 mod rejected;
 mod support;

@@ -37,10 +37,14 @@ pub trait Cell: Sized {
     fn builder() -> Self::Builder;
     /// Appends `value`, or NULL.
     fn append(builder: &mut Self::Builder, value: Option<&Self>);
+    /// Bytes of the text in it; 0 for a value of constant size.
+    fn text_bytes(&self) -> usize {
+        0
+    }
 }
 
 macro_rules! primitive_cell {
-    ($rust:ty, $builder:ty, $data_type:expr, $new:expr, $get:expr) => {
+    ($rust:ty, $builder:ty, $data_type:expr, $new:expr, $get:expr $(, |$value:ident| $text_bytes:expr)?) => {
         impl Cell for $rust {
             type Builder = $builder;
             fn data_type() -> DataType {
@@ -52,6 +56,10 @@ macro_rules! primitive_cell {
             fn append(builder: &mut Self::Builder, value: Option<&Self>) {
                 builder.append_option(value.map($get));
             }
+            $(fn text_bytes(&self) -> usize {
+                let $value = self;
+                $text_bytes
+            })?
         }
     };
 }
@@ -67,8 +75,8 @@ primitive_cell!(
     TimestampMicrosecondBuilder::new().with_timezone("UTC"),
     |v| v.0
 );
-primitive_cell!(String, StringBuilder, DataType::Utf8, StringBuilder::new(), |v| v.as_str());
-primitive_cell!(&'static str, StringBuilder, DataType::Utf8, StringBuilder::new(), |v| *v);
+primitive_cell!(String, StringBuilder, DataType::Utf8, StringBuilder::new(), |v| v.as_str(), |v| v.len());
+primitive_cell!(&'static str, StringBuilder, DataType::Utf8, StringBuilder::new(), |v| *v, |v| v.len());
 
 /// The field inside a list column, named as Delta readers name it.
 fn element() -> Arc<Field> {
@@ -91,6 +99,9 @@ impl Cell for Vec<String> {
         }
         builder.append(value.is_some());
     }
+    fn text_bytes(&self) -> usize {
+        self.iter().map(String::len).sum()
+    }
 }
 
 impl Cell for Labels {
@@ -111,5 +122,8 @@ impl Cell for Labels {
         // Keys and values were appended in pairs, the only thing that `append` refuses.
         let appended = builder.append(value.is_some());
         debug_assert!(appended.is_ok());
+    }
+    fn text_bytes(&self) -> usize {
+        self.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 }

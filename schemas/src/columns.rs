@@ -31,6 +31,8 @@ pub trait Columns {
     type Builder: ColumnsBuilder<Row = Self>;
     /// The columns, in order.
     fn columns() -> Vec<Column>;
+    /// Bytes of all text in the row.
+    fn text_bytes(&self) -> usize;
 }
 
 /// Collects rows into one Arrow array per column.
@@ -78,6 +80,9 @@ macro_rules! columns {
 
         impl $crate::columns::Columns for $row {
             type Builder = $builder;
+            fn text_bytes(&self) -> usize {
+                0 $(+ self.$name.as_ref().map_or(0, $crate::cell::Cell::text_bytes))*
+            }
             fn columns() -> Vec<$crate::columns::Column> {
                 vec![$($crate::columns::Column {
                     name: stringify!($name),

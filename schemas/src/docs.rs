@@ -7,8 +7,11 @@ use arrow::datatypes::DataType;
 use crate::columns::{Column, Columns};
 use crate::tables::{Actor, Envelope, Table};
 
-/// The page that describes every table and column, in Markdown.
-pub fn tables_page() -> String {
+/// A producer of rows: its name, and what its test found that it makes (see [`crate::produced`]).
+pub type Producer = (String, String);
+
+/// The page that describes every table, activity and column, in Markdown.
+pub fn tables_page(producers: &[Producer]) -> String {
     let mut page = String::from(
         "# Tables\n\nWritten from the `schemas` crate; `make docs` writes it again. \
          Every event table starts with the envelope, then the actor, then its own columns. Unknown is NULL.\n",
@@ -19,13 +22,37 @@ pub fn tables_page() -> String {
         "\nQueries have computed columns too: `event_id` (`stream`-`cpu`-`seq`) in every table; where there is an actor, \
          `exec_id` (`process_uid`.`exec_seq`) and `ancestors` (programs from the parent up to the root, list of text).\n",
     );
-    for table in Table::ALL {
+    for &table in Table::ALL {
+        let _ = write!(page, "\n## `{table}`\n\n{}\n", table.declaration().meaning);
+        activities(&mut page, table, producers);
         let starts = if table.has_actor() { "envelope, actor, and:" } else { "envelope, and:" };
-        section(&mut page, &format!("`{table}`"), &[]);
-        let _ = writeln!(page, "Activities: {}. Columns: {starts}", join_code(table.activities()));
+        let _ = writeln!(page, "\nColumns: {starts}");
         rows(&mut page, &table.own_columns());
     }
     page
+}
+
+fn activities(page: &mut String, table: Table, producers: &[Producer]) {
+    page.push_str(
+        "\n| activity | meaning | made by | OCSF | ECS `event.action` | Sigma category |\n|---|---|---|---|---|---|\n",
+    );
+    for activity in table.activities() {
+        let line = format!("activity {activity:?}");
+        let makes = |(_, list): &&Producer| list.lines().any(|known| known == line);
+        let made_by: Vec<&str> = producers.iter().filter(makes).map(|(name, _)| name.as_str()).collect();
+        let ocsf = &activity.ocsf;
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {}: {} | `{}` | {} |",
+            activity.name,
+            activity.meaning,
+            made_by.join(", "),
+            ocsf.class.name,
+            ocsf.activity,
+            activity.ecs.action,
+            join_code(activity.sigma),
+        );
+    }
 }
 
 fn section(page: &mut String, title: &str, columns: &[Column]) {
@@ -65,16 +92,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::produced;
 
     /// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
     #[test]
     fn tables_page_is_current() {
+        let page = tables_page(&produced::lists_of_producers());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tables.md");
         if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
-            std::fs::write(&path, tables_page()).unwrap();
+            std::fs::write(&path, &page).unwrap();
         }
-        let page = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(page == tables_page(), "docs/tables.md is not what the tables say: run `make docs`");
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == page, "docs/tables.md is not what the tables say: run `make docs`");
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl Cell for ProcessUid {
     fn append(builder: &mut StringBuilder, value: Option<&Self>) {
         builder.append_option(value.map(ToString::to_string));
     }
+    fn text_bytes(&self) -> usize {
+        UID_LEN
+    }
 }
 
 /// The 40 bits of a boot that open each of its [`ProcessUid`]s.
@@ -124,6 +127,9 @@ macro_rules! text_id {
             }
             fn append(builder: &mut StringBuilder, value: Option<&Self>) {
                 builder.append_option(value.map(Self::as_str));
+            }
+            fn text_bytes(&self) -> usize {
+                self.0.len()
             }
         }
     };

@@ -1,19 +1,24 @@
-//! The event model: tables as Arrow schemas, identities, and the mappings of a row to OCSF and ECS.
+//! The event model: tables as Arrow schemas, activities, identities, and the mappings of a row to OCSF and ECS.
 //!
 //! Invariant: this crate does no IO and knows no other crate of the workspace but `common`.
-//! Invariant: a table's columns are written down once, in [`tables`]; row types, Arrow schemas, builders
-//! and `docs/tables.md` all come from there.
+//! Invariant: a table is declared once, in `tables/<table>.rs`, with its columns and its activities; row types, Arrow
+//! schemas, builders, mappings, `docs/tables.md` and all other crates read from there.
 
+pub mod activity;
 pub mod batch;
 pub mod capabilities;
 pub mod cell;
 mod columns;
 pub mod docs;
+pub mod errno;
 pub mod history;
 pub mod identity;
 pub mod mapping;
+pub mod produced;
+pub mod sentence;
 pub mod tables;
 
+pub use activity::Activity;
 pub use batch::{TableBatch, TableBuilder};
 pub use columns::{Column, Columns};
 pub use history::SchemaHistory;

@@ -1,6 +1,48 @@
-use kerntrail_ebpf::records::{State, bytes_of, flags};
+mod network;
+mod privilege;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use kerntrail_ebpf::records::{State, bytes_of, fd_kind, flags, network_op, privilege_op};
+use kerntrail_schemas::cell::Micros;
+use kerntrail_schemas::identity::{BootHash, BootId};
+use kerntrail_schemas::tables::ProcessColumns;
 
 use super::*;
+use crate::event::{EventRow, FdKind, Program};
+use crate::mask::MaskConfig;
+
+/// A node whose namespaces are 10, 20 and 30 and whose root lies on device 0x100001.
+fn node() -> Node {
+    Node {
+        name: "n".into(),
+        cluster: None,
+        boot_id: BootId::new("b"),
+        boot_hash: BootHash::of("b"),
+        root: "/".into(),
+        procfs: "/proc".into(),
+        init: 1,
+        mnt_ns: Some(10),
+        pid_ns: Some(20),
+        net_ns: Some(30),
+        root_dev: Some(0x0010_0001),
+        container: None,
+    }
+}
+
+/// Decodes `bytes` on [`node`], with a clock whose boot was at 1 ms.
+fn decode(bytes: &[u8]) -> Result<KernelEvent, DecodeError> {
+    static KNOWN: LazyLock<(Node, Clock, Mask)> =
+        LazyLock::new(|| (node(), Clock::fixed(Micros(1_000)), Mask::new(&MaskConfig::default()).unwrap()));
+    let (node, clock, mask) = &*KNOWN;
+    super::decode(bytes, Context { node, clock, mask })
+}
+
+/// The row that `bytes` become.
+fn row(bytes: &[u8]) -> EventRow {
+    decode(bytes).unwrap().kind.into_row()
+}
 
 const PROCESS: records::Ref = records::Ref { start_boottime: 123, tgid: 7, reserved: 0 };
 const NOBODY: records::Ref = records::Ref { start_boottime: 0, tgid: 0, reserved: 0 };
@@ -57,41 +99,55 @@ fn program_record(kind: u32, flags: u32, strings: [&[u8]; 4]) -> Vec<u8> {
 }
 
 fn privilege_record(op: u32, call_flags: u64, flags: u32, strings: [&[u8]; 4]) -> Vec<u8> {
-    let fixed = records::Privilege {
-        header: header(kind::PRIVILEGE, flags),
+    call_record(records::Privilege { op, call_flags, header: header(kind::PRIVILEGE, flags), ..call() }, strings)
+}
+
+/// A call that the kernel refused, with both states.
+fn call() -> records::Privilege {
+    records::Privilege {
+        header: header(kind::PRIVILEGE, 0),
         task: task(),
         before: state(1),
         target_process: PROCESS,
         ret: -1,
-        call_flags,
+        call_flags: 0,
         target_dev: 3,
-        op,
-        source_len: strings[0].len() as u16,
-        target_len: strings[1].len() as u16,
-        type_len: strings[2].len() as u16,
-        cwd_len: strings[3].len() as u16,
-    };
-    record(fixed, &strings.concat())
+        op: privilege_op::SETNS,
+        source_len: 0,
+        target_len: 0,
+        type_len: 0,
+        cwd_len: 0,
+    }
+}
+
+/// The record of `call` with source, target, type and working directory.
+fn call_record(call: records::Privilege, strings: [&[u8]; 4]) -> Vec<u8> {
+    let [source_len, target_len, type_len, cwd_len] = strings.map(|string| string.len() as u16);
+    record(records::Privilege { source_len, target_len, type_len, cwd_len, ..call }, &strings.concat())
 }
 
 fn network_record(op: u32, family: u16, local: [u8; 16]) -> Vec<u8> {
-    let fixed = records::Network {
+    record(records::Network { op, family, local, ..connection() }, &[])
+}
+
+/// A connection of this side, seen at 99 ns.
+fn connection() -> records::Network {
+    records::Network {
         header: header(kind::NETWORK, 0),
         task: task(),
         opened_boot_ns: 5,
         bytes_sent: 6,
         bytes_received: 7,
-        local,
+        local: [0; 16],
         remote: [0; 16],
         local_port: 80,
         remote_port: 1024,
-        family,
+        family: 2,
         outbound: 1,
         tcp_state: 7,
-        op,
+        op: network_op::CLOSE,
         ret: -111,
-    };
-    record(fixed, &[])
+    }
 }
 
 fn program(bytes: &[u8]) -> Program {
@@ -121,6 +177,23 @@ fn exit_status_is_split() {
         let exit = records::Exit { header: header(kind::EXIT, 0), task: task(), status, reserved: 0 };
         assert_eq!(decode(&record(exit, &[])).unwrap().kind, EventKind::Exit { code, signal }, "{status:#x}");
     }
+}
+
+#[test]
+fn an_exit_by_code_or_signal() {
+    for (code, signal, expected) in [(0, 0, (Some(0), None)), (3, 0, (Some(3), None)), (0, 9, (Some(0), Some(9)))] {
+        let row = EventKind::Exit { code, signal }.into_row();
+        assert_eq!(row.activity.name, "exit");
+        let columns = ProcessColumns::try_from(row.columns).unwrap();
+        assert_eq!((columns.exit_code, columns.exit_signal), expected);
+    }
+}
+
+#[test]
+fn unknown_is_null_in_an_exec() {
+    let row = EventKind::Exec(Box::default()).into_row();
+    assert_eq!(row.activity.name, "exec");
+    assert_eq!(ProcessColumns::try_from(row.columns), Ok(ProcessColumns::default()));
 }
 
 #[test]
@@ -179,51 +252,18 @@ fn arguments_keep_their_borders() {
     assert!(program(&program_record(kind::EXEC, flags::ARGS_CUT, [b"", b"", b"", b"a"])).args_truncated);
 }
 
+/// Each operation that the kernel programs can report has an activity, and each code of the registry is one of these.
 #[test]
-fn paths_of_calls_become_absolute() {
-    use privilege_op::{CHROOT, MOUNT, MOVE_MOUNT, PIVOT_ROOT};
-    let resolved = flags::TARGET_RESOLVED;
-    // op, call flags, record flags, [source, target, type, cwd], source, target
-    let cases: &[(u32, u64, u32, [&[u8]; 4], &str, &str)] = &[
-        (MOUNT, 0, resolved, [b"tmpfs", b"b\0a\0", b"tmpfs", b"w\0"], "tmpfs", "/a/b"),
-        (MOUNT, MS_BIND, resolved, [b"src", b"a\0", b"", b"w\0"], "/w/src", "/a"),
-        (MOUNT, 0, 0, [b"none", b"./x/", b"proc", b"w\0v\0"], "none", "/v/w/x"),
-        (MOUNT, 0, 0, [b"none", b"x", b"proc", b""], "none", "/x"),
-        (MOVE_MOUNT, MOVE_MOUNT_F_EMPTY_PATH, resolved, [b"none", b"a\0", b"tmpfs", b"w\0"], "none", "/a"),
-        (MOVE_MOUNT, 0, 0, [b"from", b"/to", b"", b"w\0"], "/w/from", "/to"),
-        (PIVOT_ROOT, 0, 0, [b".", b"../old", b"", b"root\0"], "/root", "/root/../old"),
-        (CHROOT, 0, resolved, [b"", b"", b"", b""], "", "/"),
-        (CHROOT, 0, 0, [b"", b"/host", b"", b""], "", "/host"),
-        (CHROOT, 0, flags::CWD_UNREAD, [b"", b"host", b"", b""], "", "host"),
-        (CHROOT, 0, flags::TARGET_UNREAD, [b"", b"", b"", b""], "", ""),
-    ];
-    for (op, call_flags, flags, strings, source, target) in cases {
-        let event = decode(&privilege_record(*op, *call_flags, *flags, *strings)).unwrap();
-        let EventKind::Privilege(call) = event.kind else { panic!("{event:?}") };
-        assert_eq!((call.source.as_str(), call.target.as_str()), (*source, *target), "{op} {strings:?}");
-    }
-}
-
-#[test]
-fn a_call_has_both_states() {
-    let event = decode(&privilege_record(privilege_op::SETNS, 0x20000, 0, [b""; 4])).unwrap();
-    let EventKind::Privilege(call) = event.kind else { panic!("{event:?}") };
-    assert_eq!((call.op, call.ret, call.flags, call.target_dev), (PrivilegeOp::Setns, -1, 0x20000, 3));
-    assert_eq!((call.before.mnt_ns, call.after.mnt_ns, call.target_process.tgid), (1, 2, 7));
-}
-
-#[test]
-fn addresses_of_both_families() {
-    let v4 = [127, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9];
-    let v6 = Ipv6Addr::LOCALHOST.octets();
-    let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().octets();
-    for (family, bytes, local) in [(2, v4, "127.0.0.1"), (10, v6, "::1"), (10, mapped, "10.0.0.1")] {
-        let event = decode(&network_record(network_op::CLOSE, family, bytes)).unwrap();
-        let EventKind::Network(connection) = event.kind else { panic!("{event:?}") };
-        assert_eq!((connection.local.0.to_string().as_str(), connection.local.1), (local, 80));
-        assert_eq!((connection.op, connection.ret, connection.remote.1), (NetworkOp::Close, -111, 1024));
-        assert_eq!((connection.bytes_sent, connection.bytes_received, connection.opened_boot_ns), (6, 7, 5));
-    }
+fn records_and_the_registry_agree() {
+    let operations = |c_name: &str| kerntrail_ebpf::probes::enums().find(|one| one.name == c_name).unwrap().values;
+    let mut codes: Vec<(u32, u32)> = [kind::FORK, kind::EXEC, kind::EXIT, kind::EXISTING].map(|kind| (kind, 0)).into();
+    codes.extend(operations("kt_privilege_op").iter().map(|(_, op)| (kind::PRIVILEGE, *op)));
+    codes.extend(operations("kt_network_op").iter().map(|(_, op)| (kind::NETWORK, *op)));
+    let declared = Activity::all().flat_map(|activity| activity.records).map(|code| (code.kind, code.op));
+    let mut declared: Vec<(u32, u32)> = declared.collect();
+    codes.sort_unstable();
+    declared.sort_unstable();
+    assert_eq!(codes, declared);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a command line says of files.
+//! Files that a command line names.
 
 /// What `curl -o F`, `curl -O URL`, `wget -O F`, `wget URL`, `kubectl cp A B` write.
 pub(super) fn written_path(args: &[String]) -> Option<String> {

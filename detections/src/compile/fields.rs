@@ -1,4 +1,4 @@
-//! Which column a Sigma field means.
+//! The column that a Sigma field stands for.
 //!
 //! A rule may name any column of its table; fields of Sigma's Linux taxonomy map to columns, and a few are computed.
 //! Source: Sigma specification, appendix "Taxonomy", categories process_creation, network_connection, file_event.
@@ -40,7 +40,7 @@ const TAXONOMY: &[(&str, &str)] = &[
     ("Protocol", "protocol"),
 ];
 
-/// The field `name` of `table`; none when the table has no such thing.
+/// The field `name` of `table`; `None` when the table has no such field.
 pub(super) fn field(table: Table, name: &str) -> Option<Field> {
     let column = TAXONOMY.iter().find(|(sigma, _)| *sigma == name).map_or(name, |(_, column)| *column);
     if let Some(column) = table.columns().into_iter().find(|have| have.name == column) {
@@ -55,7 +55,7 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
         "container_or_host" => Some(Field::text(coalesce(vec![col("origin_container_id"), lit("")]))),
         "written_file" => Some(Field::text(written_file(col("args"), col("cwd")))),
         "script_file" => Some(Field::text(script_file(col("args"), col("cwd")))),
-        "Initiated" if table == Table::NetworkFlows => {
+        "Initiated" if table.own_columns().iter().any(|column| column.name == "direction") => {
             Some(Field { expr: col("direction").eq(lit("outbound")), data_type: DataType::Boolean })
         }
         _ => None,

@@ -103,7 +103,7 @@ fn string(
         return Ok(numeric(name, field)?.eq(lit(number as f64)));
     }
     if let ("activity", IrStrOp::Exact, Some(word)) = (name, op, pattern.as_plain()) {
-        let known = table.activities();
+        let known: Vec<&str> = table.activities().iter().map(|activity| activity.name).collect();
         if !known.iter().any(|activity| activity.eq_ignore_ascii_case(&word)) {
             return Err(wrong(name, format!("{table} has no activity `{word}`, only {}", known.join(", "))));
         }

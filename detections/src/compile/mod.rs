@@ -1,6 +1,6 @@
 //! A Sigma rule's detections and condition as one DataFusion predicate over a table.
 //!
-//! A missing field is no match, and negation applies after that: every comparison is made `false` where it is NULL.
+//! A missing field does not match, and negation applies after that: a comparison that is NULL becomes `false`.
 //! Source: Sigma specification 2.0, "Detection" and "Modifiers".
 
 mod commands;
@@ -12,16 +12,16 @@ use std::collections::HashMap;
 
 use datafusion::prelude::{Expr, col, lit};
 use kerntrail_common::suggest::did_you_mean;
-use kerntrail_schemas::Table;
+use kerntrail_schemas::{Activity, Table};
 use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
 use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
 
 use fields::Field;
 
-/// What a rule asks for that cannot be expressed.
+/// A part of a rule that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// No table holds what the log source names.
+    /// No table holds the events of the log source.
     #[error(
         "logsource {0} is no table here; use a category such as process_creation, network_connection, file_event, or a table's name"
     )]
@@ -36,18 +36,18 @@ pub enum CompileError {
         /// `; did you mean X?`, or nothing.
         hint: String,
     },
-    /// A part of Sigma that is not expressed here.
+    /// A part of Sigma that is not supported.
     #[error("{what} cannot be expressed")]
     Unsupported {
         /// The part.
         what: String,
     },
-    /// What a rule asks of a field that is not expressed here.
+    /// A use of a field that is not supported.
     #[error("field `{field}`: {what} cannot be expressed")]
     UnsupportedField {
         /// The field.
         field: String,
-        /// What it is asked.
+        /// The use.
         what: String,
     },
     /// A value that does not fit its field.
@@ -66,7 +66,7 @@ impl CompileError {
         Self::Unsupported { what: what.into() }
     }
 
-    /// The key of the rule that is meant, if it is one.
+    /// The key of the rule in question, if the error is about one.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
             Self::Field { field, .. } | Self::Value { field, .. } | Self::UnsupportedField { field, .. } => Some(field),
@@ -89,17 +89,10 @@ pub fn log_source(source: &LogSource) -> Result<(Table, Expr), CompileError> {
     if let Ok(table) = category.parse::<Table>() {
         return Ok((table, lit(true)));
     }
-    let (table, activities): (Table, &[&str]) = match category {
-        "process_creation" => (Table::ProcessEvents, &["exec"]),
-        "process_termination" => (Table::ProcessEvents, &["exit"]),
-        "network_connection" => (Table::NetworkFlows, &["connect", "accept"]),
-        "file_event" => (Table::FileEvents, &["write", "rename", "link", "symlink", "truncate"]),
-        "file_access" => (Table::FileEvents, &["open", "read"]),
-        "file_delete" => (Table::FileEvents, &["unlink"]),
-        _ => return Err(unknown()),
-    };
-    let activities = activities.iter().map(|activity| lit(*activity)).collect();
-    Ok((table, col("activity").in_list(activities, false)))
+    let activities = Activity::of_sigma_category(category);
+    let table = activities.first().ok_or_else(unknown)?.table;
+    let names = activities.iter().map(|activity| lit(activity.name)).collect();
+    Ok((table, col("activity").in_list(names, false)))
 }
 
 fn describe(source: &LogSource) -> String {

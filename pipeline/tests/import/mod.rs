@@ -4,6 +4,7 @@ mod again;
 mod bad;
 mod documented;
 mod other_format;
+mod produced;
 mod rows;
 mod samples;
 mod shapes;

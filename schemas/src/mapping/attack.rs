@@ -20,13 +20,13 @@ const TACTICS: &[(&str, &str)] = &[
 
 /// A tactic; `uid` is missing for one that the matrix does not have.
 #[derive(Debug, PartialEq)]
-pub(super) struct Tactic<'a> {
-    pub(super) uid: Option<&'static str>,
-    pub(super) name: &'a str,
+pub(crate) struct Tactic<'a> {
+    pub(crate) uid: Option<&'static str>,
+    pub(crate) name: &'a str,
 }
 
 /// The tactic written as `TA0004`, `Privilege Escalation`, `privilege-escalation` or `privilege_escalation`.
-pub(super) fn tactic(written: &str) -> Tactic<'_> {
+pub(crate) fn tactic(written: &str) -> Tactic<'_> {
     let spaced = written.replace(['-', '_'], " ");
     let known =
         TACTICS.iter().find(|(uid, name)| uid.eq_ignore_ascii_case(written) || name.eq_ignore_ascii_case(&spaced));
@@ -37,7 +37,7 @@ pub(super) fn tactic(written: &str) -> Tactic<'_> {
 }
 
 /// A technique's number in its usual form, with that of its parent: `t1548.001` is (`T1548`, Some(`T1548.001`)).
-pub(super) fn technique(written: &str) -> (String, Option<String>) {
+pub(crate) fn technique(written: &str) -> (String, Option<String>) {
     let number = written.to_uppercase();
     match number.split_once('.') {
         Some((parent, _)) => (parent.to_owned(), Some(number.clone())),

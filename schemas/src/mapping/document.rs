@@ -8,38 +8,38 @@ use serde_json::{Map, Value};
 use super::row::Row;
 
 /// Where a column goes: its name, the dotted path in the document, and the form it takes there.
-pub(super) type Place = (&'static str, &'static str, Form);
+pub(crate) type Placement = (&'static str, &'static str, Form);
 
 /// Turns a column's value into the document's; `None` leaves the path absent.
-pub(super) type Form = fn(&Value) -> Option<Value>;
+pub(crate) type Form = fn(&Value) -> Option<Value>;
 
 /// A document that remembers which columns it has placed.
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     row: &'a Row,
     placed: BTreeSet<&'a str>,
     fields: Map<String, Value>,
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(row: &'a Row) -> Self {
+    pub(crate) fn new(row: &'a Row) -> Self {
         Self { row, placed: BTreeSet::new(), fields: Map::new() }
     }
 
     /// Sets `path`.
-    pub(super) fn put(&mut self, path: &str, value: impl Into<Value>) {
+    pub(crate) fn put(&mut self, path: &str, value: impl Into<Value>) {
         set(&mut self.fields, path, value.into());
     }
 
     /// Sets `path` where there is a value.
-    pub(super) fn put_known(&mut self, path: &str, value: Option<impl Into<Value>>) {
+    pub(crate) fn put_known(&mut self, path: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.put(path, value);
         }
     }
 
-    /// Places the columns of `places`, below `prefix` (empty, or ending in a dot).
-    pub(super) fn place(&mut self, prefix: &str, places: &[Place]) {
-        for (column, path, form) in places {
+    /// Places the columns of `placements`, below `prefix` (empty, or ending in a dot).
+    pub(crate) fn place(&mut self, prefix: &str, placements: &[Placement]) {
+        for (column, path, form) in placements {
             if let Some(value) = self.take(column).and_then(form) {
                 set(&mut self.fields, &format!("{prefix}{path}"), value);
             }
@@ -47,34 +47,41 @@ impl<'a> Document<'a> {
     }
 
     /// The value of `column`, which counts as placed.
-    pub(super) fn take(&mut self, column: &str) -> Option<&'a Value> {
+    pub(crate) fn take(&mut self, column: &str) -> Option<&'a Value> {
         let (name, value) = self.row.get_key_value(column)?;
         self.placed.insert(name);
         Some(value)
     }
 
     /// The text of `column`, which counts as placed.
-    pub(super) fn take_text(&mut self, column: &str) -> Option<&'a str> {
+    pub(crate) fn take_text(&mut self, column: &str) -> Option<&'a str> {
         self.take(column)?.as_str()
     }
 
+    /// Leaves `columns` out, each for the reason beside it.
+    pub(crate) fn leave_out(&mut self, columns: &[(&str, &str)]) {
+        for (column, _) in columns {
+            self.take(column);
+        }
+    }
+
     /// The value of `column`; it does not count as placed.
-    pub(super) fn see(&self, column: &str) -> Option<&'a Value> {
+    pub(crate) fn see(&self, column: &str) -> Option<&'a Value> {
         self.row.get(column)
     }
 
     /// The text of `column`; it does not count as placed.
-    pub(super) fn see_text(&self, column: &str) -> Option<&'a str> {
+    pub(crate) fn see_text(&self, column: &str) -> Option<&'a str> {
         self.see(column)?.as_str()
     }
 
     /// The number in `column`; it does not count as placed.
-    pub(super) fn see_number(&self, column: &str) -> Option<i64> {
+    pub(crate) fn see_number(&self, column: &str) -> Option<i64> {
         self.see(column)?.as_i64()
     }
 
     /// The document, with every column that was not placed below `rest`.
-    pub(super) fn finish(mut self, rest: &str) -> Value {
+    pub(crate) fn finish(mut self, rest: &str) -> Value {
         for (column, value) in self.row {
             if !self.placed.contains(column.as_str()) {
                 set(&mut self.fields, &format!("{rest}.{column}"), value.clone());
@@ -99,45 +106,45 @@ fn set(fields: &mut Map<String, Value>, path: &str, value: Value) {
 }
 
 /// As it is.
-pub(super) fn same(value: &Value) -> Option<Value> {
+pub(crate) fn same(value: &Value) -> Option<Value> {
     Some(value.clone())
 }
 
 /// A number as text.
-pub(super) fn text(value: &Value) -> Option<Value> {
+pub(crate) fn text(value: &Value) -> Option<Value> {
     Some(value.as_i64()?.to_string().into())
 }
 
 /// µs since the epoch as ms.
-pub(super) fn millis(value: &Value) -> Option<Value> {
+pub(crate) fn millis(value: &Value) -> Option<Value> {
     Some(value.as_i64()?.div_euclid(1_000).into())
 }
 
 /// µs since the epoch as RFC 3339 in UTC, to the µs.
-pub(super) fn rfc3339(value: &Value) -> Option<Value> {
+pub(crate) fn rfc3339(value: &Value) -> Option<Value> {
     let time = DateTime::from_timestamp_micros(value.as_i64()?)?;
     Some(time.to_rfc3339_opts(SecondsFormat::Micros, true).into())
 }
 
 /// The last part of a path.
-pub(super) fn file_name(value: &Value) -> Option<Value> {
+pub(crate) fn file_name(value: &Value) -> Option<Value> {
     let path = value.as_str()?;
     let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path);
     (!name.is_empty()).then(|| name.into())
 }
 
 /// Length of a list.
-pub(super) fn length(value: &Value) -> Option<Value> {
+pub(crate) fn length(value: &Value) -> Option<Value> {
     Some(value.as_array()?.len().into())
 }
 
 /// A map as a list of `key=value`, as Kubernetes writes labels.
-pub(super) fn equal_signs(value: &Value) -> Option<Value> {
+pub(crate) fn equal_signs(value: &Value) -> Option<Value> {
     pairs(value, '=')
 }
 
 /// A map as a list of `key:value`, as ECS writes labels.
-pub(super) fn colons(value: &Value) -> Option<Value> {
+pub(crate) fn colons(value: &Value) -> Option<Value> {
     pairs(value, ':')
 }
 
@@ -147,6 +154,6 @@ fn pairs(value: &Value, between: char) -> Option<Value> {
 }
 
 /// In lower case.
-pub(super) fn lower(value: &Value) -> Option<Value> {
+pub(crate) fn lower(value: &Value) -> Option<Value> {
     Some(value.as_str()?.to_lowercase().into())
 }

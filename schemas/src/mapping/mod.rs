@@ -1,20 +1,21 @@
 //! A row in the words of other schemas: [`ocsf`] (OCSF 1.8) and [`ecs`] (Elastic Common Schema 9).
 //!
-//! Both are tables of [`document::Place`]s: column, path in the document, form. What a path needs beyond one column
-//! (class numbers, lists of objects) is a short function beside its table.
+//! Both are lists of [`document::Placement`]s: column, path in the document, form. What a path needs beyond one column
+//! (lists of objects, directions) is a short function. What concerns one table only stands beside its columns, in
+//! `tables/<table>/to_ocsf.rs` and `to_ecs.rs`; how an activity is classified stands in its entry.
 //!
-//! Invariant: no value is lost. A column that no table places goes, under its own name, into OCSF's `unmapped` or
-//! into `kerntrail.*` beside the ECS fields; a test holds every column of every table to that.
+//! Invariant: no value is lost. A column without a placement goes, under its own name, into OCSF's `unmapped` or
+//! into `kerntrail.*` beside the ECS fields; what is left out on purpose is named in `LEFT_OUT` with the reason.
 //! Invariant: an absent column (NULL) leaves its path absent.
 
-mod attack;
-mod document;
+pub(crate) mod attack;
+pub(crate) mod document;
 pub mod ecs;
 pub mod ocsf;
 mod row;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 pub use row::{Row, rows};
 

@@ -326,6 +326,57 @@ fn no_column_is_lost() {
     }
 }
 
+/// A value that a column of `data_type` can hold; another one for each `number`.
+fn sample(data_type: &DataType, number: i64) -> Value {
+    match data_type {
+        DataType::Boolean => json!(number == 1),
+        DataType::Int32 | DataType::Int64 => json!(7_654_321 + number),
+        DataType::Timestamp(..) => json!(TIME.0 + number * 1_000_000),
+        DataType::Date32 => json!(format!("2026-08-0{}", number + 1)),
+        DataType::List(_) => json!([format!("value {number}")]),
+        DataType::Map(..) => json!({"key": format!("value {number}")}),
+        _ => json!(format!("value {number}")),
+    }
+}
+
+/// Two rows that differ in one column become documents that differ, whichever column it is: in a row that has only
+/// this column, and in a row of each activity that has them all. What `LEFT_OUT` names is in no document.
+#[test]
+fn every_column_is_in_the_documents_or_left_out_by_name() {
+    for &table in Table::ALL {
+        let columns = table.columns();
+        let mut rows = vec![Row::new()];
+        for activity in table.activities() {
+            let mut full: Row = columns.iter().map(|c| (c.name.to_owned(), sample(&c.data_type, 0))).collect();
+            full.insert("activity".into(), activity.name.into());
+            rows.push(full);
+        }
+        for (column, row) in columns.iter().flat_map(|column| rows.iter().map(move |row| (column, row))) {
+            let with = |number| {
+                let mut row = row.clone();
+                row.insert(column.name.to_owned(), sample(&column.data_type, number));
+                (ocsf::map(table, &row), ecs::map(table, &row, "default"))
+            };
+            let (one, other) = (with(0), with(1));
+            let left_out = |list: &[(&str, &str)]| list.iter().any(|(name, _)| *name == column.name);
+            let activity = row.get("activity").and_then(Value::as_str).unwrap_or("alone");
+            let name = format!("{table}.{} ({activity})", column.name);
+            assert_eq!(one.0 == other.0, left_out(ocsf::LEFT_OUT), "OCSF: {name}");
+            assert_eq!(one.1 == other.1, left_out(ecs::LEFT_OUT), "ECS: {name}");
+        }
+    }
+}
+
+#[test]
+fn placements_name_columns_that_there_are() {
+    for &table in Table::ALL {
+        let declaration = table.declaration();
+        for (column, ..) in declaration.ocsf.columns.iter().chain(declaration.ecs.columns) {
+            assert!(table.own_columns().iter().any(|own| own.name == *column), "{table} has no column {column}");
+        }
+    }
+}
+
 /// A time without a place would arrive as a bare number of µs.
 #[test]
 fn every_time_has_a_place() {

@@ -410,7 +410,7 @@ impl Node {
             bytes: Some(self.random.random_range(0..9_000)),
             ..FileColumns::default()
         };
-        let activity = *Table::FileEvents.activities()[..4].choose(&mut self.random).unwrap_or(&"open");
+        let activity = Table::FileEvents.activities()[..4].choose(&mut self.random).map_or("open", |one| one.name);
         builder.append(&self.envelope(activity), Some(&actor), &own);
     }
 

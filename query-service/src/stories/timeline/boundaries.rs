@@ -9,11 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kerntrail_schemas::{Table, capabilities};
+use kerntrail_schemas::activity::BoundaryEvidence;
+use kerntrail_schemas::capabilities;
 use serde::Serialize;
 
 use super::collect::HostNamespaces;
-use super::events::{Actor, Detail, Event, KernelDetail, Pair};
+use super::events::{Actor, Change, Event, Pair};
 
 /// What was crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -96,10 +97,11 @@ impl<'a> Walk<'a> {
     fn mark(&mut self, event: &'a Event) -> Marks {
         let mut lineage = self.lineage(event);
         let mut crossings = Vec::new();
-        if let Detail::Kernel(kernel) = &event.detail
-            && kernel.ret.is_none_or(|ret| ret >= 0)
+        if let Some(change) = &event.change
+            && event.ret.is_none_or(|ret| ret >= 0)
+            && event.entry().is_none_or(|activity| activity.boundary.is_some())
         {
-            self.of_call(event, kernel, &mut lineage, &mut crossings);
+            self.of_call(event, change, &mut lineage, &mut crossings);
         }
         self.of_actor(event, &mut lineage, &mut crossings);
         let outside = lineage.outside;
@@ -125,14 +127,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Crossings that a successful call tells of itself.
-    fn of_call(&self, event: &Event, kernel: &KernelDetail, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
+    fn of_call(&self, event: &Event, change: &Change, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
         let pairs: [(Boundary, Pair); 6] = [
-            (Boundary::MountNamespace, kernel.mnt_ns),
-            (Boundary::PidNamespace, kernel.pid_ns),
-            (Boundary::NetworkNamespace, kernel.net_ns),
-            (Boundary::UserNamespace, kernel.user_ns),
-            (Boundary::Cgroup, kernel.cgroup),
-            (Boundary::UserId, kernel.uid),
+            (Boundary::MountNamespace, change.mnt_ns),
+            (Boundary::PidNamespace, change.pid_ns),
+            (Boundary::NetworkNamespace, change.net_ns),
+            (Boundary::UserNamespace, change.user_ns),
+            (Boundary::Cgroup, change.cgroup),
+            (Boundary::UserId, change.uid),
         ];
         for (boundary, pair) in pairs {
             if let Some((before, after)) = pair
@@ -141,25 +143,24 @@ impl<'a> Walk<'a> {
                 self.cross(event, boundary, before, after, lineage, out);
             }
         }
-        if let Some((before, after)) = kernel.capabilities {
+        if let Some((before, after)) = change.capabilities {
             gain(before, after, lineage, out);
         }
-        self.of_mount(event, kernel, lineage, out);
+        self.of_files(event, change, lineage, out);
     }
 
-    /// A mount, chroot or pivot_root that reaches the node's files.
-    fn of_mount(&self, event: &Event, kernel: &KernelDetail, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
+    /// A mount or a new root directory that reaches the node's files.
+    fn of_files(&self, event: &Event, change: &Change, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
         // A runtime gives the container its root, which may be a folder of the node.
-        if !kernel.mount_is_host || !lineage.confined || event.by_starting_runtime() {
+        if !change.mount_is_host || !lineage.confined || event.by_starting_runtime() {
             return;
         }
-        let boundary = match event.activity.as_str() {
-            "chroot" | "pivot_root" => Boundary::RootDirectory,
-            "mount" => Boundary::HostMount,
-            _ => return,
+        let boundary = match event.entry().and_then(|activity| activity.boundary) {
+            Some(BoundaryEvidence::NewRoot { .. }) => Boundary::RootDirectory,
+            Some(BoundaryEvidence::Mount { .. }) => Boundary::HostMount,
+            Some(BoundaryEvidence::StateChange) | None => return,
         };
-        let new_root = if event.activity == "pivot_root" { &kernel.source } else { &kernel.target };
-        let after = format!("the node's root file system at {}", new_root.as_deref().unwrap_or("an unknown path"));
+        let after = format!("the node's root file system at {}", change.path.as_deref().unwrap_or("an unknown path"));
         let before = "the container's files".to_owned();
         tell(
             Crossing { boundary, before, after, gained: Vec::new(), escape: boundary == Boundary::RootDirectory },
@@ -270,7 +271,7 @@ impl<'a> Labels<'a> {
     fn learn(events: &'a [Event], hosts: &'a BTreeMap<String, HostNamespaces>) -> Self {
         let mut labels = Self { hosts, host: BTreeSet::new(), containers: BTreeMap::new(), names: BTreeMap::new() };
         let mut first = BTreeSet::new();
-        for event in events.iter().filter(|event| event.table != Table::Findings) {
+        for event in events {
             let (actor, node) = (&event.actor, event.node.as_str());
             for (boundary, inside) in
                 [(Boundary::MountNamespace, actor.in_host_mnt_ns), (Boundary::PidNamespace, actor.in_host_pid_ns)]

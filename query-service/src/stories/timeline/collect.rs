@@ -175,16 +175,16 @@ async fn events_of(
     window: &Window,
     most: Most,
 ) -> Result<(Vec<Event>, bool), QueryError> {
-    let Some(own) = own_columns(table) else { return Ok((Vec::new(), false)) };
+    let own = own_columns(table);
     let mut frame = scan(snapshot, table, window).await?;
     if let Some(belongs) = belongs {
         let mut condition = belongs.actor.clone();
-        if table == Table::KernelEvents {
+        if own.contains(&"target_process_uid") {
             condition = condition.or(ident("target_process_uid").in_list(belongs.processes.clone(), false));
         }
         frame = frame.filter(condition)?;
     }
-    let columns = [ENVELOPE, ACTOR, own].concat();
+    let columns = [ENVELOPE, ACTOR, &own].concat();
     rows_of_end(frame, &columns, most, |values, row| event(table, values, row)).await
 }
 

@@ -1,17 +1,32 @@
 //! What an event was, in a few words. The words hold text of watched processes as it is: who prints them escapes.
 
 use kerntrail_common::size;
+use kerntrail_schemas::errno;
 
-use super::events::{Detail, Event, FileDetail, KernelDetail, NetworkDetail, ProcessDetail};
+use super::events::{Ending, Event, Flow};
+use super::read::Values;
 use super::window::span;
 
-/// What happened, without the actor: `setns into the mnt namespace of pid 1`.
-pub(crate) fn title(event: &Event) -> String {
-    match &event.detail {
-        Detail::Process(process) => process_title(event, process),
-        Detail::File(file) => file_title(event, file),
-        Detail::Kernel(kernel) => kernel_title(event, kernel),
-        Detail::Network(network) => network_title(event, network),
+/// What happened, without the actor: `setns into mnt namespace of pid 1`. `values` has the event's columns at `row`.
+pub(crate) fn title(event: &Event, values: &Values, row: usize) -> String {
+    let unknown = event.table.declaration().unknown.sentence;
+    let sentence = event.entry().map_or(unknown, |activity| activity.sentence);
+    sentence.fill(|name| value(name, event, values, row)) + &outcome(event.ret)
+}
+
+/// A value that a sentence names: one of [`kerntrail_schemas::sentence::COMPUTED`], or a column.
+fn value(name: &str, event: &Event, values: &Values, row: usize) -> Option<String> {
+    let flow = event.flow.as_deref();
+    match name {
+        "program" => Some(program(event)),
+        "notes" => Some(notes(values, row)),
+        "ended" => Some(exit(&event.end)),
+        "source" => flow?.source.as_ref().map(socket),
+        "destination" => flow?.destination.as_ref().map(socket),
+        "listener" => listener(flow?).as_ref().map(socket),
+        "traffic" => Some(traffic(flow?)),
+        "bytes" => values.number(name, row).map(size::rounded),
+        column => values.shown(column, row),
     }
 }
 
@@ -22,30 +37,21 @@ pub(crate) fn program(event: &Event) -> String {
     known.cloned().unwrap_or_else(|| "unknown program".to_owned())
 }
 
-fn process_title(event: &Event, process: &ProcessDetail) -> String {
-    match event.activity.as_str() {
-        "exec" | "existing" => {
-            let mut title = program(event);
-            if event.activity == "existing" {
-                title.push_str("  (was running already)");
-            }
-            if process.memfd {
-                title.push_str("  (program in memory only)");
-            }
-            if process.stdin.as_deref() == Some("socket") {
-                title.push_str("  (stdin is a socket)");
-            }
-            title
-        }
-        "fork" => "was forked".to_owned(),
-        "exit" => exit(process),
-        other => other.to_owned(),
+/// What is unusual about a program.
+fn notes(values: &Values, row: usize) -> String {
+    let mut notes = String::new();
+    if values.flag("binary_memfd", row) == Some(true) {
+        notes.push_str("  (program in memory only)");
     }
+    if values.text("stdin_kind", row).as_deref() == Some("socket") {
+        notes.push_str("  (stdin is a socket)");
+    }
+    notes
 }
 
 /// How a process ended.
-pub(crate) fn exit(process: &ProcessDetail) -> String {
-    match (process.exit_signal, process.exit_code) {
+pub(crate) fn exit(end: &Ending) -> String {
+    match (end.exit_signal, end.exit_code) {
         (Some(signal), _) => format!("killed by {}", signal_name(signal)),
         (None, Some(code)) => format!("exit {code}"),
         (None, None) => "ended".to_owned(),
@@ -63,55 +69,10 @@ fn signal_name(signal: i64) -> String {
     }
 }
 
-fn file_title(event: &Event, file: &FileDetail) -> String {
-    let path = file.path.as_deref().unwrap_or("an unknown file");
-    match (&file.old_path, file.bytes) {
-        (Some(old), _) => format!("{} {old} -> {path}", event.activity),
-        (None, Some(count)) => format!("{} {path} ({})", event.activity, size::rounded(count)),
-        (None, None) => format!("{} {path}", event.activity),
-    }
-}
-
-fn kernel_title(event: &Event, kernel: &KernelDetail) -> String {
-    let target = kernel.target.as_deref();
-    let source = kernel.source.as_deref();
-    let namespaces = || kernel.ns_type.as_deref().map_or_else(String::new, |kinds| format!(" {kinds}"));
-    let of_pid = kernel.target_pid.map_or_else(String::new, |pid| format!(" of pid {pid}"));
-    let what = match event.activity.as_str() {
-        "setns" => format!("setns into{} namespace{of_pid}", namespaces()),
-        "unshare" => format!("unshare{}", namespaces()),
-        "mount" => {
-            let fs_type = kernel.fs_type.as_ref().map_or_else(String::new, |kind| format!(" ({kind})"));
-            let on = target.unwrap_or("an unknown path");
-            source
-                .map_or_else(|| format!("mount on {on}{fs_type}"), |source| format!("mount {source} on {on}{fs_type}"))
-        }
-        "pivot_root" => format!("pivot_root to {}", source.unwrap_or("an unknown path")),
-        "chroot" => format!("chroot to {}", target.unwrap_or("an unknown path")),
-        other => target.map_or_else(|| format!("{other}{of_pid}"), |target| format!("{other} {target}{of_pid}")),
-    };
-    what + &outcome(kernel.ret)
-}
-
-fn network_title(event: &Event, network: &NetworkDetail) -> String {
-    let end = |end: &Option<(String, i64)>| end.as_ref().map_or_else(|| "unknown".to_owned(), socket);
-    let protocol = network.protocol.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    let what = match event.activity.as_str() {
-        "connect" => format!("connect to {}{protocol}", end(&network.destination)),
-        "accept" => format!("accepted from {} on {}{protocol}", end(&network.source), end(&network.destination)),
-        "listen" => format!("listen on {}{protocol}", end(&listener(network))),
-        "close" => {
-            format!("closed {} -> {}{protocol}{}", end(&network.source), end(&network.destination), traffic(network))
-        }
-        other => format!("{other} {} -> {}{protocol}", end(&network.source), end(&network.destination)),
-    };
-    what + &outcome(network.ret)
-}
-
 /// The end that listens: the one with a port.
-fn listener(network: &NetworkDetail) -> Option<(String, i64)> {
+fn listener(flow: &Flow) -> Option<(String, i64)> {
     let with_port = |end: &Option<(String, i64)>| end.clone().filter(|(_, port)| *port != 0);
-    with_port(&network.source).or_else(|| with_port(&network.destination))
+    with_port(&flow.source).or_else(|| with_port(&flow.destination))
 }
 
 /// `192.0.2.1:443`, `[2001:db8::1]:443`.
@@ -120,14 +81,14 @@ pub(crate) fn socket((ip, port): &(String, i64)) -> String {
 }
 
 /// `, 1.2 kB sent, 3.4 kB received, 2.0 s`, as far as it is known.
-pub(crate) fn traffic(network: &NetworkDetail) -> String {
+pub(crate) fn traffic(flow: &Flow) -> String {
     let mut text = String::new();
-    for (count, what) in [(network.bytes_out, "sent"), (network.bytes_in, "received")] {
+    for (count, what) in [(flow.bytes_out, "sent"), (flow.bytes_in, "received")] {
         if let Some(count) = count {
             text.push_str(&format!(", {} {what}", size::rounded(count)));
         }
     }
-    if let (Some(started), Some(ended)) = (network.started, network.ended) {
+    if let (Some(started), Some(ended)) = (flow.started, flow.ended) {
         text.push_str(&format!(", {}", span(ended - started)));
     }
     text
@@ -136,8 +97,8 @@ pub(crate) fn traffic(network: &NetworkDetail) -> String {
 /// Nothing for success; else how it failed.
 fn outcome(ret: Option<i64>) -> String {
     match ret {
-        Some(ret) if refused(ret) => format!(": REFUSED ({})", errno(ret)),
-        Some(ret) if failed(ret) => format!(": failed ({})", errno(ret)),
+        Some(ret) if refused(ret) => format!(": REFUSED ({})", errno::name(ret)),
+        Some(ret) if errno::failed(ret) => format!(": failed ({})", errno::name(ret)),
         _ => String::new(),
     }
 }
@@ -147,49 +108,129 @@ pub(crate) fn refused(ret: i64) -> bool {
     matches!(ret, -1 | -13)
 }
 
-/// Whether a call with this result came to nothing; a connect in progress did not.
-pub(crate) fn failed(ret: i64) -> bool {
-    ret < 0 && ret != -115
-}
-
-/// The name of the errno of a result.
-pub(crate) fn errno(ret: i64) -> String {
-    let name = match -ret {
-        1 => "EPERM",
-        2 => "ENOENT",
-        3 => "ESRCH",
-        4 => "EINTR",
-        5 => "EIO",
-        9 => "EBADF",
-        11 => "EAGAIN",
-        12 => "ENOMEM",
-        13 => "EACCES",
-        14 => "EFAULT",
-        16 => "EBUSY",
-        17 => "EEXIST",
-        19 => "ENODEV",
-        20 => "ENOTDIR",
-        22 => "EINVAL",
-        28 => "ENOSPC",
-        30 => "EROFS",
-        38 => "ENOSYS",
-        87 => "EUSERS",
-        99 => "EADDRNOTAVAIL",
-        101 => "ENETUNREACH",
-        103 => "ECONNABORTED",
-        104 => "ECONNRESET",
-        110 => "ETIMEDOUT",
-        111 => "ECONNREFUSED",
-        113 => "EHOSTUNREACH",
-        115 => "EINPROGRESS",
-        number => return format!("errno {number}"),
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+    use kerntrail_schemas::Table;
+    use kerntrail_schemas::sentence::COMPUTED;
+
     use super::*;
+    use crate::timeline::events::{ACTOR, ENVELOPE, event, own_columns};
+
+    /// A row of `table` with the columns that a story reads, as `fill` gives them.
+    fn row(table: Table, activity: &str, fill: impl Fn(&str) -> Option<ArrayRef>) -> Event {
+        let schema = table.schema();
+        let wanted = [ENVELOPE, ACTOR, &own_columns(table)].concat();
+        let columns = schema.fields().iter().filter(|field| wanted.contains(&field.name().as_str())).map(|field| {
+            let array = match field.name().as_str() {
+                "activity" => Some(Arc::new(arrow::array::StringArray::from(vec![activity])) as ArrayRef),
+                name => fill(name),
+            };
+            (field.name().clone(), array.unwrap_or_else(|| new_null_array(field.data_type(), 1)))
+        });
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
+        event(table, &Values::new(&batch).unwrap(), 0)
+    }
+
+    /// Every column that a sentence names is among those that a story reads, and every other name is computed here.
+    #[test]
+    fn a_story_reads_what_sentences_name() {
+        for table in Table::ALL.iter().filter(|table| table.declaration().in_timeline) {
+            let read = [ENVELOPE, ACTOR, &own_columns(*table)].concat();
+            for activity in table.activities() {
+                for name in activity.sentence.names() {
+                    let computed = COMPUTED.iter().any(|(known, _)| *known == name);
+                    assert!(computed || read.contains(&name), "{activity:?}: {name}");
+                }
+                assert!(!row(*table, activity.name, |_| None).title.is_empty(), "{activity:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn titles() {
+        let text = |text: &str| Some(Arc::new(arrow::array::StringArray::from(vec![text])) as ArrayRef);
+        let long = |number| Some(Arc::new(arrow::array::Int64Array::from(vec![number])) as ArrayRef);
+        let int = |number| Some(Arc::new(arrow::array::Int32Array::from(vec![number])) as ArrayRef);
+        let fill = |name: &str| match name {
+            "path" => text("/new"),
+            "old_path" => text("/old"),
+            "bytes" => long(1_250_000),
+            "source_path" => text("/dev/sda1"),
+            "target_path" => text("/mnt"),
+            "fs_type" => text("ext4"),
+            "ns_type" => text("mnt"),
+            "target_pid" => int(1),
+            "ret" => long(-1),
+            "src_ip" => text("10.0.0.1"),
+            "dst_ip" => text("fd00::1"),
+            "src_port" => int(4000),
+            "dst_port" => int(443),
+            "protocol" => text("TCP"),
+            "bytes_out" => long(17),
+            "cmd_line" => text("sh -c id"),
+            "stdin_kind" => text("socket"),
+            "exit_code" => int(3),
+            _ => None,
+        };
+        for (table, activity, full, empty) in [
+            (Table::ProcessEvents, "exec", "sh -c id  (stdin is a socket)", "unknown program"),
+            (
+                Table::ProcessEvents,
+                "existing",
+                "sh -c id  (was running already)  (stdin is a socket)",
+                "unknown program  (was running already)",
+            ),
+            (Table::ProcessEvents, "fork", "was forked", "was forked"),
+            (Table::ProcessEvents, "exit", "exit 3", "ended"),
+            (Table::ProcessEvents, "later", "later", "later"),
+            (Table::FileEvents, "rename", "rename /old -> /new", "rename an unknown file"),
+            (Table::FileEvents, "write", "write /new (1.2 MB)", "write an unknown file"),
+            (Table::FileEvents, "chmod", "chmod /new", "chmod an unknown file"),
+            (
+                Table::KernelEvents,
+                "setns",
+                "setns into mnt namespace of pid 1: REFUSED (EPERM)",
+                "setns into namespace",
+            ),
+            (Table::KernelEvents, "unshare", "unshare mnt: REFUSED (EPERM)", "unshare"),
+            (
+                Table::KernelEvents,
+                "mount",
+                "mount /dev/sda1 on /mnt (ext4): REFUSED (EPERM)",
+                "mount on an unknown path",
+            ),
+            (
+                Table::KernelEvents,
+                "pivot_root",
+                "pivot_root to /dev/sda1: REFUSED (EPERM)",
+                "pivot_root to an unknown path",
+            ),
+            (Table::KernelEvents, "chroot", "chroot to /mnt: REFUSED (EPERM)", "chroot to an unknown path"),
+            (Table::KernelEvents, "umount", "umount /mnt: REFUSED (EPERM)", "umount"),
+            (Table::KernelEvents, "ptrace", "ptrace of pid 1: REFUSED (EPERM)", "ptrace"),
+            (Table::KernelEvents, "later", "later /mnt of pid 1: REFUSED (EPERM)", "later"),
+            (Table::NetworkFlows, "connect", "connect to [fd00::1]:443 TCP: REFUSED (EPERM)", "connect to unknown"),
+            (
+                Table::NetworkFlows,
+                "accept",
+                "accepted from 10.0.0.1:4000 on [fd00::1]:443 TCP: REFUSED (EPERM)",
+                "accepted from unknown on unknown",
+            ),
+            (Table::NetworkFlows, "listen", "listen on 10.0.0.1:4000 TCP: REFUSED (EPERM)", "listen on unknown"),
+            (
+                Table::NetworkFlows,
+                "close",
+                "closed 10.0.0.1:4000 -> [fd00::1]:443 TCP, 17 B sent: REFUSED (EPERM)",
+                "closed unknown -> unknown",
+            ),
+        ] {
+            assert_eq!(row(table, activity, fill).title, full, "{table}.{activity}");
+            assert_eq!(row(table, activity, |_| None).title, empty, "{table}.{activity}");
+        }
+    }
 
     #[test]
     fn results() {

@@ -1,8 +1,11 @@
 //! The rows that a story is made of.
 
-use kerntrail_schemas::Table;
+use kerntrail_schemas::activity::BoundaryEvidence;
+use kerntrail_schemas::tables::process_events::{EXEC, EXISTING};
+use kerntrail_schemas::{Activity, Table};
 use serde::Serialize;
 
+use super::describe;
 use super::read::Values;
 
 /// Columns of the envelope that a story needs.
@@ -45,49 +48,38 @@ pub(crate) const ACTOR: &[&str] = &[
     "in_host_pid_ns",
 ];
 
-/// Own columns of a table that a story needs; `None` for a table that tells no story.
-pub(crate) fn own_columns(table: Table) -> Option<&'static [&'static str]> {
-    Some(match table {
-        Table::ProcessEvents => &["exit_code", "exit_signal", "stdin_kind", "binary_memfd"],
-        Table::FileEvents => &["path", "old_path", "bytes"],
-        Table::KernelEvents => &[
-            "source_path",
-            "target_path",
-            "fs_type",
-            "ret",
-            "ns_type",
-            "mount_is_host",
-            "target_process_uid",
-            "target_pid",
-            "old_uid",
-            "new_uid",
-            "old_cap_effective",
-            "new_cap_effective",
-            "old_mnt_ns",
-            "new_mnt_ns",
-            "old_pid_ns",
-            "new_pid_ns",
-            "old_net_ns",
-            "new_net_ns",
-            "old_user_ns",
-            "new_user_ns",
-            "old_cgroup_id",
-            "new_cgroup_id",
-        ],
-        Table::NetworkFlows => &[
-            "protocol",
-            "src_ip",
-            "src_port",
-            "dst_ip",
-            "dst_port",
-            "bytes_out",
-            "bytes_in",
-            "start_time",
-            "end_time",
-            "ret",
-        ],
-        Table::Findings | Table::EventLoss => return None,
-    })
+/// Own columns that events are made of, in whichever table they are, besides those that sentences name.
+const OWN: &[&str] = &[
+    "exit_code",
+    "exit_signal",
+    "stdin_kind",
+    "binary_memfd",
+    "ret",
+    "mount_is_host",
+    "target_process_uid",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "bytes_out",
+    "bytes_in",
+    "start_time",
+    "end_time",
+];
+
+/// Own columns of `table` that a story needs.
+pub(crate) fn own_columns(table: Table) -> Vec<&'static str> {
+    let activities = table.activities().iter().copied();
+    let paths = activities.clone().filter_map(|activity| match activity.boundary {
+        Some(BoundaryEvidence::NewRoot { path } | BoundaryEvidence::Mount { path }) => Some(path),
+        _ => None,
+    });
+    let named = activities.flat_map(|activity| activity.sentence.names());
+    let unknown = table.declaration().unknown.sentence.names();
+    let needed: Vec<&str> = OWN.iter().copied().chain(paths).chain(named).chain(unknown).collect();
+    let is_pair = |name: &str| name.starts_with("old_") || name.starts_with("new_");
+    let own = table.own_columns().into_iter().map(|column| column.name);
+    own.filter(|name| needed.contains(name) || is_pair(name)).collect()
 }
 
 /// One event of the story.
@@ -102,8 +94,17 @@ pub(crate) struct Event {
     pub(crate) cpu: i64,
     pub(crate) seq: i64,
     pub(crate) activity: String,
+    /// What happened, without the actor: `setns into mnt namespace of pid 1`. Holds text of watched processes as it is:
+    /// whoever prints it escapes it.
+    pub(crate) title: String,
     pub(crate) actor: Actor,
-    pub(crate) detail: Detail,
+    /// Result of a call: 0 or more, or minus the errno.
+    pub(crate) ret: Option<i64>,
+    pub(crate) end: Ending,
+    /// Of a table that has the state before and after a call.
+    pub(crate) change: Option<Box<Change>>,
+    /// Of a table that has the ends of a connection.
+    pub(crate) flow: Option<Box<Flow>>,
 }
 
 /// Who acted.
@@ -157,43 +158,23 @@ pub(crate) struct Origin {
     pub(crate) pod: Option<String>,
 }
 
-/// What the table says beyond envelope and actor.
-#[derive(Clone, Debug)]
-pub(crate) enum Detail {
-    Process(ProcessDetail),
-    File(FileDetail),
-    Kernel(Box<KernelDetail>),
-    Network(NetworkDetail),
-}
-
+/// How a process ended.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ProcessDetail {
+pub(crate) struct Ending {
     pub(crate) exit_code: Option<i64>,
     pub(crate) exit_signal: Option<i64>,
-    pub(crate) stdin: Option<String>,
-    pub(crate) memfd: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FileDetail {
-    pub(crate) path: Option<String>,
-    pub(crate) old_path: Option<String>,
-    pub(crate) bytes: Option<i64>,
 }
 
 /// A value before and after a call, where both are known.
 pub(crate) type Pair = Option<(i64, i64)>;
 
+/// What a call changed, and on what.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KernelDetail {
-    pub(crate) source: Option<String>,
-    pub(crate) target: Option<String>,
-    pub(crate) fs_type: Option<String>,
-    pub(crate) ret: Option<i64>,
-    pub(crate) ns_type: Option<String>,
+pub(crate) struct Change {
+    /// The path that a boundary's evidence names: a new root directory or a mount point.
+    pub(crate) path: Option<String>,
     pub(crate) mount_is_host: bool,
     pub(crate) target_process: Option<String>,
-    pub(crate) target_pid: Option<i64>,
     pub(crate) uid: Pair,
     pub(crate) capabilities: Pair,
     pub(crate) mnt_ns: Pair,
@@ -203,35 +184,35 @@ pub(crate) struct KernelDetail {
     pub(crate) cgroup: Pair,
 }
 
+/// A connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NetworkDetail {
-    pub(crate) protocol: Option<String>,
+pub(crate) struct Flow {
     pub(crate) source: Option<(String, i64)>,
     pub(crate) destination: Option<(String, i64)>,
     pub(crate) bytes_out: Option<i64>,
     pub(crate) bytes_in: Option<i64>,
     pub(crate) started: Option<i64>,
     pub(crate) ended: Option<i64>,
-    pub(crate) ret: Option<i64>,
 }
 
 impl Event {
-    /// The result of the call, where there is one.
-    pub(crate) fn ret(&self) -> Option<i64> {
-        match &self.detail {
-            Detail::Kernel(kernel) => kernel.ret,
-            Detail::Network(network) => network.ret,
-            Detail::Process(_) | Detail::File(_) => None,
-        }
-    }
-
     /// Order of a node's events: ties in time by node, kernel clock, processor and number.
     pub(crate) fn key(&self) -> (i64, &str, Option<i64>, i64, i64, Table, &str) {
         (self.time, &self.node, self.boot_ns, self.cpu, self.seq, self.table, &self.event_id)
     }
 
-    pub(crate) fn is(&self, table: Table, activity: &str) -> bool {
-        self.table == table && self.activity == activity
+    /// The entry of its activity; `None` for one that this version does not know.
+    pub(crate) fn entry(&self) -> Option<&'static Activity> {
+        self.table.activity(&self.activity)
+    }
+
+    pub(crate) fn is(&self, activity: &Activity) -> bool {
+        self.table == activity.table && self.activity == activity.name
+    }
+
+    /// Whether it says which program its process runs.
+    pub(crate) fn names_program(&self) -> bool {
+        self.is(&EXEC) || self.is(&EXISTING)
     }
 
     /// Whether the actor is a runtime's process on its way into a container.
@@ -249,18 +230,28 @@ fn is_runtime(name: &str) -> bool {
 
 /// Makes the event of a row of `table`.
 pub(crate) fn event(table: Table, values: &Values, row: usize) -> Event {
-    Event {
+    let number = |name: &str| values.number(name, row);
+    let mut event = Event {
         table,
         event_id: values.text("event_id", row).unwrap_or_default(),
-        time: values.number("time", row).unwrap_or_default(),
-        boot_ns: values.number("boot_ns", row),
+        time: number("time").unwrap_or_default(),
+        boot_ns: number("boot_ns"),
         node: values.text("node", row).unwrap_or_default(),
-        cpu: values.number("cpu", row).unwrap_or_default(),
-        seq: values.number("seq", row).unwrap_or_default(),
+        cpu: number("cpu").unwrap_or_default(),
+        seq: number("seq").unwrap_or_default(),
         activity: values.text("activity", row).unwrap_or_default(),
+        title: String::new(),
         actor: actor(values, row),
-        detail: detail(table, values, row),
-    }
+        ret: number("ret"),
+        end: Ending {
+            exit_code: number("exit_code"),
+            exit_signal: number("exit_signal").filter(|signal| *signal != 0),
+        },
+        change: values.has("new_mnt_ns").then(|| Box::new(change(table, values, row))),
+        flow: values.has("dst_ip").then(|| Box::new(flow(values, row))),
+    };
+    event.title = describe::title(&event, values, row);
+    event
 }
 
 fn actor(values: &Values, row: usize) -> Actor {
@@ -317,37 +308,18 @@ fn slashed(first: Option<String>, second: Option<String>) -> Option<String> {
     }
 }
 
-fn detail(table: Table, values: &Values, row: usize) -> Detail {
-    let text = |name: &str| values.text(name, row);
-    let number = |name: &str| values.number(name, row);
-    match table {
-        Table::FileEvents => {
-            Detail::File(FileDetail { path: text("path"), old_path: text("old_path"), bytes: number("bytes") })
-        }
-        Table::KernelEvents => Detail::Kernel(Box::new(kernel(values, row))),
-        Table::NetworkFlows => Detail::Network(network(values, row)),
-        Table::ProcessEvents | Table::Findings | Table::EventLoss => Detail::Process(ProcessDetail {
-            exit_code: number("exit_code"),
-            exit_signal: number("exit_signal").filter(|signal| *signal != 0),
-            stdin: text("stdin_kind"),
-            memfd: values.flag("binary_memfd", row) == Some(true),
-        }),
-    }
-}
-
-fn kernel(values: &Values, row: usize) -> KernelDetail {
-    let text = |name: &str| values.text(name, row);
+fn change(table: Table, values: &Values, row: usize) -> Change {
     let pair =
         |name: &str| Some((values.number(&format!("old_{name}"), row)?, values.number(&format!("new_{name}"), row)?));
-    KernelDetail {
-        source: text("source_path"),
-        target: text("target_path"),
-        fs_type: text("fs_type"),
-        ret: values.number("ret", row),
-        ns_type: text("ns_type"),
+    let entry = values.text("activity", row).and_then(|name| table.activity(&name));
+    let path = match entry.and_then(|activity| activity.boundary) {
+        Some(BoundaryEvidence::NewRoot { path } | BoundaryEvidence::Mount { path }) => values.text(path, row),
+        Some(BoundaryEvidence::StateChange) | None => None,
+    };
+    Change {
+        path,
         mount_is_host: values.flag("mount_is_host", row) == Some(true),
-        target_process: text("target_process_uid"),
-        target_pid: values.number("target_pid", row),
+        target_process: values.text("target_process_uid", row),
         uid: pair("uid"),
         capabilities: pair("cap_effective"),
         mnt_ns: pair("mnt_ns"),
@@ -358,17 +330,15 @@ fn kernel(values: &Values, row: usize) -> KernelDetail {
     }
 }
 
-fn network(values: &Values, row: usize) -> NetworkDetail {
+fn flow(values: &Values, row: usize) -> Flow {
     let end = |ip: &str, port: &str| Some((values.text(ip, row)?, values.number(port, row).unwrap_or_default()));
-    NetworkDetail {
-        protocol: values.text("protocol", row),
+    Flow {
         source: end("src_ip", "src_port"),
         destination: end("dst_ip", "dst_port"),
         bytes_out: values.number("bytes_out", row),
         bytes_in: values.number("bytes_in", row),
         started: values.number("start_time", row),
         ended: values.number("end_time", row),
-        ret: values.number("ret", row),
     }
 }
 

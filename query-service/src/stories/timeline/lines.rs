@@ -5,12 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kerntrail_schemas::Table;
+use kerntrail_schemas::tables::network_flows::CLOSE;
+use kerntrail_schemas::tables::process_events::{EXIT, FORK};
 
 use super::boundaries::Marks;
 use super::collect::Collected;
-use super::describe::{exit, title, traffic};
-use super::events::{Actor, Detail, Event};
+use super::describe::{exit, traffic};
+use super::events::{Actor, Event};
 use super::window::span;
 
 /// Deepest indentation.
@@ -57,7 +58,7 @@ pub(crate) fn lines(collected: &Collected, marks: &[Marks]) -> Vec<Line> {
             let line = EventLine {
                 event: index,
                 depth: places.depth(&event.actor),
-                title: title(event),
+                title: event.title.clone(),
                 suffix: folds.suffix.get(&index).cloned().unwrap_or_default(),
                 place: places.news(index),
                 times: 1,
@@ -110,42 +111,35 @@ impl Folds {
     fn find(events: &[Event], kept: &HashSet<usize>) -> Self {
         let mut folds = Self::default();
         let running: HashSet<&str> =
-            events.iter().filter(|event| runs(event)).map(|event| event.actor.process.as_str()).collect();
+            events.iter().filter(|event| event.names_program()).map(|event| event.actor.process.as_str()).collect();
         let mut begun: HashMap<&str, usize> = HashMap::new();
         let mut connections = HashMap::new();
         for (index, event) in events.iter().enumerate() {
             let process = event.actor.process.as_str();
-            match &event.detail {
-                Detail::Process(_) if runs(event) => {
-                    begun.insert(process, index);
-                }
-                Detail::Process(_) if event.activity == "fork" => {
-                    if running.contains(process) && !kept.contains(&index) {
-                        folds.folded.insert(index);
-                    } else {
-                        begun.entry(process).or_insert(index);
-                    }
-                }
-                Detail::Process(ended) if event.activity == "exit" && !kept.contains(&index) => {
-                    if let Some(line) = begun.remove(process) {
-                        let took = span(event.time - events[line].time);
-                        folds.fold(index, line, format!(", {} after {took}", exit(ended)));
-                    }
-                }
-                Detail::Kernel(_) if prepares(event) && !kept.contains(&index) => {
+            if event.names_program() {
+                begun.insert(process, index);
+            } else if event.is(&FORK) {
+                if running.contains(process) && !kept.contains(&index) {
                     folds.folded.insert(index);
+                } else {
+                    begun.entry(process).or_insert(index);
                 }
-                Detail::Network(flow) => {
-                    let ends = (process, &flow.source, &flow.destination);
-                    if event.activity != "close" {
-                        connections.insert(ends, index);
-                    } else if !kept.contains(&index)
-                        && let Some(line) = connections.remove(&ends)
-                    {
-                        folds.fold(index, line, traffic(flow));
-                    }
+            } else if event.is(&EXIT) && !kept.contains(&index) {
+                if let Some(line) = begun.remove(process) {
+                    let took = span(event.time - events[line].time);
+                    folds.fold(index, line, format!(", {} after {took}", exit(&event.end)));
                 }
-                _ => {}
+            } else if event.change.is_some() && prepares(event) && !kept.contains(&index) {
+                folds.folded.insert(index);
+            } else if let Some(flow) = event.flow.as_deref() {
+                let ends = (process, &flow.source, &flow.destination);
+                if !event.is(&CLOSE) {
+                    connections.insert(ends, index);
+                } else if !kept.contains(&index)
+                    && let Some(line) = connections.remove(&ends)
+                {
+                    folds.fold(index, line, traffic(flow));
+                }
             }
         }
         folds
@@ -160,11 +154,6 @@ impl Folds {
 /// Whether it is one of the dozens of calls by which a runtime prepares a container.
 fn prepares(event: &Event) -> bool {
     event.by_starting_runtime() || (event.actor.origin.is_none() && event.actor.name.as_deref() == Some("runc"))
-}
-
-/// Whether the event says which program runs.
-fn runs(event: &Event) -> bool {
-    event.is(Table::ProcessEvents, "exec") || event.is(Table::ProcessEvents, "existing")
 }
 
 /// Where processes are, in the tree and in the cluster.

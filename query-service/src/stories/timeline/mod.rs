@@ -42,9 +42,6 @@ pub const DEFAULT_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_999)
 /// Most rows of each table that a request may ask for.
 pub const MAX_EVENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
 
-/// Tables whose rows are the events of a story.
-const TABLES: [Table; 4] = [Table::ProcessEvents, Table::KernelEvents, Table::NetworkFlows, Table::FileEvents];
-
 /// A form of a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoryFormat {
@@ -139,7 +136,9 @@ pub async fn timeline(session: &Session, request: &Request) -> Result<Timeline, 
         .read(|snapshot| async move {
             let selection = select(&snapshot, &request.entity, &request.window).await?;
             let most = Most { rows: request.max_events.get(), end: End::First };
-            let collected = collect(&snapshot, Some(&selection), &request.window, &TABLES, most).await?;
+            let tables: Vec<Table> =
+                Table::ALL.iter().copied().filter(|table| table.declaration().in_timeline).collect();
+            let collected = collect(&snapshot, Some(&selection), &request.window, &tables, most).await?;
             if collected.events.is_empty() {
                 let nothing = format!("nothing is known of {} in that time", visible(&selection.title));
                 return Err(QueryError::user(nothing));

@@ -20,7 +20,7 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    fn new(batch: &RecordBatch) -> Result<Self, ArrowError> {
+    pub(crate) fn new(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let mut values = Self { rows: batch.num_rows(), ..Self::default() };
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
             let name = field.name().clone();
@@ -40,6 +40,22 @@ impl Values {
             }
         }
         Ok(values)
+    }
+
+    /// Whether the batch has this column.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.texts.contains_key(name)
+            || self.numbers.contains_key(name)
+            || self.flags.contains_key(name)
+            || self.lists.contains_key(name)
+    }
+
+    /// A value of any kind, as a sentence shows it.
+    pub(crate) fn shown(&self, name: &str, row: usize) -> Option<String> {
+        let number = || self.number(name, row).map(|number| number.to_string());
+        let flag = || self.flag(name, row).map(|flag| flag.to_string());
+        let list = || Some(self.list(name, row).join(", ")).filter(|list| !list.is_empty());
+        self.text(name, row).or_else(number).or_else(flag).or_else(list)
     }
 
     pub(crate) fn text(&self, name: &str, row: usize) -> Option<String> {

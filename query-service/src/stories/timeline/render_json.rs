@@ -1,12 +1,13 @@
 //! A story for programs: every event, unfolded.
 
 use kerntrail_query_engine::output::escape;
+use kerntrail_schemas::errno;
 use serde::Serialize;
 
 use super::Timeline;
 use super::boundaries::Crossing;
-use super::describe::{failed, refused, title};
-use super::events::{Container, Detail, Event, Finding};
+use super::describe::refused;
+use super::events::{Container, Event, Finding};
 use super::lines::findings_after;
 use super::summary::Connections;
 use super::window::rfc3339;
@@ -45,7 +46,7 @@ struct EventJson<'a> {
     time: String,
     node: &'a str,
     activity: &'a str,
-    title: String,
+    title: &'a str,
     process_uid: &'a str,
     exec_seq: Option<i64>,
     pid: Option<i64>,
@@ -149,7 +150,7 @@ fn event_json<'a>(timeline: &'a Timeline, index: usize, event: &'a Event, findin
         time: rfc3339(event.time),
         node: &event.node,
         activity: &event.activity,
-        title: title(event),
+        title: &event.title,
         process_uid: &actor.process,
         exec_seq: actor.exec_seq,
         pid: actor.pid,
@@ -161,13 +162,10 @@ fn event_json<'a>(timeline: &'a Timeline, index: usize, event: &'a Event, findin
         origin_container_id: actor.origin.as_ref().map(|origin| origin.container.as_str()),
         origin_pod: actor.origin.as_ref().and_then(|origin| origin.pod.as_deref()),
         outside: marks.outside,
-        target_process_uid: match &event.detail {
-            Detail::Kernel(kernel) => kernel.target_process.as_deref(),
-            _ => None,
-        },
-        ret: event.ret(),
-        refused: event.ret().is_some_and(refused),
-        failed: event.ret().is_some_and(failed),
+        target_process_uid: event.change.as_ref().and_then(|change| change.target_process.as_deref()),
+        ret: event.ret,
+        refused: event.ret.is_some_and(refused),
+        failed: event.ret.is_some_and(errno::failed),
         crossings: &marks.crossings,
         findings,
     }

@@ -1,6 +1,8 @@
 //! A story for a terminal.
 
 use kerntrail_query_engine::output::escape::visible;
+use kerntrail_schemas::Table;
+use kerntrail_schemas::tables::findings::CREATE;
 
 use super::boundaries::Crossing;
 use super::events::{Event, Finding, Loss};
@@ -172,7 +174,7 @@ fn event_line(event: &Event, line: &EventLine) -> String {
 
 /// Whether the title is the program's own command line.
 pub(crate) fn is_program(event: &Event) -> bool {
-    event.table == kerntrail_schemas::Table::ProcessEvents && matches!(event.activity.as_str(), "exec" | "existing")
+    event.names_program()
 }
 
 /// `mount namespace: 1 -> 2 (host)`.
@@ -189,25 +191,28 @@ pub(crate) fn crossing_line(crossing: &Crossing) -> String {
 
 /// `FINDING high: Namespace entered (T1611): message [id]`.
 pub(crate) fn finding_line(finding: &Finding) -> String {
-    let severity = finding.severity.as_deref().unwrap_or("unrated");
-    let rule = finding.rule_name.as_deref().or(finding.rule_id.as_deref()).unwrap_or("unnamed rule");
-    let mut text = format!("FINDING {severity}: {rule}");
-    if !finding.attack_techniques.is_empty() {
-        text.push_str(&format!(" ({})", finding.attack_techniques.join(", ")));
-    }
-    if let Some(message) = &finding.message {
-        text.push_str(&format!(": {message}"));
-    }
-    text.push_str(&format!(" [{}]", finding.finding_id));
-    text
+    CREATE.sentence.fill(|name| match name {
+        "severity" => finding.severity.clone(),
+        "rule" => finding.rule_name.clone().or_else(|| finding.rule_id.clone()),
+        "techniques" => Some(finding.attack_techniques.join(", ")).filter(|techniques| !techniques.is_empty()),
+        "message" => finding.message.clone(),
+        "finding_id" => Some(finding.finding_id.clone()),
+        _ => None,
+    })
 }
 
 /// `120 events are missing until 10:00:01.000 (ring_full, cpu 1)`.
 pub(crate) fn loss_line(loss: &Loss) -> String {
-    let count = loss.lost.map_or_else(|| "some".to_owned(), |lost| lost.to_string());
-    let kind = loss.event_kind.as_ref().map_or_else(String::new, |kind| format!("{kind} "));
-    let cpu = loss.cpu.map_or_else(String::new, |cpu| format!(", cpu {cpu}"));
-    format!("{count} {kind}events are missing until {} ({}{cpu})", clock(loss.end), loss.reason)
+    let entry = Table::EventLoss.activity(&loss.reason);
+    let sentence = entry.map_or(Table::EventLoss.declaration().unknown.sentence, |activity| activity.sentence);
+    sentence.fill(|name| match name {
+        "lost" => loss.lost.map(|lost| lost.to_string()),
+        "event_kind" => loss.event_kind.clone(),
+        "until" => Some(clock(loss.end)),
+        "activity" => Some(loss.reason.clone()),
+        "cpu" => loss.cpu.map(|cpu| cpu.to_string()),
+        _ => None,
+    })
 }
 
 fn cut(text: &str) -> String {

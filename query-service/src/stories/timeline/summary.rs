@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kerntrail_schemas::errno;
+use kerntrail_schemas::tables::network_flows::CONNECT;
 use serde::Serialize;
 
 use super::boundaries::{Boundary, Marks};
 use super::collect::Collected;
-use super::describe::{failed, refused, socket, title};
-use super::events::{Container, Detail, Event};
+use super::describe::{refused, socket};
+use super::events::{Container, Event};
 use super::lines::Line;
 
 /// The facts of a story. Times are microseconds since the epoch; an event is named by its index.
@@ -52,7 +54,7 @@ pub(crate) fn who(event: &Event) -> String {
 
 /// What was refused, and to which process: `nsenter (pid 42): setns ...`.
 pub(crate) fn attempt(event: &Event) -> String {
-    format!("{}: {}", who(event), title(event))
+    format!("{}: {}", who(event), event.title)
 }
 
 /// Summarizes a story.
@@ -73,7 +75,7 @@ pub(crate) fn summarize(collected: &Collected, marks: &[Marks], lines: &[Line]) 
         if let Some(container) = &event.actor.container {
             containers.entry(&container.id).or_insert(container);
         }
-        if event.ret().is_some_and(refused) {
+        if event.ret.is_some_and(refused) {
             summary.refused.push(index);
         }
         for crossing in &marks[index].crossings {
@@ -91,12 +93,9 @@ pub(crate) fn summarize(collected: &Collected, marks: &[Marks], lines: &[Line]) 
 fn after(events: &[Event], marks: &[Marks]) -> Vec<Connections> {
     let mut found: Vec<Connections> = Vec::new();
     for (index, event) in events.iter().enumerate() {
-        let Detail::Network(flow) = &event.detail else { continue };
-        if !marks[index].outside || event.activity != "connect" {
-            continue;
-        }
+        let Some(flow) = event.flow.as_deref().filter(|_| marks[index].outside && event.is(&CONNECT)) else { continue };
         let destination = flow.destination.as_ref().map_or_else(|| "unknown".to_owned(), socket);
-        let failures = usize::from(flow.ret.is_some_and(failed));
+        let failures = usize::from(event.ret.is_some_and(errno::failed));
         let same =
             |known: &&mut Connections| known.process_uid == event.actor.process && known.destination == destination;
         if let Some(known) = found.iter_mut().find(same) {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kerntrail_schemas::tables::process_events::{EXISTING, EXIT};
+
 use crate::stories::timeline::collect::{Collected, End};
-use crate::stories::timeline::events::{Container, Detail, Event, Finding, Origin, ProcessDetail};
+use crate::stories::timeline::events::{Container, Ending, Event, Finding, Origin};
 
 /// Processes below their parents.
 #[derive(Debug, Default)]
@@ -27,7 +29,7 @@ pub(crate) struct Process {
     pub(crate) programs: Vec<Program>,
     /// The kernel's name, for a process that executed nothing itself.
     pub(crate) name: Option<String>,
-    pub(crate) ended: Option<(i64, ProcessDetail)>,
+    pub(crate) ended: Option<(i64, Ending)>,
     pub(crate) container: Option<Container>,
     pub(crate) origin: Option<Origin>,
     /// Whether it was born in a container and is now in the host's mount namespace.
@@ -122,18 +124,16 @@ fn take(process: &mut Process, event: &Event) {
     process.container.clone_from(&actor.container);
     process.origin.clone_from(&actor.origin);
     process.in_host_mnt_ns = actor.origin.is_some() && actor.in_host_mnt_ns;
-    match (&event.detail, event.activity.as_str()) {
-        (Detail::Process(_), activity @ ("exec" | "existing")) => {
-            let cmd_line = actor.cmd_line.as_ref().or(actor.path.as_ref()).or(actor.name.as_ref());
-            process.programs.push(Program {
-                time: event.time,
-                exec_seq: actor.exec_seq,
-                cmd_line: cmd_line.cloned().unwrap_or_else(|| "unknown program".to_owned()),
-                path: actor.path.clone(),
-                existing: activity == "existing",
-            });
-        }
-        (Detail::Process(detail), "exit") => process.ended = Some((event.time, detail.clone())),
-        _ => {}
+    if event.names_program() {
+        let cmd_line = actor.cmd_line.as_ref().or(actor.path.as_ref()).or(actor.name.as_ref());
+        process.programs.push(Program {
+            time: event.time,
+            exec_seq: actor.exec_seq,
+            cmd_line: cmd_line.cloned().unwrap_or_else(|| "unknown program".to_owned()),
+            path: actor.path.clone(),
+            existing: event.is(&EXISTING),
+        });
+    } else if event.is(&EXIT) {
+        process.ended = Some((event.time, event.end.clone()));
     }
 }

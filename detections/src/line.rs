@@ -1,4 +1,4 @@
-//! Where in a file something stands: lines, from 1.
+//! Line numbers, from 1, of what an error message is about.
 
 /// The documents of a YAML stream, each with the line on which it begins.
 pub(crate) fn documents(text: &str) -> Vec<(usize, &str)> {

@@ -1,4 +1,4 @@
-//! What the parser of rules takes without a word, though it says something else than its author means.
+//! Parts of a rule that the parser ignores silently, although the author meant something by them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use crate::compile::CompileError;
-use crate::place;
+use crate::line;
 
 /// Keys of a document. Source: Sigma specification, rules and correlations.
 const KEYS: &[&str] = &[
@@ -57,7 +57,7 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
 fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usize, String)> {
     if document.get("detection").is_some_and(|detection| detection.get("timeframe").is_some()) {
         let reason = "`timeframe` cannot be expressed; a correlation has a `timespan`";
-        return Err((place::of_first_key(text, "timeframe"), reason.to_owned()));
+        return Err((line::of_first_key(text, "timeframe"), reason.to_owned()));
     }
     if let Some(correlation) = document.get("correlation")
         && correlation.get("condition").and_then(|condition| condition.get("gte")).and_then(Value::as_u64) == Some(1)
@@ -67,12 +67,12 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         // The parser takes it for no condition, which is all of the rules.
         let reason = CompileError::unsupported(NOT_ALL_RULES).to_string();
         let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
-        return Err((place::of_key(text, title, "condition"), reason));
+        return Err((line::of_key(text, title, "condition"), reason));
     }
     for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
         if let Some(right) = typo_of(key, KEYS.iter().copied(), 1) {
             let reason = format!("unknown key `{key}`; did you mean `{right}`?");
-            return Err((place::of_first_key(text, key), reason));
+            return Err((line::of_first_key(text, key), reason));
         }
     }
     Ok(())

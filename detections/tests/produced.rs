@@ -1,0 +1,40 @@
+//! Everything that rules make: each activity and each column of `findings`.
+
+use std::path::Path;
+
+use kerntrail_schemas::Table;
+use kerntrail_schemas::produced::Produced;
+use serde_json::json;
+
+use crate::cursor::SEQUENCE;
+use crate::support::Bench;
+
+#[tokio::test]
+async fn the_list_of_what_rules_make_is_current() {
+    let bench = Bench::new();
+    let common = json!({"container_id": "c1", "cluster": "prod", "boot_id": "b"});
+    let event = |own: serde_json::Value| {
+        let mut row = common.clone();
+        row.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        row
+    };
+    bench.event(Table::ProcessEvents, 100, event(json!({"activity": "exec", "process_path": "/first"}))).await;
+    bench.event(Table::KernelEvents, 101, event(json!({"activity": "setns"}))).await;
+    // Tags give the attack columns.
+    let rules = SEQUENCE.replace("id: rule-2\n", "id: rule-2\ntags: [attack.privilege_escalation, attack.t1611]\n");
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
+    let mut produced = Produced::default();
+    for rows in bench.findings() {
+        produced.add(Table::Findings, &rows);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/rules.txt");
+    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, produced.listing()).unwrap();
+    }
+    let list = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        produced.listing(),
+        list,
+        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
+    );
+}

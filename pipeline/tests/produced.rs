@@ -1,0 +1,46 @@
+//! Everything that the pipeline itself makes: the time of ingestion, and rows about messages that cannot be read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::prelude::SessionContext;
+use kerntrail_lake::Lake;
+use kerntrail_schemas::Table;
+use kerntrail_schemas::produced::Produced;
+
+use crate::memory_log::{Entry, MemoryLog};
+use crate::support::{config, damaged, message, pipeline, place, running};
+
+/// What `table` of `lake` holds, added to `produced`.
+pub(crate) async fn add_rows(lake: &Lake, table: Table, produced: &mut Produced) {
+    let Some(rows) = lake.existing(table).await.unwrap() else { return };
+    let session = SessionContext::new();
+    session.register_table("t", rows.provider()).unwrap();
+    for batch in session.sql("select * from t").await.unwrap().collect().await.unwrap() {
+        produced.add(table, &batch);
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_what_the_pipeline_makes_is_current() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = MemoryLog::new(1);
+    let lake = Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());
+    log.push(&place(Table::ProcessEvents, 0), Entry::Message(damaged(message(Table::ProcessEvents, "s", 1, 10, 10))));
+    let pipeline = pipeline(&log, &lake, config(folder.path()));
+    let (drained, ended) = running(&pipeline, pipeline.drain()).await;
+    drained.unwrap();
+    ended.unwrap();
+    let mut produced = Produced::default();
+    add_rows(&lake, Table::EventLoss, &mut produced).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/pipeline.txt");
+    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, produced.listing()).unwrap();
+    }
+    let list = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        produced.listing(),
+        list,
+        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
+    );
+}

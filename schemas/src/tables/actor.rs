@@ -1,0 +1,60 @@
+//! The columns of the process that acted.
+
+use crate::cell::{Labels, Micros};
+use crate::columns::columns;
+use crate::identity::{ContainerId, PodUid, ProcessUid};
+
+columns! {
+    /// The process that acted, with its ancestry, container and pod.
+    Actor, ActorBuilder {
+        process_uid: ProcessUid = "process, the same across execs and collector restarts",
+        exec_seq: i32 = "programs that the process had run before this one",
+        pid: i32 = "thread group id, as the node sees it",
+        process_name: String = "last part of `process_path`; the kernel's comm where the path is unknown",
+        process_path: String = "program file, as seen from the process's root",
+        args: Vec<String> = "arguments, argv[0] first, one list item each",
+        args_truncated: bool = "whether arguments were cut: more than the record holds",
+        cmd_line: String = "the arguments in one line, quoted where needed; for people",
+        cwd: String = "working directory at exec",
+        process_start_time: Micros = "when the process was forked, UTC",
+        uid: i32 = "real user id, as the node sees it",
+        gid: i32 = "real group id, as the node sees it",
+        euid: i32 = "effective user id, as the node sees it",
+        login_uid: i32 = "audit login uid; NULL when never logged in",
+        cap_effective: i64 = "effective capabilities, a bit each (linux/capability.h)",
+        tty: String = "controlling terminal",
+        session_leader_uid: ProcessUid = "process that leads the session",
+        group_leader_uid: ProcessUid = "process that leads the process group",
+        entry_leader_uid: ProcessUid = "process by which this lineage entered the container or the node",
+        entry_type: String = "how that process entered: `container_start`, `container_exec`, `sshd`, `cron` or `init`",
+        parent_process_uid: ProcessUid = "parent at fork time",
+        parent_pid: i32 = "thread group id of the parent at fork time",
+        parent_path: String = "program of the parent",
+        parent_args: Vec<String> = "arguments of the parent",
+        ancestor_uids: Vec<String> = "process uids from the grandparent up to the root",
+        ancestor_paths: Vec<String> = "programs from the grandparent up to the root",
+        container_id: ContainerId = "container that the process acts in, by its cgroup; NULL on the host",
+        container_name: String = "name of that container in its pod",
+        image: String = "image reference of that container",
+        image_digest: String = "digest of that image",
+        container_privileged: bool = "whether that container is privileged: every capability, or SYS_ADMIN with nothing of /proc masked",
+        pod_uid: PodUid = "pod of that container",
+        pod_name: String = "name of that pod",
+        namespace: String = "Kubernetes namespace of that pod",
+        pod_labels: Labels = "labels of that pod",
+        workload_kind: String = "kind of the workload that owns the pod: `Deployment`, `DaemonSet`, ...",
+        workload_name: String = "name of that workload",
+        service_account: String = "service account of the pod",
+        origin_container_id: ContainerId = "container that the process's lineage was born in; survives nsenter",
+        origin_pod_uid: PodUid = "pod of the origin container",
+        origin_pod_name: String = "name of the origin pod",
+        origin_namespace: String = "Kubernetes namespace of the origin pod",
+        mnt_ns: i64 = "mount namespace (inode number)",
+        pid_ns: i64 = "pid namespace (inode number)",
+        net_ns: i64 = "network namespace (inode number)",
+        user_ns: i64 = "user namespace (inode number)",
+        in_host_mnt_ns: bool = "whether the mount namespace is the node's own",
+        in_host_pid_ns: bool = "whether the pid namespace is the node's own",
+        enrichment_state: String = "how much is known of the pod: `host` (there is none), `complete`, `no_api` (from the OCI bundle only), `no_bundle` (container id only) or `imported`",
+    }
+}
