@@ -386,11 +386,7 @@ impl Run<'_> {
     }
 
     /// As [`Run::judge`], where a message can also be known by its rows: see [`late`].
-    async fn judge_rows(
-        &self,
-        message: &Delivered,
-        rows: Option<&RecordBatch>,
-    ) -> Result<Verdict, PipelineError> {
+    async fn judge_rows(&self, message: &Delivered, rows: Option<&RecordBatch>) -> Result<Verdict, PipelineError> {
         let (verdict, stream) = (self.judge(message), &message.message.headers.stream);
         let Some(rows) = rows else { return Ok(verdict) };
         if verdict != Verdict::Take || self.tracker.has_stream(&message.partition, stream.as_str()) {

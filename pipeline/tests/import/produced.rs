@@ -59,12 +59,12 @@ async fn the_list_of_what_an_import_of_tetragon_makes_is_current() {
     for (kind, ends) in CONNECTIONS {
         input.push_str(&format!("{{\"{kind}\":{{{process},{ends}}},{at}}}\n"));
     }
-    let place = Place::new();
-    let report = place.import("all", &input).await;
+    let importing = Importing::new();
+    let report = importing.import("all", &input).await;
     assert_eq!(report.rejected, 0, "{report:?}");
     let mut produced = Produced::default();
     for &table in Table::ALL {
-        add_rows(&place.lake, table, &mut produced).await;
+        add_rows(&importing.lake, table, &mut produced).await;
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/tetragon.txt");
     if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
