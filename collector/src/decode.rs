@@ -14,7 +14,7 @@ use kerntrail_ebpf::records::{self, Header, Layout, kind};
 use kerntrail_schemas::Activity;
 
 use crate::clock::Clock;
-use crate::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Task};
+use crate::event::{KernelEvent, PrivilegeState, ProcessRef, Task};
 use crate::mask::Mask;
 use crate::node::Node;
 

@@ -86,7 +86,7 @@ mod tests {
         );
         for row in &rows {
             assert_eq!(
-                (row.activity, row.columns.event_kind.as_deref(), row.columns.lost),
+                (row.activity.name, row.columns.event_kind.as_deref(), row.columns.lost),
                 ("not_supported", Some("setns,mount"), None)
             );
         }

@@ -3,16 +3,24 @@
 use std::sync::Arc;
 
 use kerntrail_collector::CollectorConfig;
-use kerntrail_collector::event::{EventKind, ProcessRef, Task};
+use kerntrail_collector::event::{EventKind, EventRow, ProcessRef, Task};
 use kerntrail_collector::source::{Number, Probe, Record};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::records::kind;
 use kerntrail_schemas::Table;
+use kerntrail_schemas::tables::NetworkColumns;
+use kerntrail_schemas::tables::network_flows::CLOSE;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::MemoryLog;
 use crate::script::{Rows, Script, Setup, Step, program, task};
+
+/// A connection that was closed by a task which was read earlier.
+fn connection() -> EventKind {
+    let columns = NetworkColumns { dst_port: Some(443), ..NetworkColumns::default() };
+    EventKind::Other { row: EventRow::new(&CLOSE, columns), task_is_current: false }
+}
 
 fn columns(row: &Value, names: &[&str]) -> Vec<Value> {
     names.iter().map(|name| row[*name].clone()).collect()

@@ -16,7 +16,7 @@ use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
 use kerntrail_schemas::tables::findings::CREATE;
-use kerntrail_schemas::tables::{Envelope, FindingColumns, Table};
+use kerntrail_schemas::tables::{Envelope, FindingColumns};
 use sha2::{Digest, Sha256};
 
 use crate::evaluate::{Match, int, text};

@@ -10,7 +10,7 @@ use kerntrail_schemas::identity::{BootHash, BootId};
 use kerntrail_schemas::tables::ProcessColumns;
 
 use super::*;
-use crate::event::{EventRow, FdKind, Program};
+use crate::event::{EventKind, EventRow, FdKind, Program};
 use crate::mask::MaskConfig;
 
 /// A node whose namespaces are 10, 20 and 30 and whose root lies on device 0x100001.

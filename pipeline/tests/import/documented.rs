@@ -36,8 +36,8 @@ fn mappings_name_activities_and_columns_that_exist() {
         assert_eq!(unknown(names(&envelope), known(Envelope::columns())), [""; 0], "{format:?}");
         assert_eq!(unknown(names(&actor), known(Actor::columns())), [""; 0], "{format:?}");
         for row in rows {
-            let known = row.table.activities().iter().any(|activity| activity.name == row.activity);
-            assert!(known, "{format:?}: {row:?}");
+            let declared = row.table.activities().iter().any(|activity| activity.name == row.activity);
+            assert!(declared, "{format:?}: {row:?}");
             assert_eq!(unknown(names(&row.columns), known(row.table.own_columns())), [""; 0], "{format:?}: {row:?}");
         }
     }

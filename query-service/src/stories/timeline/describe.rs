@@ -117,7 +117,7 @@ mod tests {
     use kerntrail_schemas::sentence::COMPUTED;
 
     use super::*;
-    use crate::timeline::events::{ACTOR, ENVELOPE, event, own_columns};
+    use crate::stories::timeline::events::{ACTOR, ENVELOPE, event, own_columns};
 
     /// A row of `table` with the columns that a story reads, as `fill` gives them.
     fn row(table: Table, activity: &str, fill: impl Fn(&str) -> Option<ArrayRef>) -> Event {
