@@ -32,7 +32,7 @@ pub struct Activity {
     pub boundary: Option<BoundaryEvidence>,
 }
 
-/// Kind and operation of a kernel record: `enum kt_kind` and the record's `op` in `ebpf/bpf/event.h`.
+/// Kind and operation of a kernel record: its number in `enum kt_*_kind` and its `op` in `ebpf/bpf/<concern>.bpf.c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordCode {
     /// Kind of the record.
