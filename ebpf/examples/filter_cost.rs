@@ -1,6 +1,6 @@
 //! What the filter costs each program: the kernel's own count of runs and time, with the filter in different states.
 //!
-//! `cargo run --release -p kerntrail-ebpf --example filter_cost [rounds]`, as root. The states take turns within a
+//! `cargo run --profile quick -p kerntrail-ebpf --example filter_cost [rounds]`, as root. The states take turns within a
 //! round; a program's time is the median of the rounds, with the least and the greatest. The kernel's clock is part of
 //! each run, in all states alike. Turns `kernel.bpf_stats_enabled` on while it runs.
 
