@@ -9,6 +9,7 @@ pub mod error;
 pub mod lock;
 pub mod metric_names;
 pub mod period;
+pub mod settings;
 pub mod shell;
 pub mod size;
 pub mod suggest;

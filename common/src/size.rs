@@ -2,8 +2,10 @@
 //!
 //! `bytesize` also reads fractions (`1.5GiB`) and writes rounded ones, so that a setting would not read back as it was.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -45,6 +47,49 @@ impl Serialize for Size {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^ *[0-9]+ *([KMGkmg][Ii])?[Bb]? *$"})
+    }
+}
+
+impl Size {
+    /// A check that a size is not smaller than `least` bytes.
+    pub fn at_least(least: u64) -> impl Fn(&Self) -> Result<(), String> {
+        move |size| match size.0 >= least {
+            true => Ok(()),
+            false => Err(format!("it must be {} or more", Self(least))),
+        }
+    }
+}
+
+/// A number of bytes that is a [`Size`] in the configuration, for `#[serde(with)]`.
+pub mod setting {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Size;
+
+    /// As a [`Size`].
+    pub fn serialize<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+        Size(*bytes as u64).serialize(serializer)
+    }
+
+    /// From a [`Size`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+        let size = Size::deserialize(deserializer)?;
+        usize::try_from(size.0).map_err(|_| D::Error::custom("it is more than this machine can address"))
     }
 }
 
