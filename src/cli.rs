@@ -9,33 +9,33 @@ use kerntrail_pipeline::import::FORMATS;
 use kerntrail_query_engine::output::Format;
 use kerntrail_query_service::stories::timeline::StoryFormat;
 
-use crate::config::{Origin, Overrides, SETTINGS, default_of};
+use crate::config::{Origin, Overrides, SETTINGS};
 
-/// The security history of Kubernetes nodes: collect it, keep it, ask it.
+/// Collect, store and query the security history of Kubernetes nodes.
 #[derive(Debug, Parser)]
 #[command(name = "kerntrail", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Configuration file (TOML); /etc/kerntrail/kerntrail.toml where it exists.
+    /// Configuration file (TOML). Default: /etc/kerntrail/kerntrail.toml, where it exists.
     #[arg(long, short = 'c', global = true, env = "KERNTRAIL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A key of a sink in the configuration file: NAME.KEY=VALUE. May be repeated.
+    /// Set a key of a sink of the configuration file; may be repeated.
     #[arg(long = "sink", global = true, value_name = "NAME.KEY=VALUE")]
     pub sink_keys: Vec<String>,
     #[command(subcommand)]
     pub action: Action,
 }
 
-/// What to do.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Run everything on this machine: collector, event log, pipeline, lake, rules, sinks, query service.
     Run,
-    /// Answer SQL over the history.
+    /// Query the history with SQL.
     Query(Query),
     /// Show processes as a tree.
     Tree(Story),
-    /// Tell what happened to a pod, container or process, or around a finding.
-    // A tree may be of everything, a timeline is somebody's.
+    /// Show what happened to a pod, container or process, or around a finding.
+    // A tree may show everything; a timeline needs a subject.
     #[command(mut_group("Subject", |subject| subject.required(true)))]
     Timeline(Story),
     #[command(about = replay_about())]
@@ -60,16 +60,16 @@ pub enum Action {
 /// `kerntrail query`
 #[derive(Debug, Args)]
 pub struct Query {
-    /// The question, such as "select time, cmd_line from process_events limit 5"; - reads it from standard input.
+    /// The query, such as "select time, cmd_line from process_events limit 5"; - reads it from standard input.
     pub sql: String,
     #[command(flatten)]
     pub output: Output,
 }
 
-/// Form of the answer.
+/// Output format.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table (a query's long values are cut), json, ndjson, csv, markdown or arrow.
+    /// table (long values of a query are cut), json, ndjson, csv, markdown or arrow.
     #[arg(long, short = 'o', default_value = "table", value_name = "FORMAT")]
     pub output: Format,
 }
@@ -79,10 +79,10 @@ pub struct Output {
 pub struct Story {
     #[command(flatten)]
     pub subject: Subject,
-    /// Only from this time on: 15m, 2h, 1d ago, or a time such as 2026-01-31T12:00:00Z.
+    /// Start: a time such as 2026-01-31T12:00:00Z, or 15m, 2h or 1d for that long ago.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only until this time.
+    /// End, written like --since.
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
     /// text, json or markdown.
@@ -90,14 +90,14 @@ pub struct Story {
     pub output: StoryFormat,
 }
 
-/// Whose story.
+/// Subject of a tree or timeline.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct Subject {
     /// A pod: name, or namespace/name.
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     pub pod: Option<String>,
-    /// A container id; its first characters suffice.
+    /// A container id, or its first characters.
     #[arg(long, value_name = "ID")]
     pub container: Option<String>,
     /// A process uid, or a pid.
@@ -117,7 +117,7 @@ fn replay_about() -> String {
 /// `kerntrail replay`
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Files of exported events: NDJSON, JSON objects back to back, arrays; also gzip and zstd; - is standard input.
+    /// Files of exported events: NDJSON, concatenated JSON objects or arrays, also gzip or zstd; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Show no progress.
@@ -128,16 +128,16 @@ pub struct Replay {
 /// `kerntrail rules`
 #[derive(Debug, Subcommand)]
 pub enum Rules {
-    /// List the rules that would run.
+    /// List the rules that `run` uses.
     List(Output),
-    /// Check rules of files or folders; without any, those that would run.
+    /// Check the rules in files or folders; without any, those that `run` uses.
     Check {
         /// Files or folders of Sigma rules.
         paths: Vec<PathBuf>,
     },
-    /// Run the test events that rule files carry.
+    /// Run the tests in rule files.
     Test {
-        /// Files or folders of Sigma rules; the shipped ones where there are none.
+        /// Files or folders of Sigma rules; without any, the shipped rules.
         paths: Vec<PathBuf>,
     },
 }
@@ -162,23 +162,23 @@ pub enum Dlq {
         #[command(flatten)]
         output: Output,
     },
-    /// Show one dead letter whole.
+    /// Show a dead letter.
     Show {
-        /// Its id in the list; the first characters suffice.
+        /// Its id, or its first characters.
         id: String,
     },
-    /// Send dead letters again; those that arrive are removed.
+    /// Send dead letters again; delivered ones are removed.
     Replay {
         /// The sink.
         sink: String,
-        /// Only those whose ids begin so.
+        /// Only those whose ids start with one of these.
         ids: Vec<String>,
     },
-    /// Remove dead letters unsent.
+    /// Remove dead letters without sending them.
     Purge {
         /// The sink.
         sink: String,
-        /// Only those whose ids begin so.
+        /// Only those whose ids start with one of these.
         ids: Vec<String>,
     },
 }
@@ -213,7 +213,7 @@ pub enum Rejected {
 pub enum LakeAction {
     /// List tables with their version, files and rows.
     Info(Output),
-    /// List the data files of a table's current snapshot, one a line.
+    /// List the data files of a table's current snapshot, one per line.
     Files {
         /// The table.
         table: String,
@@ -223,10 +223,12 @@ pub enum LakeAction {
 /// `kerntrail config`
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
-    /// Check the configuration and the rules and sinks that it names.
+    /// Check the configuration, and the rules and sinks in it.
     Check,
-    /// Show every setting with its present value and meaning.
+    /// Show every setting with its current value and meaning.
     Show,
+    /// Print the JSON Schema of the configuration file.
+    Schema,
 }
 
 /// Parses the program's arguments; the values of settings, weakest first.
@@ -242,10 +244,13 @@ pub fn parse() -> (Cli, Overrides) {
 /// Every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
 fn with_settings(command: Command) -> Command {
     SETTINGS.iter().fold(command, |command, setting| {
-        let default = default_of(setting.path).map(|value| value.to_string()).unwrap_or_default();
-        let help = format!("{} [default: {}]", setting.doc, default.trim_matches('"'));
+        let default = match setting.default_text() {
+            text if text.is_empty() => text,
+            text => format!(" [default: {text}]"),
+        };
+        let help = format!("{}{default}", setting.doc);
         command.arg(
-            Arg::new(setting.path)
+            Arg::new(setting.path.as_str())
                 .long(setting.flag())
                 .env(setting.variable())
                 .value_name("VALUE")
@@ -261,11 +266,11 @@ fn with_settings(command: Command) -> Command {
 fn overrides(matches: &ArgMatches) -> Overrides {
     let mut from_variables = Vec::new();
     let mut from_flags = Vec::new();
-    for setting in SETTINGS {
-        let Some(value) = matches.get_one::<String>(setting.path) else { continue };
-        match matches.value_source(setting.path) {
-            Some(ValueSource::CommandLine) => from_flags.push((Origin::Flag(setting.flag()), *setting, value.clone())),
-            _ => from_variables.push((Origin::Variable(setting.variable()), *setting, value.clone())),
+    for setting in SETTINGS.iter() {
+        let Some(value) = matches.get_one::<String>(&setting.path) else { continue };
+        match matches.value_source(&setting.path) {
+            Some(ValueSource::CommandLine) => from_flags.push((Origin::Flag(setting.flag()), setting, value.clone())),
+            _ => from_variables.push((Origin::Variable(setting.variable()), setting, value.clone())),
         }
     }
     from_variables.extend(from_flags);
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeline_is_somebodys_and_a_tree_may_be_of_everything() {
+    fn a_timeline_needs_a_subject_and_a_tree_does_not() {
         let parse = |line: &[&str]| {
             with_settings(Cli::command()).try_get_matches_from(line).err().map(|error| error.exit_code())
         };
@@ -348,7 +353,7 @@ mod tests {
             .unwrap();
         let overrides = overrides(&matches);
         let given: Vec<(String, &str)> =
-            overrides.values.iter().map(|(origin, setting, _)| (origin.to_string(), setting.path)).collect();
+            overrides.values.iter().map(|(origin, setting, _)| (origin.to_string(), setting.path.as_str())).collect();
         assert!(given.contains(&("flag --data-dir".into(), "data_dir")), "{given:?}");
         assert!(given.contains(&("flag --node-pid".into(), "node.pid")), "{given:?}");
     }

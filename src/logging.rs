@@ -2,15 +2,47 @@
 
 use std::io::IsTerminal;
 
+use kerntrail_common::settings::checked;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, Logging};
-
-/// Other people's crates speak only of what is wrong.
+/// Level of messages from crates that are not ours.
 const OTHERS: &str = "warn";
 
-/// Starts writing messages as `config` says; a command that is no server keeps to what is wrong.
-pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {
+/// The program's own messages.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// Level of the messages: error, warn, info, debug, trace, or a tracing filter such as `kerntrail_sinks=debug`.
+    #[serde(deserialize_with = "level")]
+    pub level: String,
+    /// Format of the messages on standard error.
+    pub format: LogFormat,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// Format of the program's own messages.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// A line of text per message.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    checked(deserializer, |level: &String| filter_of(level).map(drop))
+}
+
+/// Starts writing messages as `config` says; a command that is not a server writes only warnings and errors.
+pub fn start(config: &LoggingConfig, serves: bool) -> anyhow::Result<()> {
     let level = if !serves && config.level == "info" { "warn" } else { config.level.as_str() };
     let filter = filter_of(level).map_err(anyhow::Error::msg)?;
     let builder = tracing_subscriber::fmt()
@@ -24,14 +56,14 @@ pub fn start(config: &Logging, serves: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `level` lets through.
+/// The filter that `level` stands for.
 ///
 /// Errors: why it is neither a level nor a filter.
-pub fn filter_of(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(filter(level)).map_err(|error| format!("{level:?} is no level and no filter: {error}"))
+fn filter_of(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter(level)).map_err(|error| format!("{level:?} is neither a level nor a filter: {error}"))
 }
 
-/// A bare level is meant for kerntrail itself.
+/// A bare level applies to kerntrail's own crates.
 fn filter(level: &str) -> String {
     if level.contains(['=', ',']) {
         return level.to_owned();

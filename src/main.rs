@@ -18,27 +18,27 @@ use config::{Config, ConfigError, Origin, Overrides};
 use kerntrail_detections::RuleError;
 use kerntrail_query_engine::{ErrorKind, QueryError};
 
-/// Gives memory back after a large answer, where the C library's allocator keeps it in the arenas of many threads.
+/// Returns memory after a large result; the C library's allocator keeps it in the arenas of many threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
 
 fn main() -> ExitCode {
-    // One provider of cryptography for every TLS client of the process; a second call would only say so.
+    // One cryptography provider for every TLS client of the process; only the first call has an effect.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (cli, overrides) = cli::parse();
     match start(cli, &overrides) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kerntrail: {}", told(&error));
+            eprintln!("kerntrail: {}", describe(&error));
             ExitCode::from(if error.is::<ConfigError>() || error.is::<RuleError>() { 2 } else { 1 })
         }
     }
 }
 
-/// The chain of causes; of a query, what is meant for who asked, unless the fault lies in this process or its files.
-fn told(error: &anyhow::Error) -> String {
+/// The chain of causes; for a query, the message for the client, unless this process or its files are at fault.
+fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref::<QueryError>() {
         Some(query) if query.kind() == ErrorKind::Internal => {
             let root = error.root_cause();
@@ -55,11 +55,14 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
         let reason = format!("there is no such setting; did you mean `{right}`?");
         return Err(ConfigError::Value { origin: Origin::Variable(name), reason }.into());
     }
+    if let Action::Config(ConfigAction::Schema) = cli.action {
+        return commands::config::print_schema();
+    }
     let file = config_file(cli.config);
     let config = config::load(file.as_deref(), overrides)?;
     let serves = matches!(cli.action, Action::Run);
     if !serves {
-        end_quietly_with_the_reader();
+        end_quietly_on_closed_pipe();
     }
     if let Action::Config(ConfigAction::Show) = cli.action {
         return commands::config::show(&config);
@@ -67,13 +70,13 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     logging::start(&config.logging, serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(dispatch(cli.action, config, file.as_deref()))?;
-    // What still runs in the background is not waited for: everything that matters was drained.
+    // Background tasks are not awaited: everything that matters has been drained.
     runtime.shutdown_background();
     Ok(code)
 }
 
 /// `kerntrail tree | head` ends when head does.
-fn end_quietly_with_the_reader() {
+fn end_quietly_on_closed_pipe() {
     // SAFETY: no other thread runs yet, and the default action replaces an ignored signal.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }

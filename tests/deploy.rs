@@ -19,6 +19,16 @@ fn the_example_configuration_is_accepted() {
 }
 
 #[test]
+fn the_schema_describes_the_settings_without_a_configuration() {
+    let program = Program::new();
+    let output = program.command(&["config", "schema"]).env("KERNTRAIL_CONFIG", "/no/such/file.toml").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["properties"]["query"]["properties"]["memory"]["default"], "512MiB");
+    assert_eq!(schema["properties"]["sinks"]["items"]["oneOf"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn the_unit_starts_the_program_and_lets_it_drain() {
     let text = std::fs::read_to_string(deploy("kerntrail.service")).unwrap();
     let sections = parse_unit(&text);

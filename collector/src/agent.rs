@@ -86,7 +86,7 @@ impl Collector<EbpfSource> {
     pub fn live(config: CollectorConfig) -> Result<Self, CollectorError> {
         let node = Node::read(&config)?;
         let started_ns = now_boot_ns();
-        let source = EbpfSource::load(config.ring_bytes, node.procfs.clone())?;
+        let source = EbpfSource::load(config.ring_bytes(), node.procfs.clone())?;
         Self::new(config, node, source, Cgroups::of_this_machine(), Clock::of_this_machine(), started_ns)
     }
 }
@@ -134,10 +134,10 @@ impl<S: Source> Collector<S> {
 
     /// Collects until `cancel`, then drains: returns when every event seen is in `log`.
     ///
-    /// Errors: the kernel side or the log failed permanently, or draining took longer than `drain_timeout_ms`.
+    /// Errors: the kernel side or the log failed permanently, or draining took longer than `drain_timeout`.
     pub async fn run(self, log: Arc<dyn EventLog>, cancel: CancellationToken) -> Result<(), CollectorError> {
         names::begin();
-        let drain_timeout = Duration::from_millis(self.config.drain_timeout_ms);
+        let drain_timeout = self.config.drain_timeout;
         let watch = self.watch_pods(cancel.child_token());
         let deadline = cancel.clone();
         let done = tokio::select! {

@@ -45,7 +45,7 @@ impl Limits {
         Self {
             rows: config.batch_rows.clamp(1, 65_536),
             bytes: config.batch_bytes.clamp(1, LARGEST),
-            wait: Duration::from_millis(config.batch_wait_ms),
+            wait: config.batch_interval.0,
         }
     }
 }

@@ -1,65 +1,172 @@
-//! What can be configured.
+//! The settings of the collector, of the node that it watches, and of the watch of that node's pods.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use kerntrail_common::period::Period;
+use kerntrail_common::settings::{checked, more_than_zero, not_empty};
+use kerntrail_common::size::Size;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::mask::MaskConfig;
 
-/// Configuration of a collector; a missing key has its default, an unknown one is an error.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+/// Where a pod finds its service account.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// `[collector]`: collection from the kernel. The fields that are skipped are no settings; whoever starts a collector
+/// fills them in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectorConfig {
-    /// Name of the node, as Kubernetes knows it; empty: the host name.
-    pub node: String,
-    /// Name of the cluster; empty: none.
+    /// Collect events from the kernel; needs root and BPF.
+    pub enabled: bool,
+    /// Size of the ring buffer between kernel and collector, 64KiB to 1GiB; rounded up to a power of two.
+    #[serde(deserialize_with = "ring_size")]
+    pub ring_size: Size,
+    /// Maximum processes in the process table. The rows of further ones have less context, and `event_loss` says so.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
+    pub max_processes: usize,
+    /// Longest time that a row waits for its batch to fill.
+    pub batch_interval: Period,
+    /// Maximum rows in a batch.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
+    pub batch_rows: usize,
+    /// Additional regular expressions for secrets in one argument. What the group `secret` matches, or else the whole
+    /// match, is masked before it leaves the node.
+    pub mask: MaskConfig,
+    /// The node whose processes are watched.
+    #[serde(skip)]
+    pub node: NodeConfig,
+    /// How the API server is reached.
+    #[serde(skip)]
+    pub kube: Kube,
+    /// Name of the cluster; empty: unknown.
+    #[serde(skip)]
     pub cluster: String,
     /// Tenant whose topics the rows go to.
+    #[serde(skip)]
     pub tenant: String,
-    /// Root directory of the node whose processes these are: `/`, `/host` in a DaemonSet.
-    pub host_root: PathBuf,
-    /// Process id of the node's init, as this process's own `/proc` has it.
-    pub host_pid: u32,
-    /// Pod watch: `off`, `in-cluster` or the path of a kubeconfig.
-    pub kube: Kube,
-    /// Rows of a table after which a batch leaves.
-    pub batch_rows: usize,
-    /// Bytes of a table's rows (estimated, not compressed) after which a batch leaves; at most 1 MiB.
-    pub batch_bytes: usize,
-    /// Milliseconds after which a batch leaves.
-    pub batch_wait_ms: u64,
-    /// Batches that wait for the event log; when they are as many, the kernel's ring holds the rest.
-    pub queue_batches: usize,
-    /// Bytes of the kernel's ring; a power of two.
-    pub ring_bytes: u32,
-    /// Processes held; further ones have rows with less context, and `event_loss` says so.
-    pub max_processes: usize,
-    /// Milliseconds that the last rows have to reach the event log when the collector ends.
-    pub drain_timeout_ms: u64,
-    /// Directory of the file that says until when the last run saw everything; none: a gap between runs does not show.
+    /// Folder of the file that says until when the last run saw everything; without it, a gap between two runs does
+    /// not show.
+    #[serde(skip)]
     pub state_dir: Option<PathBuf>,
-    /// Which texts in command lines are masked.
-    pub mask: MaskConfig,
+    /// Maximum bytes of a batch (estimated, before compression); at most 1 MiB.
+    #[serde(skip)]
+    pub batch_bytes: usize,
+    /// Batches that wait for the event log; at the limit the ring buffer holds what follows.
+    #[serde(skip)]
+    pub queue_batches: usize,
+    /// How long a stopping collector waits until its last rows are in the event log.
+    #[serde(skip)]
+    pub drain_timeout: Duration,
 }
 
 impl Default for CollectorConfig {
     fn default() -> Self {
         Self {
-            node: String::new(),
-            cluster: String::new(),
-            tenant: "default".into(),
-            host_root: "/".into(),
-            host_pid: 1,
-            kube: Kube::Off,
+            enabled: true,
+            ring_size: Size(16 << 20),
+            max_processes: 65_536,
+            batch_interval: Period::seconds(1),
             batch_rows: 8_192,
-            batch_bytes: 1 << 20,
-            batch_wait_ms: 1_000,
-            queue_batches: 64,
-            ring_bytes: 16 << 20,
-            max_processes: 32_768,
-            drain_timeout_ms: 10_000,
-            state_dir: None,
             mask: MaskConfig::default(),
+            node: NodeConfig::default(),
+            kube: Kube::Off,
+            cluster: String::new(),
+            tenant: kerntrail_schemas::DEFAULT_TENANT.into(),
+            state_dir: None,
+            batch_bytes: 1 << 20,
+            queue_batches: 64,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl CollectorConfig {
+    /// Bytes of the ring buffer.
+    pub(crate) fn ring_bytes(&self) -> u32 {
+        u32::try_from(self.ring_size.0).unwrap_or(u32::MAX)
+    }
+}
+
+fn ring_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+    checked(deserializer, |size: &Size| match (64 << 10..=1 << 30).contains(&size.0) {
+        true => Ok(()),
+        false => Err("the ring takes 64KiB to 1GiB".to_owned()),
+    })
+}
+
+/// `[node]`: the machine whose processes are watched.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Name of the node, a column of every row; empty: the host name in `etc/hostname` below `root`, or else the
+    /// kernel's.
+    pub name: String,
+    /// Root of the node's file system: `/` on the node itself, `/host` in a pod that mounts it there.
+    #[serde(deserialize_with = "not_empty")]
+    pub root: PathBuf,
+    /// Process id of the node's init as this program sees it; its namespaces are the host's.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
+    pub pid: u32,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { name: String::new(), root: "/".into(), pid: 1 }
+    }
+}
+
+impl NodeConfig {
+    /// The configured name, or else the host name.
+    pub fn name(&self) -> String {
+        let read = |path: &Path| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+        // The file first: the node's init may have a UTS namespace of its own.
+        let files = [self.root.join("etc/hostname"), "/proc/sys/kernel/hostname".into()];
+        let host_names = files.iter().filter_map(|path| read(path).ok());
+        let mut names = std::iter::once(self.name.clone()).chain(host_names);
+        names.find(|name| !name.is_empty()).unwrap_or_else(|| "localhost".into())
+    }
+}
+
+/// `[kubernetes]`: the watch of the node's pods.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesConfig {
+    /// Whether the node's pods are watched for labels, workload and service account.
+    pub watch: Watch,
+    /// Kubeconfig for the watch of pods; empty: the pod's service account, where there is one.
+    pub kubeconfig: PathBuf,
+}
+
+impl Default for KubernetesConfig {
+    fn default() -> Self {
+        Self { watch: Watch::Auto, kubeconfig: PathBuf::new() }
+    }
+}
+
+/// Whether pods are watched.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watch {
+    /// Where there is a kubeconfig or a service account.
+    Auto,
+    /// Not at all.
+    Off,
+}
+
+impl KubernetesConfig {
+    /// How the API server is reached.
+    pub fn access(&self) -> Kube {
+        match self.watch {
+            Watch::Off => Kube::Off,
+            Watch::Auto if !self.kubeconfig.as_os_str().is_empty() => Kube::Kubeconfig(self.kubeconfig.clone()),
+            Watch::Auto if Path::new(SERVICE_ACCOUNT).exists() => Kube::InCluster,
+            Watch::Auto => Kube::Off,
         }
     }
 }
@@ -76,32 +183,6 @@ pub enum Kube {
     Kubeconfig(PathBuf),
 }
 
-impl From<String> for Kube {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "" | "off" => Self::Off,
-            "in-cluster" => Self::InCluster,
-            _ => Self::Kubeconfig(text.into()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Kube {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from)
-    }
-}
-
-impl Serialize for Kube {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Off => serializer.serialize_str("off"),
-            Self::InCluster => serializer.serialize_str("in-cluster"),
-            Self::Kubeconfig(path) => path.serialize(serializer),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,15 +191,33 @@ mod tests {
     fn keys() {
         let read = |text: &str| serde_json::from_str::<CollectorConfig>(text);
         assert_eq!(read("{}").unwrap(), CollectorConfig::default());
-        let kubes = [
-            (r#"{"kube": "off"}"#, Kube::Off),
-            (r#"{"kube": "in-cluster"}"#, Kube::InCluster),
-            (r#"{"kube": "/etc/k.conf"}"#, Kube::Kubeconfig("/etc/k.conf".into())),
-        ];
-        for (text, kube) in kubes {
-            assert_eq!(read(text).unwrap().kube, kube);
+        let error = read(r#"{"ring_sise": "1MiB"}"#).unwrap_err().to_string();
+        assert!(error.contains("ring_sise") && error.contains("ring_size"), "{error}");
+        for wrong in [r#"{"ring_size": "1KiB"}"#, r#"{"batch_rows": 0}"#, r#"{"mask": ["("]}"#, r#"{"mask": [""]}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
-        let error = read(r#"{"host_rot": "/host"}"#).unwrap_err().to_string();
-        assert!(error.contains("host_rot") && error.contains("host_root"), "{error}");
+    }
+
+    #[test]
+    fn access_to_the_api_server() {
+        for (text, kube) in [
+            (r#"{"watch": "off", "kubeconfig": "/etc/k.conf"}"#, Kube::Off),
+            (r#"{"kubeconfig": "/etc/k.conf"}"#, Kube::Kubeconfig("/etc/k.conf".into())),
+        ] {
+            assert_eq!(serde_json::from_str::<KubernetesConfig>(text).unwrap().access(), kube, "{text}");
+        }
+    }
+
+    #[test]
+    fn name_of_a_node() {
+        let root = tempfile::tempdir().unwrap();
+        let mut node = NodeConfig { root: root.path().into(), ..NodeConfig::default() };
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert_eq!(node.name(), kernel.trim());
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("etc/hostname"), "worker-7\n").unwrap();
+        assert_eq!(node.name(), "worker-7");
+        node.name = "n1".into();
+        assert_eq!(node.name(), "n1");
     }
 }

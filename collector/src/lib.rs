@@ -37,7 +37,7 @@ pub mod source;
 mod state;
 
 pub use agent::{Collector, CollectorError};
-pub use config::{CollectorConfig, Kube};
+pub use config::{CollectorConfig, Kube, KubernetesConfig, NodeConfig};
 pub use ebpf_source::EbpfSource;
 pub use mask::MaskConfig;
 pub use preflight::{Missing, preflight};

@@ -4,8 +4,11 @@
 
 use std::borrow::Cow;
 
+use kerntrail_common::error::chain;
+use kerntrail_common::settings::checked;
 use regex::{Captures, Regex, RegexSet};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Replaces a secret.
 const MASK: &str = "***";
@@ -26,15 +29,31 @@ const OPTIONS: &[(&[&str], &[&str])] = &[
 const ATTACHED_ONLY: &[&str] = &["mysql", "mysqldump", "mysqladmin", "mariadb"];
 
 /// Which texts are secrets.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(transparent)]
 pub struct MaskConfig {
-    /// Whether anything is masked.
+    /// Whether anything is masked; no setting.
+    #[serde(skip, default = "yes")]
     pub enabled: bool,
-    /// Whether the built-in rules apply.
+    /// Whether the built-in rules apply; no setting.
+    #[serde(skip, default = "yes")]
     pub defaults: bool,
     /// Further rules: regular expressions over one argument; the group `secret`, or else the whole match, is masked.
+    #[serde(deserialize_with = "patterns")]
     pub patterns: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    checked(deserializer, |patterns: &Vec<String>| {
+        if patterns.iter().any(String::is_empty) {
+            return Err("an empty expression would mask everything".to_owned());
+        }
+        patterns.iter().try_for_each(|pattern| compile(pattern).map(drop)).map_err(|error| chain(&error).to_string())
+    })
 }
 
 impl Default for MaskConfig {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kerntrail_schemas::identity::{BootHash, BootId, ProcessUid};
 
 use crate::cgroups::kernel_device_of;
-use crate::config::CollectorConfig;
+use crate::config::{CollectorConfig, NodeConfig};
 use crate::container;
 use crate::event::ProcessRef;
 use crate::source::Record;
@@ -52,30 +52,24 @@ pub struct NodeError {
 impl Node {
     /// Reads the facts of the node that `config` names.
     ///
-    /// Errors: the boot id cannot be read, or the node's name is neither configured nor readable.
+    /// Errors: the boot id cannot be read.
     pub fn read(config: &CollectorConfig) -> Result<Self, NodeError> {
         let boot_id = read_line(Path::new("/proc/sys/kernel/random/boot_id"))?;
-        let name = if config.node.is_empty() {
-            // From the file: the node's init may have a UTS namespace of its own.
-            read_line(&config.host_root.join("etc/hostname"))
-                .or_else(|_| read_line(Path::new("/proc/sys/kernel/hostname")))?
-        } else {
-            config.node.clone()
-        };
-        let proc = PathBuf::from(format!("/proc/{}", config.host_pid));
+        let NodeConfig { root, pid, .. } = &config.node;
+        let proc = PathBuf::from(format!("/proc/{pid}"));
         let cgroups = fs::read_to_string(proc.join("cgroup")).unwrap_or_default();
         let node = Self {
-            name,
+            name: config.node.name(),
             cluster: Some(config.cluster.clone()).filter(|name| !name.is_empty()),
             boot_hash: BootHash::of(&boot_id),
             boot_id: BootId::new(boot_id),
-            root: config.host_root.clone(),
-            procfs: procfs(&config.host_root),
-            init: config.host_pid,
+            root: root.clone(),
+            procfs: procfs(root),
+            init: *pid,
             mnt_ns: namespace(&proc, "mnt"),
             pid_ns: namespace(&proc, "pid"),
             net_ns: namespace(&proc, "net"),
-            root_dev: kernel_device_of(&config.host_root).ok(),
+            root_dev: kernel_device_of(root).ok(),
             container: cgroups.lines().find_map(container_of_line),
         };
         Ok(node)
@@ -165,12 +159,15 @@ mod tests {
     #[test]
     fn this_machine_as_a_node() {
         let pid = std::process::id();
-        let config = CollectorConfig { node: "n1".into(), host_pid: pid, ..CollectorConfig::default() };
+        let config = CollectorConfig {
+            node: NodeConfig { name: "n1".into(), pid, ..NodeConfig::default() },
+            ..CollectorConfig::default()
+        };
         let node = Node::read(&config).unwrap();
         assert!(node.mnt_ns.is_some() && node.pid_ns.is_some() && node.root_dev.is_some());
         assert_eq!((node.name.as_str(), node.cluster.as_deref()), ("n1", None));
         assert!(node.is_init(&ProcessRef { tgid: pid, start_boottime: 9 }));
-        let nobody = CollectorConfig { host_pid: u32::MAX, ..config };
+        let nobody = CollectorConfig { node: NodeConfig { pid: u32::MAX, ..config.node }, ..config };
         assert_eq!(Node::read(&nobody).unwrap().mnt_ns, None);
     }
 }

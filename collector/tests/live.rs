@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use kerntrail_collector::cgroups::Cgroups;
 use kerntrail_collector::clock::{Clock, now_boot_ns};
 use kerntrail_collector::node::Node;
-use kerntrail_collector::{Collector, CollectorConfig, EbpfSource, preflight};
+use kerntrail_collector::{Collector, CollectorConfig, EbpfSource, NodeConfig, preflight};
+use kerntrail_common::period::Period;
 use kerntrail_ebpf::probes::process::kind::{EXEC, FORK};
 use kerntrail_ebpf::probes::{BpfProgram, CONCERNS, Concern, Need, Probe};
 use kerntrail_ebpf::{Hook, LoadOptions, Programs, Verdict};
@@ -27,7 +28,11 @@ fn allowed() -> bool {
 }
 
 fn config() -> CollectorConfig {
-    CollectorConfig { node: "this".into(), batch_wait_ms: 50, ..CollectorConfig::default() }
+    CollectorConfig {
+        node: NodeConfig { name: "this".into(), ..NodeConfig::default() },
+        batch_interval: Period(Duration::from_millis(50)),
+        ..CollectorConfig::default()
+    }
 }
 
 /// A collector of this machine's own events.

@@ -1,6 +1,7 @@
 //! What is missing is a row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{EventKind, EventRow, ProcessRef, Task};
@@ -224,8 +225,11 @@ async fn the_time_between_two_runs() {
 #[tokio::test]
 async fn the_state_is_not_ahead_of_the_log() {
     let state = tempfile::tempdir().unwrap();
-    let config =
-        CollectorConfig { state_dir: Some(state.path().to_owned()), drain_timeout_ms: 1, ..CollectorConfig::default() };
+    let config = CollectorConfig {
+        state_dir: Some(state.path().to_owned()),
+        drain_timeout: Duration::from_millis(1),
+        ..CollectorConfig::default()
+    };
     let (mut script, init) = Script::new();
     script.spawn(&init, 10, &["/bin/sh"]);
     let (collector, _) = script.collector(&Setup { config, ..Setup::default() });

@@ -16,6 +16,7 @@ use kerntrail_transport::codec::CodecError;
 use kerntrail_transport::{EventLog, Holds, LogError, Message, Topic};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::DetectorConfig;
 use crate::evaluate::{matches, session};
 use crate::finding::{self, Finding, Writer};
 use crate::metrics;
@@ -25,21 +26,6 @@ use crate::state::{Cursors, Outbox, State, StateError};
 
 /// Findings of one pass that are logged one by one; more are logged as a number.
 const TOLD_SINGLY: usize = 10;
-
-/// Settings of the detector.
-#[derive(Clone, Debug)]
-pub struct DetectorConfig {
-    /// How often rules look for new rows.
-    pub interval: Duration,
-    /// Folder of the detector's state.
-    pub state_dir: PathBuf,
-    /// Tenant of the findings.
-    pub tenant: String,
-    /// Name of this detector, part of the findings' stream.
-    pub node: String,
-    /// Cluster written into findings; that of the events where absent.
-    pub cluster: Option<String>,
-}
 
 /// A pass, or one rule in it, failed; the next pass starts from the same cursors.
 #[derive(Debug, thiserror::Error)]

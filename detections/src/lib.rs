@@ -5,6 +5,7 @@
 //! Invariant: findings go to the event log, like any event; an outbox keeps a crash from losing or repeating one.
 
 pub mod compile;
+mod config;
 mod detector;
 mod document;
 mod evaluate;
@@ -17,5 +18,6 @@ mod sequence;
 mod state;
 pub mod testing;
 
-pub use detector::{DetectError, Detector, DetectorConfig};
+pub use config::DetectorConfig;
+pub use detector::{DetectError, Detector};
 pub use rules::{Rule, RuleError, RuleKind, Rules};

@@ -73,7 +73,7 @@ impl Bench {
             state_dir: self.dir.path().join("state"),
             tenant: "t".into(),
             node: "n".into(),
-            cluster: None,
+            ..DetectorConfig::default()
         };
         Detector::new(set, Arc::clone(&self.lake), Arc::clone(&self.log) as Arc<dyn EventLog>, config)
     }

@@ -1,38 +1,70 @@
-//! Settings of the pipeline.
+//! The settings of the lake and of the pipeline that writes it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings of the pipeline.
-#[derive(Clone, Debug)]
+use kerntrail_common::period;
+use kerntrail_common::settings::{checked, more_than_zero};
+use kerntrail_common::size::{self, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// `[lake]`: where the lake is, how rows are committed to it, and how its files are maintained. The fields that are
+/// skipped are no settings; whoever starts a pipeline fills them in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
-    /// Whose topics are read and whose tables are written.
-    pub tenant: String,
-    /// A row waits at most about this long for others before it is committed. Default 1 s.
+    /// Folder of the lake; empty: `lake` in the data folder.
+    #[serde(deserialize_with = "folder")]
+    pub uri: String,
+    /// Longest time that a row waits for others before it is committed.
+    #[serde(with = "period::setting")]
+    #[schemars(with = "period::Period")]
     pub flush_interval: Duration,
-    /// Rows of one table that are committed without waiting for more. Default 100,000.
+    /// Rows of one table that are committed without waiting for more.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
     pub flush_rows: usize,
-    /// Bytes of rows, of all tables, held before the largest buffer is committed; nothing is read while twice as much
-    /// is held or being committed. Sorting holds up to two copies. Default 64 MiB.
+    /// Size of the buffered rows of all tables at which the largest buffer is committed. Nothing is read while twice as
+    /// much is buffered or being committed; sorting takes up to two copies.
+    #[serde(rename = "flush_size", with = "size::setting")]
+    #[schemars(with = "Size")]
     pub flush_bytes: usize,
-    /// Time between two looks for files to compact, replaced files to vacuum and logs to checkpoint. Default 60 s.
+    /// Time between two searches for small files to compact, replaced files to delete and logs to checkpoint.
+    #[serde(with = "period::setting")]
+    #[schemars(with = "period::Period")]
     pub compact_interval: Duration,
-    /// How long replaced files and old commits are kept: longer than any query runs or any rule's cursor rests. Default 1 h.
+    /// How long replaced files and old commits are kept for readers of older versions; longer than any query runs.
+    #[serde(with = "period::setting")]
+    #[schemars(with = "period::Period")]
     pub vacuum_keep: Duration,
-    /// Folder for rejected messages, made when needed; at most 10,000 of them and 1 GiB are kept.
+    /// Tenant whose topics are read and whose tables are written.
+    #[serde(skip)]
+    pub tenant: String,
+    /// Folder for rejected messages, created when needed; at most 10,000 of them and 1 GiB are kept.
+    #[serde(skip)]
     pub rejected_dir: PathBuf,
 }
 
 impl Default for PipelineConfig {
     fn default() -> Self {
         Self {
-            tenant: "default".to_owned(),
+            uri: String::new(),
             flush_interval: Duration::from_secs(1),
             flush_rows: 100_000,
             flush_bytes: 64 * 1024 * 1024,
             compact_interval: Duration::from_secs(60),
             vacuum_keep: Duration::from_secs(3600),
+            tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
             rejected_dir: PathBuf::from("rejected"),
         }
     }
+}
+
+/// A folder's path or `file://` address: object stores are not built in.
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    checked(deserializer, |uri: &String| match uri.split_once("://") {
+        Some((scheme, _)) if scheme != "file" => Err(format!("{scheme}:// cannot be used yet: give a folder")),
+        _ => Ok(()),
+    })
 }

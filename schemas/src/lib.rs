@@ -24,6 +24,9 @@ pub use columns::{Column, Columns};
 pub use history::SchemaHistory;
 pub use tables::Table;
 
+/// Tenant of events where none is configured.
+pub const DEFAULT_TENANT: &str = "default";
+
 /// Version of the columns: the highest `since` of any. It travels in each message, which is read by its writer's columns.
 ///
 /// A change adds nullable columns (`since` the next version) and raises it; readers of older messages and files see NULL.

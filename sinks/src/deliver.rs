@@ -1,7 +1,7 @@
-//! From records to requests, and on until each record is delivered or is a dead letter.
+//! Packs records into requests and sends them until each record is delivered or is a dead letter.
 //!
-//! [`settle`] is the whole logic of retries and splits, without IO; [`Delivery`] waits, sends and writes letters as
-//! it says.
+//! [`settle`] holds the logic of retries and splits, without IO; [`Delivery`] waits, sends and writes dead letters
+//! accordingly.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,49 +22,50 @@ use crate::metrics;
 use crate::outcome::{Outcome, Reason};
 use crate::runner::SinkState;
 
-/// Dead letters are told in the log once in this time; each is counted.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// Shortest time between two log lines about dead letters; every dead letter is counted.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What follows from the outcomes of one request.
+/// What to do after one request.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// Records delivered.
     pub delivered: Vec<Record>,
-    /// Records that will never be taken.
+    /// Records that the destination will never accept.
     pub dead: Vec<(Record, Reason, String)>,
     /// Requests to send next, in this order.
     pub next: Vec<Vec<Record>>,
-    /// What to do before.
+    /// How long to wait before that.
     pub wait: Wait,
 }
 
-/// What to do before the next request.
+/// How long to wait before the next request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Wait {
-    /// Nothing: the server is well.
+    /// Not at all: the server accepts events.
     #[default]
     No,
-    /// Back off, and at least for `after`.
+    /// For a backoff, and at least for `after`.
     Backoff {
-        /// The server's wish.
+        /// The wait that the server asked for.
         after: Duration,
-        /// What it said.
+        /// The server's message.
         words: String,
     },
-    /// Wait long, and call somebody.
+    /// For the longest backoff, and alert somebody.
     Pause {
         /// What is wrong.
         alert: String,
     },
 }
 
-/// Sorts `records` out by their `outcomes` (as many, in the same order).
+/// Sorts `records` by their `outcomes`, which are in the same order.
 pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
     let mut settled = Settled::default();
     let (mut again, mut split) = (Vec::new(), Vec::new());
     let mut split_words = String::new();
-    // A record without an outcome has not arrived, as far as is known.
-    let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(|| Outcome::retry("there is no answer for it")));
+    // A record without an outcome counts as not delivered.
+    let outcomes =
+        outcomes.into_iter().chain(std::iter::repeat_with(|| Outcome::retry("the response does not mention it")));
     for (record, outcome) in records.into_iter().zip(outcomes) {
         match outcome {
             Outcome::Delivered => settled.delivered.push(record),
@@ -87,7 +88,7 @@ pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
         let second = split.split_off(split.len() / 2);
         settled.next.extend([split, second]);
     } else {
-        // It was alone, so it is the one.
+        // It was alone in its request, so it is the one that was refused.
         settled.dead.extend(split.into_iter().map(|record| (record, Reason::Refused, split_words.clone())));
     }
     if !again.is_empty() {
@@ -99,7 +100,7 @@ pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
 impl Wait {
     fn at_least_backoff(&mut self, after: Option<Duration>, words: String) {
         match (&mut *self, after) {
-            // The server asks for no pause.
+            // The server asked for an immediate retry.
             (Self::No, Some(Duration::ZERO)) | (Self::Pause { .. }, _) => {}
             (Self::No, after) => *self = Self::Backoff { after: after.unwrap_or_default(), words },
             (Self::Backoff { after: so_far, .. }, after) => *so_far = (*so_far).max(after.unwrap_or_default()),
@@ -107,10 +108,10 @@ impl Wait {
     }
 }
 
-/// When a sink is to end.
+/// When a sink has to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// It takes nothing more, and delivers what it holds.
+    /// It reads nothing more, and delivers what it has read.
     pub asked: CancellationToken,
     /// It sends nothing more.
     pub now: CancellationToken,
@@ -122,26 +123,26 @@ pub struct Delivery {
     destination: Box<dyn Destination>,
     letters: Arc<Letters>,
     state: watch::Sender<SinkState>,
-    told: Mutex<Told>,
+    unlogged: Mutex<Unlogged>,
 }
 
-/// What the log says of dead letters.
+/// Dead letters since the last log line about them.
 #[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    /// Dead letters since then.
+struct Unlogged {
+    /// When that line was written.
+    since: Option<Instant>,
     dead: u64,
 }
 
 impl Delivery {
-    /// Delivers to `destination`, and keeps what it refuses in `letters`.
+    /// Delivers to `destination`, and writes what it refuses to `letters`.
     pub fn new(
         settings: Settings,
         destination: Box<dyn Destination>,
         letters: Arc<Letters>,
         state: watch::Sender<SinkState>,
     ) -> Self {
-        Self { settings, destination, letters, state, told: Mutex::default() }
+        Self { settings, destination, letters, state, unlogged: Mutex::default() }
     }
 
     /// The destination.
@@ -151,18 +152,18 @@ impl Delivery {
 
     /// Sends `records` until each is delivered or is a dead letter, or until `stop`.
     ///
-    /// Returns the records that are neither. Of a request under way at `stop` it is not known whether it arrived.
+    /// Returns the records that are neither. Whether a request in flight at `stop` arrived is not known.
     pub async fn deliver(&self, records: Vec<Record>, stop: &Stop) -> Vec<Record> {
-        let requests = pack(records, self.settings.batch_events, self.settings.batch_bytes);
-        let under_way = requests.into_iter().map(|request| self.see_through(request, stop));
-        let left = futures::stream::iter(under_way).buffer_unordered(self.settings.concurrency);
+        let requests = pack(records, self.settings.delivery.batch_events(), self.settings.delivery.batch_bytes());
+        let in_flight = requests.into_iter().map(|request| self.deliver_request(request, stop));
+        let left = futures::stream::iter(in_flight).buffer_unordered(self.settings.concurrency);
         left.collect::<Vec<_>>().await.concat()
     }
 
-    /// Sends one request, and those that it falls into, to their end.
-    async fn see_through(&self, request: Vec<Record>, stop: &Stop) -> Vec<Record> {
+    /// Sends one request, and those that it is split into, until all are settled.
+    async fn deliver_request(&self, request: Vec<Record>, stop: &Stop) -> Vec<Record> {
         let mut waiting = VecDeque::from([request]);
-        let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
+        let mut backoff = self.settings.delivery.backoff();
         while let Some(request) = waiting.pop_front() {
             let sent = tokio::select! {
                 biased;
@@ -172,7 +173,7 @@ impl Delivery {
             let Some(outcomes) = sent else { return self.left(request, waiting) };
             let settled = settle(request, outcomes);
             self.count_delivered(&settled.delivered);
-            if let Err(unwritten) = self.bury(settled.dead, stop).await {
+            if let Err(unwritten) = self.write_dead_letters(settled.dead, stop).await {
                 waiting.extend(settled.next);
                 return self.left(unwritten, waiting);
             }
@@ -200,7 +201,7 @@ impl Delivery {
         first.into_iter().chain(waiting.into_iter().flatten()).collect()
     }
 
-    /// How long to wait, and says why.
+    /// How long to wait; publishes why.
     fn pause(&self, wait: &Wait, backoff: &mut Backoff) -> Option<Duration> {
         match wait {
             Wait::No => None,
@@ -216,7 +217,7 @@ impl Delivery {
         }
     }
 
-    /// What ends a wait: a stopping sink gives a busy destination its time, but waits for nobody's repair.
+    /// What ends a wait: a stopping sink still waits for a busy destination, but not for one that has to be repaired.
     fn patience<'a>(&self, wait: &Wait, stop: &'a Stop) -> &'a CancellationToken {
         if matches!(wait, Wait::Pause { .. }) { &stop.asked } else { &stop.now }
     }
@@ -228,10 +229,10 @@ impl Delivery {
         }
     }
 
-    /// Writes dead letters; waits while there is no room for more.
+    /// Writes dead letters; waits while their number is at its limit.
     ///
-    /// Errors: stopped before; these records are not written.
-    async fn bury(&self, dead: Vec<(Record, Reason, String)>, stop: &Stop) -> Result<(), Vec<Record>> {
+    /// Errors: the sink was stopped before; these records are not written.
+    async fn write_dead_letters(&self, dead: Vec<(Record, Reason, String)>, stop: &Stop) -> Result<(), Vec<Record>> {
         let mut dead = dead.into_iter();
         while let Some((record, reason, words)) = dead.next() {
             let letter = self.letter(&record, reason, words);
@@ -255,14 +256,14 @@ impl Delivery {
         }
     }
 
-    /// Writes `letter`, and waits while it cannot be written. `false`: stopped before.
+    /// Writes `letter`, and waits while it cannot be written. `false`: the sink was stopped before.
     pub async fn keep(&self, letter: &Letter, stop: &Stop) -> bool {
         loop {
             let alert = match self.letters.write(letter) {
                 Ok(true) => break,
                 Ok(false) => format!(
-                    "{} dead letters are all that may be kept: see `kerntrail sinks dlq`, then replay or purge them",
-                    self.settings.dead_letters
+                    "the limit of {} dead letters is reached: see `kerntrail sinks dlq`, then replay or purge them",
+                    self.settings.delivery.dead_letters()
                 ),
                 Err(error) => chain(&error),
             };
@@ -270,30 +271,30 @@ impl Delivery {
             if stop.asked.is_cancelled() {
                 return false;
             }
-            self.sleep(self.settings.backoff_max, &stop.asked).await;
+            self.sleep(self.settings.delivery.backoff_max(), &stop.asked).await;
         }
         let labels = [("sink", self.settings.name.clone()), ("reason", letter.reason.word().to_owned())];
         ::metrics::counter!(metrics::EVENTS_DEAD, &labels).increment(1);
-        self.tell(letter);
+        self.log(letter);
         true
     }
 
-    /// Logs a dead letter, unless one was logged a moment ago: the next one tells how many there were.
-    fn tell(&self, letter: &Letter) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.dead += 1;
-        if told.at.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+    /// Logs a dead letter, unless one was logged a moment ago; the next line has their number.
+    fn log(&self, letter: &Letter) {
+        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        unlogged.dead += 1;
+        if unlogged.since.is_some_and(|since| since.elapsed() < LOG_INTERVAL) {
             return;
         }
         tracing::warn!(
             sink = self.settings.name,
-            events = told.dead,
+            events = unlogged.dead,
             event_id = letter.event_id,
             reason = letter.reason.word(),
             words = letter.words,
             "events became dead letters"
         );
-        *told = Told { at: Some(Instant::now()), dead: 0 };
+        *unlogged = Unlogged { since: Some(Instant::now()), dead: 0 };
     }
 
     fn count_delivered(&self, delivered: &[Record]) {
@@ -306,7 +307,7 @@ impl Delivery {
         }
     }
 
-    /// Publishes the state, and logs what is new about it.
+    /// Publishes the state, and logs a change of it.
     fn report(&self, state: SinkState) {
         let sink = &self.settings.name;
         let paused = matches!(state, SinkState::Paused { .. });
@@ -315,9 +316,9 @@ impl Delivery {
             match (&state, changed) {
                 (SinkState::Paused { alert }, true) => tracing::error!(sink, alert, "the sink is paused"),
                 (SinkState::Retrying { words }, true) => {
-                    tracing::warn!(sink, words, "the destination does not take events; trying again")
+                    tracing::warn!(sink, words, "the destination does not accept events; retrying")
                 }
-                (SinkState::Running, true) => tracing::info!(sink, "the destination takes events"),
+                (SinkState::Running, true) => tracing::info!(sink, "the destination accepts events"),
                 _ => {}
             }
             let new = *current != state;
@@ -330,13 +331,13 @@ impl Delivery {
     }
 }
 
-/// `records` in requests of at most `most_events` and `most_bytes`; a larger record goes alone.
-pub(crate) fn pack(records: Vec<Record>, most_events: usize, most_bytes: usize) -> Vec<Vec<Record>> {
+/// `records` in requests of at most `max_events` and `max_bytes`; a larger record is sent alone.
+pub(crate) fn pack(records: Vec<Record>, max_events: usize, max_bytes: usize) -> Vec<Vec<Record>> {
     let mut requests: Vec<Vec<Record>> = Vec::new();
     let mut bytes = 0;
     for record in records {
         let size = record.bytes.len();
-        let fits = requests.last().is_some_and(|last| last.len() < most_events && bytes + size <= most_bytes);
+        let fits = requests.last().is_some_and(|last| last.len() < max_events && bytes + size <= max_bytes);
         if !fits {
             requests.push(Vec::new());
             bytes = 0;
@@ -372,15 +373,15 @@ mod tests {
     }
 
     #[test]
-    fn requests_stay_below_both_bounds() {
-        for (sizes, most_events, most_bytes, expected) in [
+    fn requests_stay_within_both_limits() {
+        for (sizes, max_events, max_bytes, expected) in [
             (&[][..], 2, 10, ""),
             (&[1, 1, 1], 2, 10, "01 2"),
             (&[4, 4, 4], 9, 10, "01 2"),
             (&[99, 1, 99], 9, 10, "0 1 2"),
             (&[5, 5, 1], 9, 10, "01 2"),
         ] {
-            let requests = pack(records(sizes), most_events, most_bytes);
+            let requests = pack(records(sizes), max_events, max_bytes);
             assert_eq!(requests.iter().map(|request| ids(request)).collect::<Vec<_>>().join(" "), expected);
         }
     }
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_settle_into_what_is_next() {
+    fn outcomes_decide_the_next_requests() {
         // outcomes: delivered, dead, next requests, wait
         for (letters, delivered, dead, next, wait) in [
             ("DDDD", "0123", "", "", "No"),
@@ -428,9 +429,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_wish_of_the_server_counts() {
-        let wish = |seconds| Outcome::Retry { after: Some(Duration::from_secs(seconds)), words: "busy".into() };
-        let settled = settle(records(&[1, 1, 1]), vec![wish(3), wish(9), Outcome::retry("busy")]);
+    fn the_longest_wait_that_the_server_asked_for_counts() {
+        let asked = |seconds| Outcome::Retry { after: Some(Duration::from_secs(seconds)), words: "busy".into() };
+        let settled = settle(records(&[1, 1, 1]), vec![asked(3), asked(9), Outcome::retry("busy")]);
         assert_eq!(settled.wait, Wait::Backoff { after: Duration::from_secs(9), words: "busy".into() });
     }
 }

@@ -1,9 +1,9 @@
 //! Dead letters: what a destination refused, one JSON file each, below `<dlq_dir>/<sink>/`.
 //!
-//! A letter is named by a hash of table and event id, so one written again after a crash is the same file. It appears
-//! whole (written beside, synced, renamed), so the command line reads, purges and replays while the server runs.
+//! A letter is named by a hash of table and event id, so one that is written again after a crash is the same file. It
+//! is written atomically, so the command line reads, purges and replays while the server runs.
 //!
-//! Invariant: a sink has at most [`Letters::open`]'s `most` of them; at the bound it waits.
+//! Invariant: a sink has at most as many as [`Letters::open`] allows; at the limit it waits.
 //! Invariant: only `replay` and `purge` remove a letter, and `replay` only when its event was delivered.
 
 mod files;
@@ -29,11 +29,11 @@ pub struct Letter {
     pub sink: String,
     /// The row's table.
     pub table: String,
-    /// The row's `event_id`; of a damaged message: where it lay.
+    /// The row's `event_id`; of a damaged message, its partition and offset.
     pub event_id: String,
-    /// Why, as a word.
+    /// Why, as a code.
     pub reason: Reason,
-    /// Why, in the words of the server, or of whatever failed.
+    /// Why, as the server or whatever failed reported it.
     pub words: String,
     /// When, RFC 3339 in UTC.
     pub written: String,
@@ -66,10 +66,10 @@ impl Letter {
     }
 }
 
-/// What failed with dead letters.
+/// Why dead letters cannot be handled.
 #[derive(Debug, thiserror::Error)]
 pub enum DlqError {
-    /// The file system did not do as asked.
+    /// A file operation failed.
     #[error("cannot {operation} {path}")]
     File {
         /// What was tried.
@@ -80,9 +80,9 @@ pub enum DlqError {
         #[source]
         source: std::io::Error,
     },
-    /// A file is no letter.
-    #[error("{path} is no dead letter")]
-    NoLetter {
+    /// A file is not a dead letter.
+    #[error("{path} is not a dead letter")]
+    NotALetter {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -105,8 +105,8 @@ pub enum DlqError {
         /// How many there are.
         matching: usize,
     },
-    /// Another replay of the same sink is under way.
-    #[error("another replay of sink {sink} is under way")]
+    /// Another replay of the same sink is running.
+    #[error("another replay of sink {sink} is running")]
     Busy {
         /// The sink.
         sink: String,
@@ -139,7 +139,7 @@ impl Which {
 pub struct Listing {
     /// Oldest first.
     pub letters: Vec<Letter>,
-    /// Files that are no letters.
+    /// Files that are not dead letters.
     pub unreadable: Vec<DlqError>,
 }
 
@@ -155,7 +155,7 @@ pub fn list(dlq_dir: &Path, sink: Option<&str>) -> Result<Listing, DlqError> {
     for path in folders.iter().map(|folder| files::letters(folder)).collect::<Result<Vec<_>, _>>()?.concat() {
         match files::read(&path) {
             Ok(Some(letter)) => listing.letters.push(letter),
-            // Purged or delivered meanwhile.
+            // Purged or delivered in the meantime.
             Ok(None) => {}
             Err(error) => listing.unreadable.push(error),
         }
@@ -177,9 +177,9 @@ pub fn show(dlq_dir: &Path, id: &str) -> Result<Letter, DlqError> {
     files::read(path)?.ok_or_else(|| not_one(0))
 }
 
-/// Removes letters of `sink` unsent; returns how many.
+/// Removes letters of `sink` without sending them; returns how many.
 ///
-/// Errors: the folder cannot be read, or a file not be removed.
+/// Errors: the folder cannot be read, or a file cannot be removed.
 pub fn purge(dlq_dir: &Path, sink: &str, which: &Which) -> Result<usize, DlqError> {
     let mut removed = 0;
     for path in files::letters(&dlq_dir.join(sink))? {
@@ -195,34 +195,34 @@ pub fn purge(dlq_dir: &Path, sink: &str, which: &Which) -> Result<usize, DlqErro
 pub struct Letters {
     sink: String,
     folder: PathBuf,
-    most: usize,
-    /// As counted last; others remove letters, only this process adds them.
+    max: usize,
+    /// As last counted; other processes remove letters, only this one adds them.
     count: AtomicUsize,
 }
 
 impl Letters {
-    /// The letters of `sink` below `dlq_dir`, at most `most`.
+    /// The letters of `sink` below `dlq_dir`, at most `max`.
     ///
-    /// Errors: the folder cannot be made or read.
-    pub fn open(dlq_dir: &Path, sink: &str, most: usize) -> Result<Self, DlqError> {
+    /// Errors: the folder cannot be created or read.
+    pub fn open(dlq_dir: &Path, sink: &str, max: usize) -> Result<Self, DlqError> {
         let folder = dlq_dir.join(sink);
         files::make(&folder)?;
         let count = files::letters(&folder)?.len();
-        let letters = Self { sink: sink.to_owned(), folder, most, count: AtomicUsize::new(count) };
+        let letters = Self { sink: sink.to_owned(), folder, max, count: AtomicUsize::new(count) };
         letters.show_count();
         Ok(letters)
     }
 
-    /// Writes `letter`; `false` when there is no room for it.
+    /// Writes `letter`; `false` at the limit.
     ///
-    /// Errors: the file system's; the letter is not there then.
+    /// Errors: the file operation failed; the letter is not written.
     pub fn write(&self, letter: &Letter) -> Result<bool, DlqError> {
         let path = files::path(&self.folder, &letter.id());
         let is_new = !path.exists();
-        if is_new && self.count.load(Ordering::Relaxed) >= self.most {
+        if is_new && self.count.load(Ordering::Relaxed) >= self.max {
             self.count.store(files::letters(&self.folder)?.len(), Ordering::Relaxed);
             self.show_count();
-            if self.count.load(Ordering::Relaxed) >= self.most {
+            if self.count.load(Ordering::Relaxed) >= self.max {
                 return Ok(false);
             }
         }

@@ -1,12 +1,13 @@
-//! The shape of what is sent, apart from how it is sent.
+//! The format of the documents that are sent, independent of the protocol.
 
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::{Row, ecs, ocsf};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A named shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// A format of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Open Cybersecurity Schema Framework 1.8.

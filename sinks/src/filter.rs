@@ -1,8 +1,8 @@
 //! `where`: an SQL condition on a row, compiled once.
 //!
 //! It sees the columns of the sink's tables, and the computed `event_id` and (of tables with actors) `exec_id`, as the
-//! query service shows them. In a row of a table that lacks a column it is NULL. The condition's value must depend on
-//! the row alone, so functions of the time or of chance are refused.
+//! query service shows them. A column that a row's table lacks is NULL. The value of the condition must depend on the
+//! row alone, so functions of the current time or of random numbers are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,13 +33,13 @@ pub enum FilterError {
         /// `; did you mean X?`, or nothing.
         hint: String,
     },
-    /// It is no condition on a row.
+    /// It is not a condition on one row.
     #[error("{problem}")]
     Unfit {
         /// What is wrong with it.
         problem: String,
     },
-    /// It is no SQL expression that DataFusion knows.
+    /// It is not an SQL expression.
     #[error("no SQL expression over the columns of a row")]
     Sql(#[source] Box<DataFusionError>),
 }
@@ -57,13 +57,13 @@ struct Condition {
     schema: SchemaRef,
 }
 
-/// Whether a row is selected; the words of the error where that could not be computed.
+/// Whether a row is selected; an error message where the condition failed for the row.
 pub type Selected = Result<bool, String>;
 
 impl Filter {
     /// Compiles `condition` for rows of `tables`; without one, every row is selected.
     ///
-    /// Errors: as named.
+    /// Errors: see [`FilterError`].
     pub fn compile(condition: Option<&str>, tables: &[Table]) -> Result<Self, FilterError> {
         let condition = condition.map(|condition| compile(condition, tables)).transpose()?;
         Ok(Self { condition })
@@ -71,7 +71,7 @@ impl Filter {
 
     /// Which rows of `batch` are selected; `batch` is what [`with_ids`] gave.
     ///
-    /// A row for which the condition cannot be computed (a division by zero, a bad cast) does not touch the others.
+    /// A row for which the condition fails (a division by zero, an invalid cast) does not affect the others.
     ///
     /// Errors: `batch` has a column of another type than the tables.
     pub fn apply(&self, batch: &RecordBatch) -> Result<Vec<Selected>, ArrowError> {
@@ -130,7 +130,7 @@ fn columns(tables: &[Table]) -> BTreeMap<String, FieldRef> {
     fields.map(|field| (field.name().clone(), field)).collect()
 }
 
-/// What keeps `expression` from being a condition on one row.
+/// Why `expression` is not a condition on one row.
 fn refuse_unfit(expression: &Expr) -> Result<Option<String>, DataFusionError> {
     let mut problem = None;
     expression.apply(|part| {

@@ -1,32 +1,33 @@
 //! Event log to Splunk HEC, Elasticsearch or OpenSearch and NDJSON files, with dead letters.
 //!
-//! The way of a row: [`runner`] takes messages as a consumer group of the sink's own -> [`select`] decodes them and
+//! The way of a row: [`runner`] reads messages as a consumer group of its own -> [`select`] decodes them and
 //! keeps the rows that `where` selects ([`filter`]) -> [`encode`] writes each in the sink's profile -> [`deliver`]
-//! packs requests, tries again, splits, and writes dead letters ([`dlq`]) -> a [`destination::Destination`] talks to
-//! one kind of server: one file builds its request, one reads its per-record answer -> [`runner`] commits.
+//! packs requests, retries, splits, and writes dead letters ([`dlq`]) -> a [`destination::Destination`] talks to
+//! one kind of server, with one file that builds requests and one that decodes responses -> [`runner`] commits.
 //!
 //! Invariant: a message's offset is committed only when each of its selected rows is delivered or is a dead letter
-//! on disk. Delivery is therefore at least once; [`splunk_hec`] and [`elasticsearch`] say where a row may arrive twice.
-//! Invariant: a destination that is down, and dead letters that are full, hold up their own sink and nothing else.
-//! Invariant: what a server's answer means is a pure function to [`outcome::Outcome`]s; only [`deliver`] acts on it.
-//! Invariant: only `splunk_hec` and `elasticsearch` know HTTP, only `ndjson` and `dlq` know files.
+//! on disk. Delivery is therefore at least once; [`kinds::splunk_hec`] and [`kinds::elasticsearch`] say where a row may arrive twice.
+//! Invariant: a destination that is down, and dead letters at their limit, hold up their own sink and nothing else.
+//! Invariant: the meaning of a response is a pure function to [`outcome::Outcome`]s; only [`deliver`] acts on it.
+//! Invariant: only [`http`] and the kinds that use it know HTTP, only `kinds::ndjson` and `dlq` know files.
+//! Invariant: a kind of destination is a folder in [`kinds`] and a line in its list; its keys, their defaults and their
+//! documentation are a struct in that folder.
 
 pub mod config;
 pub mod deliver;
 pub mod destination;
 pub mod dlq;
-pub mod elasticsearch;
 pub mod encode;
 pub mod filter;
-mod http;
+pub mod http;
+pub mod kinds;
 pub mod metrics;
-pub mod ndjson;
 pub mod outcome;
 pub mod runner;
 pub mod secret;
 pub mod select;
-pub mod splunk_hec;
 
-pub use config::{ConfigError, Kind, SinkConfig};
+pub use config::{ConfigError, SinkConfig};
 pub use encode::Profile;
+pub use kinds::Kind;
 pub use runner::{Sink, SinkError, SinkState};

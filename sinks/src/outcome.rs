@@ -1,4 +1,4 @@
-//! What an answer means for a record.
+//! What a response means for a record.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ pub enum Outcome {
     Delivered,
     /// It is to be sent again.
     Retry {
-        /// The server's own wish; never waited for less.
+        /// The shortest wait that the server asked for.
         after: Option<Duration>,
-        /// What the server said, or why there is no answer.
+        /// The server's message, or why there is no response.
         words: String,
     },
     /// The request was refused as a whole: send its records in two halves. One that is alone is a dead letter.
     Split {
-        /// What the server said.
+        /// The server's message.
         words: String,
     },
-    /// The destination will never take it.
+    /// The destination will never accept it.
     DeadLetter {
-        /// Why, as a word.
+        /// Why, as a code.
         reason: Reason,
-        /// What the server said.
+        /// The server's message.
         words: String,
     },
-    /// Nothing will be taken before somebody repairs something: wait long and say so.
+    /// The destination accepts nothing before somebody repairs something: wait long, and alert somebody.
     Pause {
         /// What is wrong, for the log and for whoever is on call.
         alert: String,
@@ -34,7 +34,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// "Send it again" without a wish of the server's.
+    /// A retry for which the server did not ask for a wait.
     pub fn retry(words: impl Into<String>) -> Self {
         Self::Retry { after: None, words: words.into() }
     }
@@ -51,16 +51,16 @@ impl Outcome {
 pub enum Reason {
     /// The destination refused it.
     Refused,
-    /// It is larger than the destination takes.
+    /// It is larger than the destination accepts.
     TooLarge,
-    /// The sink's `where` could not be computed for it.
+    /// The sink's `where` failed for it.
     Filter,
-    /// It could not be decoded, so it is kept as it lay in the event log.
+    /// It could not be decoded, so its bytes in the event log are kept.
     Damaged,
 }
 
 impl Reason {
-    /// The word, as in metrics and letters.
+    /// The code, as in metrics and letters.
     pub fn word(self) -> &'static str {
         match self {
             Self::Refused => "refused",

@@ -1,12 +1,12 @@
-//! A running sink: consumes as its own group, delivers, commits.
+//! A running sink: reads as its own consumer group, delivers, commits.
 //!
-//! Bounds: the rows of `concurrency` full requests, those of the message that filled them, and the messages of one
-//! poll, not yet decoded. While they are not delivered nothing more is taken: the backlog stays in the event log.
+//! Bounds in memory: the rows of `concurrency` full requests, those of the message that filled them, and the messages
+//! of one poll, not yet decoded. Until they are settled nothing more is read: the backlog stays in the event log.
 
+mod delivered_batches;
 mod gaps;
-mod intake;
+mod in_flight;
 mod reader;
-mod taken;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,25 +18,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, Settings, SinkConfig};
 use crate::deliver::{Delivery, Stop};
-use crate::destination::connect;
 use crate::dlq::{DlqError, Letters};
 use crate::metrics;
-use intake::Intake;
+use in_flight::InFlight;
 use reader::{Reader, Source};
 
-/// How a sink is.
+/// State of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkState {
-    /// Nothing was delivered yet.
+    /// It has not delivered anything yet.
     Started,
-    /// The destination takes events.
+    /// The destination accepts events.
     Running,
-    /// It does not, and may by itself.
+    /// The destination does not accept events now; the sink retries.
     Retrying {
-        /// What it said last, or why there was no answer.
+        /// Its last message, or why there was no response.
         words: String,
     },
-    /// Nothing is taken before somebody repairs something.
+    /// The destination accepts nothing before somebody repairs something.
     Paused {
         /// What is wrong.
         alert: String,
@@ -45,10 +44,10 @@ pub enum SinkState {
     Stopped,
 }
 
-/// What ends a sink, or keeps it from starting.
+/// Why a sink ended or cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// Its configuration is wrong.
+    /// Its configuration cannot be used.
     #[error("cannot use the configuration")]
     Config(#[source] ConfigError),
     /// Its dead letters cannot be used.
@@ -60,7 +59,7 @@ pub enum SinkError {
         #[source]
         source: DlqError,
     },
-    /// The event log failed for good.
+    /// The event log failed, and retrying does not help.
     #[error("sink {sink} cannot read the event log")]
     Log {
         /// The sink.
@@ -90,8 +89,8 @@ impl Sink {
     /// Errors: the configuration is wrong, or a folder or file cannot be used.
     pub fn new(config: &SinkConfig, log: Arc<dyn EventLog>, dlq_dir: &Path, tenant: &str) -> Result<Self, SinkError> {
         let settings = config.settings().map_err(SinkError::Config)?;
-        let destination = connect(&settings).map_err(SinkError::Config)?;
-        let letters = Letters::open(dlq_dir, &settings.name, settings.dead_letters)
+        let destination = settings.connect().map_err(SinkError::Config)?;
+        let letters = Letters::open(dlq_dir, &settings.name, settings.delivery.dead_letters())
             .map_err(|source| SinkError::Letters { sink: settings.name.clone(), source })?;
         let (state, _) = watch::channel(SinkState::Started);
         let topics = settings.tables.iter().map(|&table| Topic { tenant: tenant.to_owned(), table }).collect();
@@ -111,12 +110,12 @@ impl Sink {
         Self { codec, ..self }
     }
 
-    /// How the sink is, now and on each change.
+    /// The state of the sink, now and at each change.
     pub fn state(&self) -> watch::Receiver<SinkState> {
         self.state.subscribe()
     }
 
-    /// Gives the sink its place in the log, so that what is appended from now on waits for its first run.
+    /// Registers the sink's consumer group, so that rows appended from now on are kept for its first run.
     ///
     /// Errors: the event log failed.
     pub async fn register(&self) -> Result<(), SinkError> {
@@ -124,15 +123,15 @@ impl Sink {
         joined.map(drop).map_err(|source| SinkError::Log { sink: self.settings.name.clone(), source })
     }
 
-    /// Runs until `cancel`, then delivers what it holds for at most `drain_seconds` and commits what was delivered.
+    /// Runs until `cancel`, then delivers what it has read for at most `drain_seconds` and commits what was delivered.
     ///
-    /// Errors: the event log failed in a way that trying again does not help. Nothing is lost: what was not committed
-    /// is taken again by the next run.
+    /// Errors: the event log failed, and retrying does not help. Nothing is lost: the next run reads again what was not
+    /// committed.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), SinkError> {
         metrics::begin(&self.settings.name);
         let stop = Stop { asked: cancel, now: CancellationToken::new() };
         let ended = stop.now.clone().drop_guard();
-        tokio::spawn(end_drain(stop.clone(), self.settings.drain));
+        tokio::spawn(end_drain(stop.clone(), self.settings.delivery.drain()));
         let source = Source {
             settings: &self.settings,
             log: self.log.as_ref(),
@@ -154,29 +153,29 @@ impl Sink {
         let Some(mut reader) = Reader::join(source, &self.dlq_dir, &stop.asked).await? else { return Ok(()) };
         tracing::info!(sink = self.settings.name, "the sink has started");
         while !stop.asked.is_cancelled() {
-            let mut intake = reader.take(self.delivery.destination(), &stop.asked).await?;
-            let undone = self.finish(&mut intake, stop).await;
-            reader.commit(&intake.done(&undone)).await;
+            let mut in_flight = reader.take(self.delivery.destination(), &stop.asked).await?;
+            let undone = self.finish(&mut in_flight, stop).await;
+            reader.commit(&in_flight.done(&undone)).await;
         }
         tracing::info!(sink = self.settings.name, "the sink has stopped");
         Ok(())
     }
 
-    /// Delivers what was taken, or keeps it as letters. Returns the numbers of the messages that are not done.
-    async fn finish(&self, intake: &mut Intake<'_>, stop: &Stop) -> Vec<usize> {
+    /// Delivers what was read, or writes it as dead letters. Returns the numbers of the messages that are not settled.
+    async fn finish(&self, in_flight: &mut InFlight<'_>, stop: &Stop) -> Vec<usize> {
         let mut undone = Vec::new();
-        for (message, letter) in intake.letters() {
+        for (message, letter) in in_flight.letters() {
             if !self.delivery.keep(&letter, stop).await {
                 undone.push(message);
             }
         }
-        let left = self.delivery.deliver(intake.records(), stop).await;
+        let left = self.delivery.deliver(in_flight.records(), stop).await;
         undone.extend(left.iter().map(|record| record.message));
         undone
     }
 }
 
-/// Ends the drain of a sink that was asked to stop `drain` ago.
+/// Ends the drain `drain` after the sink was asked to stop.
 async fn end_drain(stop: Stop, drain: Duration) {
     tokio::select! {
         () = stop.now.cancelled() => return,

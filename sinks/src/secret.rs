@@ -1,32 +1,35 @@
-//! A secret in the configuration: its value, or where to find it.
+//! A secret in the configuration: its value, or the variable or file that holds it.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::config::{KeyError, Problem};
 
 /// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`. Neither `Debug` nor `Serialize` shows
 /// its text.
-#[derive(Clone, Deserialize, PartialEq)]
-#[serde(untagged)]
+#[derive(Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(untagged, expecting = "expected text, { env = \"NAME\" } or { file = \"/path\" }")]
 pub enum Secret {
     /// The secret itself.
     Text(String),
     /// The environment variable that holds it.
     Env(FromEnv),
-    /// The file that holds it; white space at its end does not count.
+    /// The file that holds it; white space at its end is ignored.
     File(FromFile),
 }
 
 /// A secret in the environment.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FromEnv {
     env: String,
 }
 
 /// A secret in a file.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FromFile {
     file: PathBuf,
@@ -52,11 +55,11 @@ impl Serialize for Secret {
     }
 }
 
-/// A secret that could not be found.
+/// Why a secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The environment variable is not set, or is no text.
-    #[error("environment variable {name} holds no text")]
+    /// The environment variable is not set, or is not text.
+    #[error("the environment variable {name} is not set to a text")]
     Env {
         /// Its name.
         name: String,
@@ -73,15 +76,22 @@ pub enum SecretError {
         #[source]
         source: std::io::Error,
     },
-    /// There is nothing in it.
+    /// It is empty.
     #[error("the secret is empty")]
     Empty,
 }
 
 impl Secret {
+    /// The secret's text. `key` is where it is configured.
+    ///
+    /// Errors: as [`Secret::reveal`].
+    pub(crate) fn of_key(&self, key: &str) -> Result<String, KeyError> {
+        self.reveal().map_err(|error| KeyError::new(key, Problem::Secret(error)))
+    }
+
     /// The secret's text.
     ///
-    /// Errors: it is not where the configuration says, or is empty.
+    /// Errors: it cannot be read, or is empty.
     pub fn reveal(&self) -> Result<String, SecretError> {
         let text = match self {
             Self::Text(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! From a message to the rows that the sink sends.
+//! Selects the rows of a message that the sink sends.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::error::ArrowError;
@@ -12,35 +12,35 @@ use crate::filter::{Filter, with_ids};
 /// A row with its identity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identified {
-    /// `event_id`; of a row that has none: where its message lay, and its place in it.
+    /// `event_id`; for a row that has none, the position of its message and the number of the row in it.
     pub event_id: String,
     /// The row.
     pub row: Row,
 }
 
-/// The rows of a message, sorted out.
+/// The rows of a message, by what becomes of them.
 #[derive(Debug, Default, PartialEq)]
 pub struct Selection {
     /// To be sent.
     pub selected: Vec<Identified>,
-    /// Those for which the condition could not be computed, with the error.
+    /// Those for which the condition failed, with the error.
     pub failed: Vec<(Identified, String)>,
-    /// How many the condition did not select.
+    /// Number of rows that the condition did not select.
     pub filtered: usize,
 }
 
-/// Why a message holds no rows.
+/// Why the rows of a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
     /// It cannot be decoded.
     #[error("the message cannot be decoded")]
     Codec(#[source] CodecError),
-    /// What was decoded are no rows of its table.
-    #[error("the message holds no rows of its table")]
+    /// Its content does not fit its table.
+    #[error("the message does not hold rows of its table")]
     Rows(#[source] ArrowError),
 }
 
-/// Decodes a message of `table` with `codec` and sorts its rows out by `filter`. `place` names the message.
+/// Decodes a message of `table` with `codec` and applies `filter` to its rows. `position` identifies the message.
 ///
 /// Errors: the message is damaged, or a newer release wrote it.
 pub fn select(
@@ -49,23 +49,23 @@ pub fn select(
     table: Table,
     schema_version: u16,
     payload: &[u8],
-    place: &str,
+    position: &str,
 ) -> Result<Selection, SelectError> {
     let batch = codec.decode(table, schema_version, payload).map_err(SelectError::Codec)?;
-    batch.flatten().and_then(|flat| sort_out(filter, table, &flat, place)).map_err(SelectError::Rows)
+    batch.flatten().and_then(|flat| apply(filter, table, &flat, position)).map_err(SelectError::Rows)
 }
 
-fn sort_out(filter: &Filter, table: Table, flat: &RecordBatch, place: &str) -> Result<Selection, ArrowError> {
+fn apply(filter: &Filter, table: Table, flat: &RecordBatch, position: &str) -> Result<Selection, ArrowError> {
     let batch = with_ids(table, flat)?;
     let ids = batch.column(flat.num_columns()).as_string::<i32>();
     let mut selection = Selection::default();
     for (index, (row, selected)) in rows(flat)?.into_iter().zip(filter.apply(&batch)?).enumerate() {
-        let event_id = if ids.is_valid(index) { ids.value(index).to_owned() } else { format!("{place}#{index}") };
+        let event_id = if ids.is_valid(index) { ids.value(index).to_owned() } else { format!("{position}#{index}") };
         let identified = Identified { event_id, row };
         match selected {
             Ok(true) => selection.selected.push(identified),
             Ok(false) => selection.filtered += 1,
-            Err(words) => selection.failed.push((identified, words)),
+            Err(error) => selection.failed.push((identified, error)),
         }
     }
     Ok(selection)

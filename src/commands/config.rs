@@ -1,4 +1,4 @@
-//! `kerntrail config`: is it right, and what does it say?
+//! `kerntrail config`: checks and shows the configuration, and describes it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kerntrail_transport::KafkaOptions;
 
-use crate::config::{Config, SETTINGS};
+#[cfg(test)]
+use crate::config::Setting;
+use crate::config::{Config, SETTINGS, schema, sink_keys};
 use crate::parts;
 
 /// Checks everything that the configuration names, without starting anything.
@@ -21,19 +22,20 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints the JSON Schema of the configuration file.
+pub fn print_schema() -> anyhow::Result<ExitCode> {
+    let schema = serde_json::to_string_pretty(&schema())?;
+    writeln!(std::io::stdout(), "{schema}").context("cannot write the schema")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints every setting with its present value and meaning, as a configuration file; secrets are `***`.
 pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut config = config.clone();
-    for (name, value) in &mut config.log.kafka.properties {
-        if KafkaOptions::is_secret(name) {
-            "***".clone_into(value);
-        }
-    }
-    let values = toml::Value::try_from(&config)?;
+    let values = toml::Value::try_from(config)?;
     let mut shown = String::new();
     let mut section = "";
-    for setting in SETTINGS {
-        let (parent, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
+    for setting in SETTINGS.iter() {
+        let (parent, key) = setting.path.rsplit_once('.').unwrap_or(("", &setting.path));
         if parent != section {
             section = parent;
             writeln!(shown, "\n[{section}]")?;
@@ -48,12 +50,17 @@ pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the keys that a sink has; secrets that stand in the file are `***`.
+/// Writes the keys that have a value: name and kind, those that every sink has, those of the kind.
 fn show_sink(sink: &toml::Value, shown: &mut String) -> std::fmt::Result {
     writeln!(shown, "\n[[sinks]]")?;
-    for field in kerntrail_sinks::config::FIELDS {
-        if let Some(value) = sink.get(field.name) {
-            writeln!(shown, "# {}\n{} = {value}", field.meaning, field.name)?;
+    for key in ["name", "kind"] {
+        writeln!(shown, "{key} = {}", sink.get(key).map(toml::Value::to_string).unwrap_or_default())?;
+    }
+    let kind = sink.get("kind").and_then(toml::Value::as_str);
+    let own = sink_keys().into_iter().filter(|table| table.kind.is_none() || table.kind.as_deref() == kind);
+    for setting in own.flat_map(|table| table.keys).filter(|setting| setting.path != "name") {
+        if let Some(value) = sink.get(&setting.path) {
+            writeln!(shown, "# {}\n{} = {value}", setting.doc, setting.path)?;
         }
     }
     Ok(())
@@ -62,31 +69,42 @@ fn show_sink(sink: &toml::Value, shown: &mut String) -> std::fmt::Result {
 /// The page that describes every setting, in Markdown.
 #[cfg(test)]
 fn page() -> String {
-    use crate::config::default_of;
-
     let mut page = String::from(
-        "# Configuration\n\nWritten from the program; `make docs` writes it again. Every setting is also a flag and an environment \
-         variable: `node.root` is `--node-root` and `KERNTRAIL_NODE_ROOT`.\n\n| setting | default | meaning |\n|---|---|---|\n",
+        "# Configuration\n\nGenerated from the program by `make docs`. Every setting is also a flag and an environment \
+         variable: `node.root` is `--node-root` and `KERNTRAIL_NODE_ROOT`. `kerntrail config schema` prints the JSON \
+         Schema of this file, for editors.\n\n| setting | default | meaning |\n|---|---|---|\n",
     );
-    for setting in SETTINGS {
-        // The folder depends on who asks; its line says how.
-        let default = if setting.path == "data_dir" { None } else { default_of(setting.path) };
-        let default = default.map(|value| format!("`{}`", value.to_string().trim_matches('"'))).unwrap_or_default();
-        let _ = writeln!(
-            page,
-            "| `{}` | {} | {} |",
-            setting.path,
-            default.replace("``", ""),
-            setting.doc.replace('|', "\\|")
-        );
+    for setting in SETTINGS.iter() {
+        // The folder depends on the user; its meaning names both.
+        let default = if setting.path == "data_dir" { String::new() } else { default_cell(setting) };
+        page.push_str(&row(setting, &default));
     }
-    page.push_str("\n## `[[sinks]]`\n\n| key | kinds | default | meaning |\n|---|---|---|---|\n");
-    for field in kerntrail_sinks::config::FIELDS {
-        let kinds = field.kinds.iter().map(|kind| format!("`{}`", kind.word())).collect::<Vec<_>>().join(", ");
-        let kinds = if kinds.is_empty() { "all".to_owned() } else { kinds };
-        let _ = writeln!(page, "| `{}` | {kinds} | {} | {} |", field.name, field.default, field.meaning);
+    page.push_str(
+        "\n## `[[sinks]]`\n\nEach sink is a table with a `name`, a `kind`, the keys that every sink has, and those of its kind. \
+         A key is also `--sink NAME.KEY=VALUE` and `KERNTRAIL_SINK_<NAME>__<KEY>`.\n",
+    );
+    for table in sink_keys() {
+        if let Some(kind) = &table.kind {
+            let _ = write!(page, "\n### `kind = \"{kind}\"`\n\n{}\n", table.doc);
+        }
+        page.push_str("\n| key | default | meaning |\n|---|---|---|\n");
+        for setting in &table.keys {
+            let default = if setting.required { "required".to_owned() } else { default_cell(setting) };
+            page.push_str(&row(setting, &default));
+        }
     }
     page
+}
+
+#[cfg(test)]
+fn row(setting: &Setting, default: &str) -> String {
+    format!("| `{}` | {default} | {} |\n", setting.path, setting.doc.replace('|', "\\|"))
+}
+
+#[cfg(test)]
+fn default_cell(setting: &Setting) -> String {
+    let text = setting.default_text();
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `kerntrail rules`: which rules there are, whether they are right, what their own tests say.
+//! `kerntrail rules`: lists rules, checks them, and runs their tests.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Failure when a file is wrong; every file is looked at.
+/// Fails when a file is wrong; checks every file.
 fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
     for (path, text) in files(paths)? {
@@ -47,11 +47,11 @@ fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    println!("{} rules are right, with {tests} tests; {wrong} files are wrong", rules.iter().count());
+    println!("{} rules are valid, with {tests} tests; {wrong} files are wrong", rules.iter().count());
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Adds the file's rules when rules and tests are right; how many tests there are.
+/// Adds the file's rules when rules and tests are valid; returns the number of tests.
 fn check_file(rules: &mut Rules, path: &Path, text: &str) -> anyhow::Result<usize> {
     Rules::default().add_file(path, text)?;
     let tests = testing::check(path, text)?;

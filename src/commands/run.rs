@@ -12,13 +12,13 @@ use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineError};
 use kerntrail_query_service::server;
 use kerntrail_schemas::Table;
-use kerntrail_transport::EventLog;
+use kerntrail_transport::{EventLog, LogKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, LogKind};
+use crate::config::Config;
 use crate::parts::event_log::{Log, Opened};
 use crate::parts::http::Readiness;
 use crate::parts::import::Importer;
@@ -31,7 +31,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
     let recorder = metrics::start()?;
-    let address = config::listen_address(&config.http.listen).map_err(anyhow::Error::msg)?;
+    let address = config.http.listen;
     parts::check_paths(&config)?;
     let opened = match event_log::open(&config).await? {
         Opened::Here(opened) => opened,
@@ -51,7 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let pipeline = Arc::new(parts::pipeline(&config, &opened, Arc::clone(&lake)));
     let importer = Arc::new(Importer::new(&config, opened.clone(), Arc::clone(&lake), Arc::clone(&pipeline)));
     let engine = parts::engine_over(Arc::clone(&lake))?;
-    let queries = server::router(engine, &config.tenant, parts::query_limits(&config)?);
+    let queries = server::router(engine, &config.tenant, config.query);
     let serving = parts.stop_of(Stage::Http);
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
     let extra = importing.merge(rejected::route(&config, &opened));

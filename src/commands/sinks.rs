@@ -1,4 +1,4 @@
-//! `kerntrail sinks`: which there are, and what their destinations refused.
+//! `kerntrail sinks`: lists sinks, and handles the records that their destinations refused.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ fn list(config: &Config, letters: &Path, format: Format) -> anyhow::Result<ExitC
     let (mut names, mut kinds, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for sink in &config.sinks {
         names.push(sink.name.as_str());
-        kinds.push(sink.kind.word());
+        kinds.push(sink.kind.name());
         counts.push(i64::try_from(dlq::list(letters, Some(&sink.name))?.letters.len())?);
     }
     let list = List::default().text("name", names).text("kind", kinds).numbers("dead_letters", counts);
@@ -70,7 +70,7 @@ fn show(folder: &Path, id: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Failure when a letter stays.
+/// Fails when a letter is not delivered.
 async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyhow::Result<ExitCode> {
     let report = replay(sink, folder, which, &CancellationToken::new()).await?;
     println!("{} delivered, {} refused again, {} not sent", report.delivered, report.refused.len(), report.not_sent);
@@ -78,7 +78,7 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyh
         eprintln!("{id}: {}", words.replace(char::is_control, " "));
     }
     if let Some(why) = &report.stopped {
-        bail!("the destination takes no events now: {why}");
+        bail!("the destination accepts no events now: {why}");
     }
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

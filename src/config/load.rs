@@ -1,21 +1,23 @@
-//! File, environment and flags into one [`Config`]; what a user did wrong is told with place and fix.
+//! File, environment and flags into one [`Config`]; a user's mistake is reported with its place and the fix.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use kerntrail_common::settings;
 use kerntrail_common::suggest::did_you_mean;
-use serde::Deserialize;
-use toml::de::{DeTable, DeValue};
+use kerntrail_sinks::SinkConfig;
+use serde_json::{Map, Value};
+use toml::de::DeTable;
 
-use super::keys::{SETTINGS, Setting, default_of};
+use super::Config;
+use super::schema::{SETTINGS, Setting, toml_value};
 use super::sources::{Sources, line_of};
-use super::{Config, check};
 
 /// Values from outside the file, weakest first.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// Settings.
-    pub values: Vec<(Origin, Setting, String)>,
+    pub values: Vec<(Origin, &'static Setting, String)>,
     /// `NAME.KEY=VALUE` of a sink.
     pub sinks: Vec<(Origin, String)>,
 }
@@ -57,7 +59,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         reason: String,
     },
     /// A value from outside the file is wrong.
@@ -65,84 +67,75 @@ pub enum ConfigError {
     Value {
         /// Where it was written.
         origin: Origin,
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         reason: String,
     },
     /// A value that nobody wrote is wrong: a default, or a key that is missing.
     #[error("{reason}")]
     Unwritten {
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         reason: String,
     },
 }
 
 /// Reads `file` (where there is one), lays `overrides` over it, and checks each value.
+///
+/// What a value refers to (folders, servers) is for those to check who use it.
 pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
     let (mut table, mut sources) = match file {
         Some(path) => read_file(path)?,
         None => (toml::Table::new(), Sources::default()),
     };
     for (origin, setting, text) in &overrides.values {
-        let value = typed(setting.path, text);
-        insert(&mut table, setting.path, value);
-        check_override(&table, origin)?;
-        sources.overridden(setting.path.to_owned(), origin.clone());
+        insert(&mut table, &setting.path, setting.value(text));
+        sources.overridden(setting.path.clone(), origin.clone());
     }
     for (origin, assignment) in &overrides.sinks {
         let path = set_sink_key(&mut table, assignment);
         let path = path.map_err(|reason| ConfigError::Value { origin: origin.clone(), reason })?;
-        check_override(&table, origin)?;
         sources.overridden(path, origin.clone());
     }
-    let config = Config::deserialize(toml::Value::Table(table));
-    let config = config.map_err(|error| ConfigError::Unwritten { reason: told(error.message()) })?;
-    let config = Config { sources, ..config };
-    check::check(&config)?;
-    Ok(config)
+    let sinks = read_sinks(table.remove("sinks"), &sources)?;
+    check_keys("", &table, &sources)?;
+    let config: Config =
+        settings::read(json(table)).map_err(|wrong| sources.error_at(&wrong.path, plain(&wrong.to_string())))?;
+    Ok(Config { sinks, sources, ..config })
 }
 
 fn read_file(path: &Path) -> Result<(toml::Table, Sources), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    let wrong = |(start, reason)| ConfigError::Line { path: path.into(), line: line_of(&text, start), reason };
-    let document = DeTable::parse(&text).map_err(|error| wrong(placed(&error)))?;
-    let table = parse_file(&text, document.get_ref()).map_err(wrong)?;
+    let wrong = |error: toml::de::Error| {
+        let line = line_of(&text, error.span().map_or(0, |span| span.start));
+        ConfigError::Line { path: path.into(), line, reason: error.message().to_owned() }
+    };
+    let document = DeTable::parse(&text).map_err(wrong)?;
+    let table = toml::from_str(&text).map_err(wrong)?;
     Ok((table, Sources::of_file(path, &text, document.get_ref())))
 }
 
-/// The text of a file as a table, or the byte and the reason of the first error.
-fn parse_file(text: &str, document: &DeTable<'_>) -> Result<toml::Table, (usize, String)> {
-    check_keys("", document)?;
-    toml::from_str::<Config>(text).map_err(|error| placed(&error))?;
-    toml::from_str(text).map_err(|error| placed(&error))
-}
-
-/// Byte and reason of an error.
-fn placed(error: &toml::de::Error) -> (usize, String) {
-    (error.span().map_or(0, |span| span.start), told(error.message()))
-}
-
 /// Every key must be a setting or lead to one.
-fn check_keys(prefix: &str, table: &DeTable<'_>) -> Result<(), (usize, String)> {
+fn check_keys(prefix: &str, table: &toml::Table, sources: &Sources) -> Result<(), ConfigError> {
     for (key, value) in table {
-        let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
-        if path == "sinks" || SETTINGS.iter().any(|setting| setting.path == path) {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        if SETTINGS.iter().any(|setting| setting.path == path) {
             continue;
         }
         let inside = format!("{path}.");
         let leads = SETTINGS.iter().any(|setting| setting.path.starts_with(&inside));
-        match value.get_ref() {
-            DeValue::Table(table) if leads => check_keys(&path, table)?,
+        match value {
+            toml::Value::Table(table) if leads => check_keys(&path, table, sources)?,
             _ if leads => {
-                return Err((key.span().start, format!("`{path}` is a table: write `[{path}]` and its keys below")));
+                let reason = format!("`{path}` is a table: write `[{path}]` and its keys below");
+                return Err(sources.error_at(&path, reason));
             }
-            _ => return Err((key.span().start, unknown(&path))),
+            _ => return Err(sources.error_at(&path, unknown(&path))),
         }
     }
     Ok(())
 }
 
 fn unknown(path: &str) -> String {
-    let names = SETTINGS.iter().map(|setting| setting.path);
+    let names = SETTINGS.iter().map(|setting| setting.path.as_str());
     // A key without a dot may be a misspelt table.
     let tables = names.clone().filter_map(|name| name.split_once('.').map(|(table, _)| table));
     match did_you_mean(path, names.chain(tables).chain(["sinks"])) {
@@ -151,29 +144,45 @@ fn unknown(path: &str) -> String {
     }
 }
 
-/// serde's message for who wrote the value: numbers without their Rust type, and behind an unknown name the nearest
-/// right one.
-fn told(message: &str) -> String {
-    let plain = ["usize", "u64", "u32", "i64", "i32"].iter().fold(message.to_owned(), |message, number| {
-        message.replace(&format!("expected {number}"), "expected a whole number")
-    });
-    let mut names = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown "), names.next()) {
-        (true, Some(wrong)) => plain + &did_you_mean(wrong, names),
-        _ => plain,
+fn read_sinks(sinks: Option<toml::Value>, sources: &Sources) -> Result<Vec<SinkConfig>, ConfigError> {
+    let tables = match sinks {
+        None => Vec::new(),
+        Some(toml::Value::Array(tables)) => tables,
+        Some(_) => {
+            return Err(sources.error_at("sinks", "`sinks` are tables: write `[[sinks]]` above the keys of each"));
+        }
+    };
+    let read = |(index, sink)| match sink {
+        toml::Value::Table(table) => {
+            SinkConfig::read(json(table)).map_err(|error| sources.error_in_sink(Some(index), error))
+        }
+        _ => Err(sources.error_at("sinks", "a sink is a table: write `[[sinks]]` above its keys")),
+    };
+    tables.into_iter().enumerate().map(read).collect()
+}
+
+/// `table` as JSON: a date becomes a table that no setting takes.
+fn json(table: toml::Table) -> Map<String, Value> {
+    match serde_json::to_value(table) {
+        Ok(Value::Object(table)) => table,
+        _ => Map::new(),
     }
 }
 
-/// Text as the type that the setting's default has.
-fn typed(path: &str, text: &str) -> toml::Value {
-    let parsed = || {
-        text.parse::<toml::Value>()
-            .ok()
-            .or_else(|| toml::from_str::<toml::Table>(&format!("v={text}")).ok()?.remove("v"))
-    };
-    match default_of(path) {
-        Some(toml::Value::String(_)) | None => toml::Value::String(text.to_owned()),
-        Some(_) => parsed().unwrap_or_else(|| toml::Value::String(text.to_owned())),
+/// serde's message for a person: numbers without their Rust type, and behind an unknown name the nearest right one.
+pub(super) fn plain(message: &str) -> String {
+    let plain = ["usize", "u64", "u32", "i64", "i32"].iter().fold(message.to_owned(), |message, number| {
+        message
+            .replace(&format!("expected a nonzero {number}"), "expected a whole number of 1 or more")
+            .replace(&format!("expected {number}"), "expected a whole number")
+    });
+    match message.split_once("unknown variant ") {
+        Some((_, variants)) if variants.contains("expected") => {
+            let mut names = variants.split('`').skip(1).step_by(2);
+            let wrong = names.next().unwrap_or_default();
+            plain + &did_you_mean(wrong, names)
+        }
+        _ => plain,
     }
 }
 
@@ -191,18 +200,12 @@ fn insert(table: &mut toml::Table, path: &str, value: toml::Value) {
     }
 }
 
-fn check_override(table: &toml::Table, origin: &Origin) -> Result<(), ConfigError> {
-    let checked = Config::deserialize(toml::Value::Table(table.clone()));
-    checked.map(drop).map_err(|error| ConfigError::Value { origin: origin.clone(), reason: told(error.message()) })
-}
-
-/// Lays `NAME.KEY=VALUE` over the sink NAME of the file; the value's path.
+/// Lays `NAME.KEY=VALUE` over the sink NAME of the file; returns the value's path.
 fn set_sink_key(table: &mut toml::Table, assignment: &str) -> Result<String, String> {
     let wrong = || format!("{assignment:?} is not NAME.KEY=VALUE");
     let (target, text) = assignment.split_once('=').ok_or_else(wrong)?;
     let (name, key) = target.split_once('.').ok_or_else(wrong)?;
-    let value = toml::from_str::<toml::Table>(&format!("v={text}")).ok().and_then(|mut table| table.remove("v"));
-    let value = value.unwrap_or_else(|| toml::Value::String(text.to_owned()));
+    let value = toml_value(text).unwrap_or_else(|| toml::Value::String(text.to_owned()));
     let sinks = table.get_mut("sinks").and_then(toml::Value::as_array_mut);
     let sink = sinks.into_iter().flatten().filter_map(toml::Value::as_table_mut).find_map(|sink| {
         let have = sink.get("name").and_then(toml::Value::as_str)?.to_owned();

@@ -1,11 +1,11 @@
-//! Where each value was written, so that what is wrong with it is told there.
+//! Where each value was written, so that an error can name the place.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::load::{ConfigError, Origin};
+use super::load::{ConfigError, Origin, plain};
 
 /// The places of a configuration's values, by path: `http.listen`, `sinks.NAME.where`.
 #[derive(Clone, Debug, Default)]
@@ -28,26 +28,29 @@ impl Sources {
         self.overrides.insert(path, origin);
     }
 
-    /// The error that tells `reason` where the value of `path`, or else its table, was written.
-    pub fn blame(&self, path: &str, reason: impl Into<String>) -> ConfigError {
+    /// The error `reason` at the place where the value of `path`, or else the table around it, was written.
+    pub fn error_at(&self, path: &str, reason: impl Into<String>) -> ConfigError {
         let reason = reason.into();
-        if let Some(origin) = self.overrides.get(path) {
+        let around = || std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent));
+        // An override of a table replaces all its entries.
+        if let Some(origin) = around().find_map(|path| self.overrides.get(path)) {
             return ConfigError::Value { origin: origin.clone(), reason };
         }
-        let parents = std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent));
-        match parents.filter_map(|path| self.lines.get(path)).next() {
+        match around().find_map(|path| self.lines.get(path)) {
             Some(line) => ConfigError::Line { path: self.file.clone(), line: *line, reason },
             None => ConfigError::Unwritten { reason },
         }
     }
 
-    /// The error that tells `reason` where the entry `key` of the table `path` was written. An override of the table
-    /// replaces all its entries.
-    pub fn blame_within(&self, path: &str, key: &str, reason: impl Into<String>) -> ConfigError {
-        if self.overrides.contains_key(path) {
-            return self.blame(path, reason);
-        }
-        self.blame(&format!("{path}.{key}"), reason)
+    /// `error` at the place where the value of its key, or else its sink, was written. `index` counts the sinks of the
+    /// file from 0, for one that has no name.
+    pub fn error_in_sink(&self, index: Option<usize>, error: kerntrail_sinks::ConfigError) -> ConfigError {
+        let sink = match index {
+            Some(index) if error.sink().is_empty() => index.to_string(),
+            _ => error.sink().to_owned(),
+        };
+        let path = format!("sinks.{sink}.{}", error.key());
+        self.error_at(&path, plain(&format!("{:#}", anyhow::Error::from(error))))
     }
 
     fn note(&mut self, prefix: &str, text: &str, table: &DeTable<'_>) {
@@ -58,9 +61,9 @@ impl Sources {
             match value.get_ref() {
                 DeValue::Table(table) => self.note(&path, text, table),
                 DeValue::Array(items) => {
-                    for item in items.iter() {
+                    for (index, item) in items.iter().enumerate() {
                         let DeValue::Table(table) = item.get_ref() else { continue };
-                        let Some(name) = name_of(table) else { continue };
+                        let name = name_of(table).map_or_else(|| index.to_string(), str::to_owned);
                         let path = format!("{path}.{name}");
                         self.lines.insert(path.clone(), line_of(text, item.span().start));
                         self.note(&path, text, table);
@@ -72,7 +75,7 @@ impl Sources {
     }
 }
 
-/// The value of the key `name`, by which a table of an array goes.
+/// The value of the key `name`, which identifies a table of an array.
 fn name_of<'a>(table: &'a DeTable<'_>) -> Option<&'a str> {
     table.iter().find(|(key, _)| key.get_ref() == "name").and_then(|(_, value)| value.get_ref().as_str())
 }

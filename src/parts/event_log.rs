@@ -1,7 +1,7 @@
-//! The event log as the configuration asks for it, and who on this machine holds it.
+//! The event log that the configuration asks for, and which process on this machine has it open.
 //!
 //! One process at a time has the data folder's log open. While a server runs, a file in the folder says where it
-//! listens, so that `replay` hands its input over.
+//! listens, so that `replay` sends its input there.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,17 +15,17 @@ use kerntrail_schemas::Table;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
 use kerntrail_transport::{
-    EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds, KafkaLog, KafkaOptions, SpoolOptions, Spooled, Topic,
+    EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds, KafkaLog, LogKind, SpoolOptions, Spooled, Topic,
 };
 
-use crate::config::{Config, LogKind};
+use crate::config::Config;
 use crate::parts::sinks;
 
-/// The log, or who has it.
+/// The log, or the server that has it open.
 pub enum Opened {
-    /// This process.
+    /// Open in this process.
     Here(Log),
-    /// The server at this address.
+    /// Open in the server at this address.
     InServer(String),
 }
 
@@ -41,7 +41,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Returns once what was appended can be read: with Kafka, once the brokers have what lay in the spool.
+    /// Returns once what was appended can be read: with Kafka, once the brokers have what was in the spool.
     pub async fn settle(&self) -> anyhow::Result<()> {
         match &self.spool {
             Some(spool) => spool.flush().await.context("cannot send what is spooled"),
@@ -50,9 +50,9 @@ impl Log {
     }
 }
 
-/// Opens the log that `config` names; sinks have their place in it from then on, also before they first run.
+/// Opens the log that `config` names and registers the sinks, so that rows wait for them also before they first run.
 pub async fn open(config: &Config) -> anyhow::Result<Opened> {
-    // What processes were given on their command lines is not for everybody.
+    // Command lines may hold what other users must not see.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -87,14 +87,7 @@ async fn embedded(config: &Config) -> anyhow::Result<Log> {
 }
 
 async fn kafka(config: &Config) -> anyhow::Result<Log> {
-    let options = KafkaOptions {
-        bootstrap_servers: config.log.kafka.bootstrap.clone(),
-        partitions: config.log.kafka.partitions,
-        replication: config.log.kafka.replication,
-        properties: config.log.kafka.properties.clone(),
-        ..KafkaOptions::default()
-    };
-    let brokers = KafkaLog::new(options).context("log.kafka")?;
+    let brokers = KafkaLog::new(config.log.kafka.clone()).context("log.kafka")?;
     let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
     let holds = Holds::default();
     let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics, holds: holds.clone() };

@@ -10,9 +10,36 @@ use axum::routing::get;
 use kerntrail_query_service::server;
 use kerntrail_transport::Holds;
 use metrics_exporter_prometheus::PrometheusHandle;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// The HTTP service.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address that the HTTP service listens on; loopback only.
+    #[serde(deserialize_with = "loopback")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7474)) }
+    }
+}
+
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address =
+        text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no address such as 127.0.0.1:7474")))?;
+    server::check_loopback(address).map_err(D::Error::custom)?;
+    Ok(address)
+}
 
 /// How long requests under way may go on once the program is to end.
 const GRACE: Duration = Duration::from_secs(5);

@@ -9,7 +9,6 @@ pub mod rejected;
 pub mod sinks;
 
 use std::io::ErrorKind;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use anyhow::Context;
 use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
-use kerntrail_query_engine::{Capacity, Engine, Limits, Origin, Principal, Role, Session};
+use kerntrail_query_engine::{Capacity, Engine, Origin, Principal, Role, Session};
 use kerntrail_query_service::history;
 
 use crate::config::{Config, ConfigError};
@@ -75,7 +74,7 @@ pub fn session_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Session>
         name: format!("uid {user}"),
         tenant: config.tenant.clone(),
         role: Role::Admin,
-        limits: query_limits(config)?,
+        limits: config.query,
         origin: Origin::Process,
     };
     Ok(engine_over(lake)?.session(principal))
@@ -86,23 +85,10 @@ pub fn engine_over(lake: Arc<Lake>) -> anyhow::Result<Arc<Engine>> {
     Ok(history::engine(lake, Capacity::default())?)
 }
 
-/// What each query may use.
-pub fn query_limits(config: &Config) -> anyhow::Result<Limits> {
-    let memory = NonZeroUsize::new(config.query.memory.0 as usize).context("query.memory must be more than 0")?;
-    Ok(Limits { memory_bytes: memory, timeout: config.query.timeout.0, max_rows: config.query.max_rows })
-}
-
 /// Event log to lake.
 pub fn pipeline(config: &Config, opened: &Log, lake: Arc<Lake>) -> Pipeline {
-    let settings = PipelineConfig {
-        tenant: config.tenant.clone(),
-        flush_interval: config.lake.flush_interval.0,
-        flush_rows: config.lake.flush_rows,
-        flush_bytes: config.lake.flush_size.0 as usize,
-        compact_interval: config.lake.compact_interval.0,
-        vacuum_keep: config.lake.vacuum_keep.0,
-        rejected_dir: rejected_dir(config),
-    };
+    let settings =
+        PipelineConfig { tenant: config.tenant.clone(), rejected_dir: rejected_dir(config), ..config.lake.clone() };
     Pipeline::new(Arc::clone(&opened.log), lake, settings).with_holds(opened.holds.clone())
 }
 
@@ -125,7 +111,7 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
         rules.load(dir).map_err(|error| match error {
             RuleError::Read { path, source } if path == *dir => {
                 let reason = format!("rules.dir: cannot read {}: {source}", dir.display());
-                anyhow::Error::from(config.sources.blame("rules.dir", reason))
+                anyhow::Error::from(config.sources.error_at("rules.dir", reason))
             }
             error => error.into(),
         })?;
@@ -139,12 +125,12 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
 pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let root = &config.node.root;
     if !root.is_dir() {
-        return Err(config.sources.blame("node.root", format!("node.root: {} is no folder", root.display())));
+        return Err(config.sources.error_at("node.root", format!("node.root: {} is no folder", root.display())));
     }
     let kubeconfig = &config.kubernetes.kubeconfig;
     if !kubeconfig.as_os_str().is_empty() && !kubeconfig.is_file() {
         let reason = format!("kubernetes.kubeconfig: {} is no file", kubeconfig.display());
-        return Err(config.sources.blame("kubernetes.kubeconfig", reason));
+        return Err(config.sources.error_at("kubernetes.kubeconfig", reason));
     }
     Ok(())
 }
@@ -152,11 +138,11 @@ pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
 /// Rules over the lake.
 pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Result<Detector> {
     let settings = DetectorConfig {
-        interval: config.rules.interval.0,
         state_dir: config.data_dir.join("state"),
         tenant: config.tenant.clone(),
         node: config.node.name(),
         cluster: cluster(config),
+        ..config.rules.clone()
     };
     let detector = Detector::new(rules(config)?, lake, Arc::clone(&opened.log), settings);
     Ok(detector.with_holds(opened.holds.clone()))

@@ -13,6 +13,7 @@
 mod client;
 mod consumer;
 mod headers;
+mod properties;
 mod topics;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,12 +23,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
+use kerntrail_common::settings::{more_than_zero, not_empty};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Position, Topic};
 use crate::metrics::appended;
@@ -35,30 +38,35 @@ use client::{Context, failed, offline};
 use consumer::KafkaConsumer;
 use topics::Topics;
 
-/// How to reach Kafka, and what to make there.
-#[derive(Clone, Deserialize)]
+/// `[log.kafka]`: how to reach Kafka, and what to create there. The fields that are skipped are no settings.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaOptions {
-    /// Addresses of brokers, `host:port`, joined by commas.
+    /// Addresses of brokers, `host:port`, separated by commas.
+    #[serde(rename = "bootstrap", deserialize_with = "not_empty")]
     pub bootstrap_servers: String,
     /// Name by which brokers know this program in their logs and quotas.
+    #[serde(skip)]
     pub client_id: String,
-    /// Partitions of a topic that is not there yet.
+    /// Partitions of a topic that has to be created.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
     pub partitions: i32,
-    /// Replicas of such a topic.
+    /// Replicas of a topic that has to be created; 3 is usual on a cluster of three or more brokers.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
     pub replication: i32,
     /// Longest time that `append` waits for brokers to acknowledge, in seconds.
+    #[serde(skip)]
     pub delivery_timeout_s: u64,
-    /// Any property of librdkafka, for TLS and SASL above all; those that the exactly-once way needs are refused.
+    /// Further properties of librdkafka, such as `security.protocol`. Those that delivery exactly once rests on are
+    /// refused.
+    #[serde(with = "properties")]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub properties: BTreeMap<String, String>,
 }
 
 impl KafkaOptions {
-    /// Checks one of `properties` without reaching for a broker; the error says what is wrong, in librdkafka's words.
-    pub fn check_property(name: &str, value: &str) -> Result<(), String> {
-        client::check_property(name, value)
-    }
-
     /// Whether the value of the property `name` is a secret.
     pub fn is_secret(name: &str) -> bool {
         ["password", "secret", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
@@ -82,10 +90,11 @@ impl fmt::Debug for KafkaOptions {
 impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
-            bootstrap_servers: "localhost:9092".to_owned(),
+            bootstrap_servers: "127.0.0.1:9092".to_owned(),
             client_id: "kerntrail".to_owned(),
-            partitions: 6,
-            replication: 3,
+            // What a single broker can create.
+            partitions: 1,
+            replication: 1,
             delivery_timeout_s: 30,
             properties: BTreeMap::new(),
         }

@@ -6,6 +6,7 @@
 
 mod blocking;
 pub mod codec;
+mod config;
 pub mod dedup;
 pub mod embedded;
 mod holds;
@@ -17,6 +18,7 @@ mod patience;
 pub mod spooled;
 
 pub use codec::Codec;
+pub use config::{LogConfig, LogKind};
 pub use dedup::BatchFilter;
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use holds::{Hold, Holds, ReaderHolds};

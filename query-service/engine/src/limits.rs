@@ -4,15 +4,39 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What one query may use; each principal has its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use kerntrail_common::period;
+use kerntrail_common::settings::{checked, more_than_zero};
+use kerntrail_common::size::Size;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `[query]`: what one query may use; each principal has its own.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Memory in bytes; what sorts, joins and aggregations need beyond it goes to disk ([`Capacity::spill_dir`]).
+    /// Maximum memory of one query, at least 1MiB; 8 run at a time. What sorts, joins and aggregations need beyond it
+    /// spills to disk, or ends the query.
+    #[serde(rename = "memory", deserialize_with = "read_memory", serialize_with = "write_memory")]
+    #[schemars(with = "Size")]
     pub memory_bytes: NonZeroUsize,
-    /// From the request to the last row, planning and slow reading included.
+    /// Longest run of one query, from the request to the last row, including planning and a slow reader.
+    #[serde(with = "period::setting")]
+    #[schemars(with = "period::Period")]
     pub timeout: Duration,
-    /// Rows of one answer; an answer with more ends with an error.
+    /// Maximum rows of one result; more end it with an error.
+    #[serde(deserialize_with = "more_than_zero")]
+    #[schemars(range(min = 1))]
     pub max_rows: usize,
+}
+
+fn read_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    let size = checked(deserializer, Size::at_least(1 << 20))?;
+    usize::try_from(size.0).ok().and_then(NonZeroUsize::new).ok_or_else(|| D::Error::custom("it is too large"))
+}
+
+fn write_memory<S: Serializer>(bytes: &NonZeroUsize, serializer: S) -> Result<S::Ok, S::Error> {
+    Size(bytes.get() as u64).serialize(serializer)
 }
 
 /// 512 MiB.

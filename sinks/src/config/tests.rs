@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use kerntrail_common::error::chain;
 use serde_json::{Value, json};
 
@@ -56,31 +58,55 @@ fn what_is_wrong_is_named() {
     }
 }
 
-/// The reference names every key that is read, and no other.
-#[test]
-fn the_reference_is_complete() {
-    let error = error_of(json!({"unknown key": 1}));
-    let listed = error.split("expected one of ").nth(1).unwrap();
-    let mut read: Vec<&str> =
-        listed.split('`').filter(|part| part.chars().all(|c| c.is_ascii_lowercase() || c == '_')).collect();
-    read.retain(|name| !name.is_empty());
-    let documented: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
-    assert_eq!(read, documented);
-}
-
-/// A key of single kinds that `set_fields` forgot would be accepted everywhere.
-#[test]
-fn every_key_of_a_kind_is_refused_by_the_others() {
-    let samples = json!({
+/// A value that fits each key.
+fn samples() -> Value {
+    json!({
+        "name": "s", "kind": "ndjson", "tables": ["findings"], "where": "true", "profile": "ecs", "batch_events": 1,
+        "batch_bytes": 1, "batch_wait_ms": 1, "concurrency": 1, "backoff_initial_ms": 1, "backoff_max_ms": 1,
+        "drain_seconds": 1, "dead_letters": 1,
         "url": "http://x", "timeout_seconds": 1, "ca_file": "/x", "token": "t", "index": "i", "acknowledge": true,
         "ack_timeout_seconds": 1, "ack_interval_ms": 1, "before_refused": "indexed", "namespace": "n", "user": "u",
         "password": "p", "api_key": "k", "install_templates": true, "path": "/x", "file_bytes": 1, "files": 1,
+    })
+}
+
+/// The variants of the schema: name of the kind, and its own keys.
+fn kinds() -> Vec<(String, BTreeSet<String>)> {
+    let schema = kerntrail_common::settings::schema::<SinkConfig>().to_value();
+    let keys = |schema: &Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let mut common = keys(&schema);
+    common.insert("kind".into());
+    let variants = schema["oneOf"].as_array().unwrap().iter();
+    let kinds = variants.map(|variant| {
+        let name = variant["properties"]["kind"]["const"].as_str().unwrap().to_owned();
+        (name, keys(variant).difference(&common).cloned().collect())
     });
-    for field in FIELDS.iter().filter(|field| !field.kinds.is_empty()) {
-        for kind in ["splunk_hec", "elasticsearch", "ndjson"] {
-            if !field.kinds.iter().any(|owner| owner.word() == kind) {
-                let error = error_of(json!({"name": "s", "kind": kind, field.name: samples[field.name]}));
-                assert!(error.contains(&format!("{}: belongs to", field.name)), "{kind}: {error}");
+    [(String::new(), common.clone())].into_iter().chain(kinds).collect()
+}
+
+/// The reference is written from the schema: it names every key that is read, and no other.
+#[test]
+fn the_schema_names_exactly_the_keys_that_are_read() {
+    let named: BTreeSet<String> = kinds().into_iter().flat_map(|(_, keys)| keys).collect();
+    let read: BTreeSet<String> = samples().as_object().unwrap().keys().cloned().collect();
+    assert_eq!(named, read);
+    for (kind, own) in kinds().into_iter().skip(1) {
+        let mut table = json!({"name": "s", "kind": kind, "url": "http://x", "token": "t", "path": "/x"});
+        table.as_object_mut().unwrap().retain(|key, _| key == "name" || key == "kind" || own.contains(key));
+        for key in &own {
+            table[key] = samples()[key].clone();
+        }
+        serde_json::from_value::<SinkConfig>(table).unwrap();
+    }
+}
+
+#[test]
+fn every_key_of_a_kind_is_refused_by_the_others() {
+    for (owner, keys) in kinds().into_iter().skip(1) {
+        for (kind, own) in kinds().into_iter().skip(1).filter(|(kind, _)| *kind != owner) {
+            for key in keys.difference(&own) {
+                let error = error_of(json!({"name": "s", "kind": kind, key: samples()[key]}));
+                assert!(error.contains(&format!("{key}: belongs to")), "{kind}: {error}");
             }
         }
     }

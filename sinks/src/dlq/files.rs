@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DlqError, Letter};
 
-/// What a letter's file name ends with.
+/// Extension of a letter's file name.
 const SUFFIX: &str = "json";
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DlqError {
@@ -19,7 +19,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Dlq
     move |source| DlqError::File { operation, path, source }
 }
 
-/// Makes a folder that only its owner can read: rows hold command lines.
+/// Creates a folder that only its owner can read: rows hold command lines.
 pub(super) fn make(folder: &Path) -> Result<(), DlqError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make", folder))
 }
@@ -82,10 +82,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Letter>, DlqError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed("read", path))?,
     };
-    let no_letter = |source| DlqError::NoLetter { path: path.to_owned(), source };
-    let Versioned { version } = serde_json::from_slice(&text).map_err(no_letter)?;
+    let not_a_letter = |source| DlqError::NotALetter { path: path.to_owned(), source };
+    let Versioned { version } = serde_json::from_slice(&text).map_err(not_a_letter)?;
     Newer::check("letter", version, VERSION).map_err(|newer| DlqError::Newer { path: path.to_owned(), newer })?;
-    serde_json::from_slice(&text).map(Some).map_err(no_letter)
+    serde_json::from_slice(&text).map(Some).map_err(not_a_letter)
 }
 
 /// Writes `letter` to `path`: it is there whole, also after a power failure, or not at all.
@@ -94,7 +94,7 @@ pub(super) fn write(path: &Path, letter: &Letter) -> Result<(), DlqError> {
     text.and_then(|text| durable::replace_private(path, &text)).map_err(failed("write", path))
 }
 
-/// Removes the letter in `path`; `false` where somebody else did.
+/// Removes the letter in `path`; `false` where it is gone already.
 pub(super) fn remove(path: &Path) -> Result<bool, DlqError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -103,7 +103,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, DlqError> {
     }
 }
 
-/// Holds the right to replay the letters in `folder` until dropped; `None` where somebody else holds it.
+/// Locks the letters in `folder` for a replay, until dropped; `None` where another process has locked them.
 pub(super) fn lock(folder: &Path) -> Result<Option<FileLock>, DlqError> {
     make(folder)?;
     let path = folder.join("replay.lock");

@@ -14,30 +14,30 @@ use tokio_util::sync::CancellationToken;
 use super::{Content, DlqError, Letter, Which, files};
 use crate::config::{Settings, SinkConfig};
 use crate::deliver::{Wait, pack, settle};
-use crate::destination::{Destination, Record, connect};
+use crate::destination::{Destination, Record};
 use crate::outcome::Reason;
 use crate::select::{Identified, select};
 
-/// Failures in a row after which a replay gives up; a person waits for it.
-const MOST_FAILURES: u32 = 5;
+/// Consecutive failures after which a replay gives up, since a person waits for it.
+const MAX_FAILURES: u32 = 5;
 
-/// What a replay did.
+/// Result of a replay.
 #[derive(Debug, Default, PartialEq)]
 pub struct ReplayReport {
     /// Letters delivered and removed.
     pub delivered: usize,
-    /// Letters refused again, with what was said now: id and words.
+    /// Letters refused again: id and the new reason.
     pub refused: Vec<(String, String)>,
-    /// Letters not tried to the end, because the destination does not take events now.
+    /// Letters not sent, because the destination does not accept events now.
     pub not_sent: usize,
-    /// Why, when there are such.
+    /// Why, where there are such.
     pub stopped: Option<String>,
 }
 
 /// Sends letters of the sink that `config` describes, as it is configured now; `where` does not count for a row.
 ///
-/// A letter is removed once its event is delivered, and rewritten with the new words when it is refused again. Runs
-/// beside the server. Ends after a few failures in a row, at a state that somebody must repair, or at `stop`.
+/// A letter is removed once its event is delivered, and rewritten with the new reason when it is refused again. Can run
+/// while the server runs. Ends after a few consecutive failures, when the destination has to be repaired, or at `stop`.
 ///
 /// Errors: the sink cannot be used, or letters cannot be read, written or removed. Events delivered before are removed.
 pub async fn replay(
@@ -49,15 +49,15 @@ pub async fn replay(
     let folder = dlq_dir.join(&config.name);
     let Some(_lock) = files::lock(&folder)? else { return Err(DlqError::Busy { sink: config.name.clone() }) };
     let settings = config.settings().map_err(DlqError::Config)?;
-    let destination = connect(&settings).map_err(DlqError::Config)?;
-    let mut desk = Desk::open(&settings, folder, which)?;
-    let records = desk.records(destination.as_ref())?;
-    desk.send(destination.as_ref(), records, stop).await?;
-    Ok(desk.report())
+    let destination = settings.connect().map_err(DlqError::Config)?;
+    let mut replay = Replay::open(&settings, folder, which)?;
+    let records = replay.records(destination.as_ref())?;
+    replay.send(destination.as_ref(), records, stop).await?;
+    Ok(replay.report())
 }
 
 /// The letters being replayed, by number.
-struct Desk<'a> {
+struct Replay<'a> {
     settings: &'a Settings,
     folder: PathBuf,
     letters: Vec<Letter>,
@@ -68,7 +68,7 @@ struct Desk<'a> {
     stopped: Option<String>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Replay<'a> {
     fn open(settings: &'a Settings, folder: PathBuf, which: &Which) -> Result<Self, DlqError> {
         let mut letters = Vec::new();
         for path in files::letters(&folder)?.into_iter().filter(|path| which.includes(&files::id(path))) {
@@ -102,7 +102,7 @@ impl<'a> Desk<'a> {
 
     /// The rows of a letter.
     ///
-    /// Errors: why it has none, in words.
+    /// Errors: why it has none, as a message.
     fn rows(&self, number: usize) -> Result<(Table, Vec<Identified>), String> {
         let letter = &self.letters[number];
         let table: Table = letter.table.parse().map_err(|error| chain(&error))?;
@@ -126,8 +126,9 @@ impl<'a> Desk<'a> {
         records: Vec<Record>,
         stop: &CancellationToken,
     ) -> Result<(), DlqError> {
-        let mut waiting = VecDeque::from(pack(records, self.settings.batch_events, self.settings.batch_bytes));
-        let mut backoff = Backoff::new(self.settings.backoff_initial, self.settings.backoff_max);
+        let mut waiting =
+            VecDeque::from(pack(records, self.settings.delivery.batch_events(), self.settings.delivery.batch_bytes()));
+        let mut backoff = self.settings.delivery.backoff();
         let mut failures = 0;
         while let Some(request) = waiting.pop_front() {
             let outcomes = tokio::select! {
@@ -145,7 +146,7 @@ impl<'a> Desk<'a> {
             failures = if settled.wait == Wait::No { 0 } else { failures + 1 };
             match settled.wait {
                 Wait::No => backoff.reset(),
-                Wait::Backoff { after, .. } if failures < MOST_FAILURES => {
+                Wait::Backoff { after, .. } if failures < MAX_FAILURES => {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         () = tokio::time::sleep(backoff.after_refusal(after)) => {}
@@ -196,7 +197,7 @@ impl<'a> Desk<'a> {
         letter.replays += 1;
         letter.words.clone_from(&words);
         let path = files::path(&self.folder, &letter.id());
-        // One that was purged meanwhile stays purged.
+        // One that was purged in the meantime stays purged.
         if path.exists() {
             files::write(&path, letter)?;
         }

@@ -39,7 +39,7 @@ fn letters_are_listed_shown_and_purged() {
 }
 
 #[test]
-fn the_bound_holds_until_there_is_room() {
+fn at_the_limit_nothing_is_written_until_letters_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let letters = Letters::open(dir.path(), "s", 2).unwrap();
     assert!(letters.write(&letter("1")).unwrap() && letters.write(&letter("2")).unwrap());
@@ -63,7 +63,9 @@ fn a_damaged_file_is_named_and_the_others_are_listed() {
     std::fs::write(dir.path().join("s/half.new"), "{").unwrap();
     let listing = list(dir.path(), None).unwrap();
     assert_eq!(ids(&listing), ["1"]);
-    assert!(matches!(listing.unreadable.as_slice(), [DlqError::NoLetter { path, .. }] if path.ends_with("0000.json")));
+    assert!(
+        matches!(listing.unreadable.as_slice(), [DlqError::NotALetter { path, .. }] if path.ends_with("0000.json"))
+    );
 }
 
 #[test]

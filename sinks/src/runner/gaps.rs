@@ -1,7 +1,7 @@
-//! Messages that the event log removed before the sink came to them.
+//! Messages that the event log removed before the sink had read them.
 //!
 //! Offsets of a partition follow one another, so a jump between two messages, or between the committed position and
-//! the first message, is a loss, and the only trace of it.
+//! the first message, is a loss; nothing else shows it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Reading of `partitions` begins, at `committed` where the group has committed.
+    /// Reading of `partitions` begins, at the `committed` position where there is one.
     pub(super) fn begin(&mut self, partitions: &[Partition], committed: &[Position]) {
         for partition in partitions {
             match committed.iter().find(|position| position.partition == *partition) {
@@ -24,8 +24,8 @@ impl Gaps {
         }
     }
 
-    /// A message came; returns how many are missing before it.
-    pub(super) fn came(&mut self, partition: &Partition, offset: i64) -> i64 {
+    /// How many messages are missing before the one at `offset`, which was read now.
+    pub(super) fn before(&mut self, partition: &Partition, offset: i64) -> i64 {
         let expected = self.next.insert(partition.clone(), offset + 1);
         expected.map_or(0, |expected| (offset - expected).max(0))
     }
@@ -45,10 +45,10 @@ mod tests {
         let committed = [Position { partition: partition(0), next: 5 }];
         gaps.begin(&[partition(0), partition(1)], &committed);
         for (number, offset, missing) in [(0, 5, 0), (0, 6, 0), (0, 9, 2), (1, 40, 0), (1, 41, 0), (1, 43, 1)] {
-            assert_eq!(gaps.came(&partition(number), offset), missing, "{number} {offset}");
+            assert_eq!(gaps.before(&partition(number), offset), missing, "{number} {offset}");
         }
-        // After a rebalance it begins again where the group is, which may be further back.
+        // After a rebalance reading begins at the committed offset, which may be further back.
         gaps.begin(&[partition(0)], &committed);
-        assert_eq!(gaps.came(&partition(0), 8), 3);
+        assert_eq!(gaps.before(&partition(0), 8), 3);
     }
 }

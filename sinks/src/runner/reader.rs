@@ -1,4 +1,4 @@
-//! The sink's side of the event log: what comes from it, and what is committed to it.
+//! Reads the event log as a member of the sink's consumer group, and commits what is settled.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -15,21 +15,21 @@ use kerntrail_transport::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::delivered_batches::{DeliveredBatches, TopicOffsets};
 use super::gaps::Gaps;
-use super::intake::{Done, Intake};
-use super::taken::{Place, Taken};
+use super::in_flight::{Done, InFlight};
 use crate::config::Settings;
 use crate::destination::Destination;
 use crate::metrics;
 
-/// Longest wait of one poll while nothing is held.
+/// Longest wait of one poll while no message is in flight.
 const IDLE: Duration = Duration::from_millis(500);
-/// Pause between two looks at how far behind the sink is.
+/// Time between two measurements of the lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
-/// Most messages of one poll; each has at most 1 MiB.
+/// Maximum messages of one poll; each has at most 1 MiB.
 const MESSAGES: usize = 16;
 
-/// What is read, and as whom.
+/// What is read, and as which consumer group.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) settings: &'a Settings,
@@ -44,16 +44,16 @@ pub(super) struct Source<'a> {
 pub(super) struct Reader<'a> {
     source: Source<'a>,
     consumer: Box<dyn Consumer>,
-    /// Messages of an earlier poll that found no room.
+    /// Polled messages that do not fit into the current round of requests.
     polled: VecDeque<Delivered>,
-    taken: Taken,
+    batches: DeliveredBatches,
     gaps: Gaps,
     /// Partitions whose next message a newer release wrote.
     held: ReaderHolds,
 }
 
 impl<'a> Reader<'a> {
-    /// Joins the group; `None` when cancelled before that worked.
+    /// Joins the group; `None` when cancelled before.
     ///
     /// Errors: the event log failed for good.
     pub(super) async fn join(
@@ -64,10 +64,10 @@ impl<'a> Reader<'a> {
         let mut backoff = source.backoff();
         while !cancel.is_cancelled() {
             match source.join(dlq_dir).await {
-                Ok((consumer, taken)) => {
+                Ok((consumer, batches)) => {
                     let (polled, gaps, held) =
                         (VecDeque::new(), Gaps::default(), source.holds.of(source.group.0.as_str()));
-                    return Ok(Some(Self { source, consumer, polled, taken, gaps, held }));
+                    return Ok(Some(Self { source, consumer, polled, batches, gaps, held }));
                 }
                 Err(error) => source.wait_after(error, &mut backoff, cancel).await?,
             }
@@ -75,42 +75,42 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Takes messages until there are enough, or the first has waited long enough, or `cancel`.
+    /// Reads messages until there are enough, the first has waited for `batch_wait_ms`, or `cancel`.
     ///
     /// Errors: the event log failed for good.
     pub(super) async fn take(
         &mut self,
         destination: &'a dyn Destination,
         cancel: &CancellationToken,
-    ) -> Result<Intake<'a>, LogError> {
+    ) -> Result<InFlight<'a>, LogError> {
         let settings = self.source.settings;
-        let mut intake = Intake::new(settings, destination, self.source.codec);
+        let mut in_flight = InFlight::new(settings, destination, self.source.codec);
         let mut backoff = self.source.backoff();
         let mut end: Option<Instant> = None;
         loop {
             self.held.remind();
-            self.fill(&mut intake).await;
-            if !intake.is_empty() {
-                end.get_or_insert_with(|| Instant::now() + settings.batch_wait);
+            self.fill(&mut in_flight).await;
+            if !in_flight.is_empty() {
+                end.get_or_insert_with(|| Instant::now() + settings.delivery.batch_wait());
             }
             let wait = end.map_or(IDLE, |end| end.saturating_duration_since(Instant::now()));
-            if intake.is_full() || wait.is_zero() {
-                return Ok(intake);
+            if in_flight.is_full() || wait.is_zero() {
+                return Ok(in_flight);
             }
             let poll = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Ok(intake),
+                () = cancel.cancelled() => return Ok(in_flight),
                 poll = self.consumer.poll(MESSAGES, wait) => poll,
             };
             match poll {
-                Ok(Polled::Messages(messages)) if messages.is_empty() && end.is_none() => return Ok(intake),
+                Ok(Polled::Messages(messages)) if messages.is_empty() && end.is_none() => return Ok(in_flight),
                 Ok(Polled::Messages(messages)) => self.polled.extend(messages),
                 Ok(Polled::Assigned(partitions)) => self.begin(&partitions).await,
-                Ok(Polled::Revoked(partitions)) => self.give_up(&partitions, &mut intake),
+                Ok(Polled::Revoked(partitions)) => self.give_up(&partitions, &mut in_flight),
                 Err(LogError::Damaged { partition, offset, reason }) => {
                     if !self.held.holds(&partition) {
-                        self.note_gap(&partition, offset);
-                        intake.skip(partition, offset, &reason);
+                        self.count_gap(&partition, offset);
+                        in_flight.skip(partition, offset, &reason);
                     }
                 }
                 Err(LogError::Newer { partition, offset, newer }) => {
@@ -121,9 +121,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Moves polled messages into `intake` while there is room.
-    async fn fill(&mut self, intake: &mut Intake<'_>) {
-        while !intake.is_full()
+    /// Moves polled messages into `in_flight` while there is room.
+    async fn fill(&mut self, in_flight: &mut InFlight<'_>) {
+        while !in_flight.is_full()
             && let Some(message) = self.polled.pop_front()
         {
             if self.held.holds(&message.partition) {
@@ -134,27 +134,27 @@ impl<'a> Reader<'a> {
                 self.hold(Position { partition: message.partition, next: message.offset }, newer).await;
                 continue;
             }
-            self.note_gap(&message.partition, message.offset);
-            let is_new = self.taken.take(message.partition.topic.table, headers);
-            intake.add(message, is_new);
+            self.count_gap(&message.partition, message.offset);
+            let is_new = self.batches.take(message.partition.topic.table, headers);
+            in_flight.add(message, is_new);
         }
     }
 
     /// Stops before a message that a newer release wrote; the other partitions go on.
     async fn hold(&mut self, position: Position, newer: Newer) {
         self.held.hold(&position, newer);
-        // What comes of it all the same is dropped.
+        // Messages of it that are polled nevertheless are dropped.
         if let Err(error) = self.consumer.pause(&position.partition).await {
             let (sink, partition) = (&self.source.settings.name, &position.partition);
             tracing::warn!(sink, %partition, error = chain(&error), "cannot pause a partition");
         }
     }
 
-    fn note_gap(&mut self, partition: &Partition, offset: i64) {
-        let missing = self.gaps.came(partition, offset);
+    fn count_gap(&mut self, partition: &Partition, offset: i64) {
+        let missing = self.gaps.before(partition, offset);
         if missing > 0 {
             let sink = &self.source.settings.name;
-            tracing::error!(sink, %partition, offset, missing, "the event log has removed messages before the sink came to them");
+            tracing::error!(sink, %partition, offset, missing, "the event log has removed messages that the sink had not read");
             self.source.counter(metrics::MESSAGES_EXPIRED, partition.topic.table).increment(missing as u64);
         }
     }
@@ -162,38 +162,38 @@ impl<'a> Reader<'a> {
     async fn begin(&mut self, partitions: &[Partition]) {
         let mut committed = Vec::new();
         for topic in self.source.topics {
-            // Without an answer a gap before the first message goes unseen.
+            // Without an answer, a gap before the first message is not noticed.
             committed.extend(self.source.log.committed(self.source.group, topic).await.unwrap_or_default());
         }
         self.gaps.begin(partitions, &committed);
         self.held.release(partitions);
     }
 
-    /// Another member reads `partitions` now, from what is committed.
-    fn give_up(&mut self, partitions: &[Partition], intake: &mut Intake<'_>) {
+    /// Another member reads `partitions` now, from the committed position.
+    fn give_up(&mut self, partitions: &[Partition], in_flight: &mut InFlight<'_>) {
         self.held.release(partitions);
         self.polled.retain(|message| !partitions.contains(&message.partition));
-        intake.forget(partitions);
-        self.taken.forget_uncommitted();
+        in_flight.revoke(partitions);
+        self.batches.forget_uncommitted();
     }
 
-    /// Commits what is done.
+    /// Commits what is settled.
     ///
-    /// A failure only costs that messages come again, to be known by their batch numbers: while a destination was
-    /// down for long, a broker may have given the partitions to somebody else.
+    /// After a failure the messages are read again and recognized by their batch numbers. While a destination is down
+    /// for long, a broker may assign the partitions to another member.
     pub(super) async fn commit(&mut self, done: &Done<'_>) {
         if done.positions.is_empty() {
             return;
         }
-        self.taken.commit(&done.messages);
+        self.batches.commit(&done.messages);
         if let Err(error) = self.consumer.commit(&done.positions).await {
-            tracing::warn!(sink = self.source.settings.name, error = chain(&error), "cannot commit");
+            tracing::warn!(sink = self.source.settings.name, error = chain(&error), "cannot commit offsets");
         }
     }
 }
 
 impl Source<'_> {
-    /// Publishes how far behind the sink is, again and again: also while its destination takes nothing.
+    /// Publishes the lag at intervals, also while the destination accepts nothing.
     pub(super) async fn watch_lag(self) -> Infallible {
         let (mut done, mut since) = (0, Instant::now());
         loop {
@@ -207,7 +207,7 @@ impl Source<'_> {
         }
     }
 
-    /// Messages that are not committed, and the sum of the offsets that are.
+    /// Number of messages that are not committed, and the sum of the committed offsets.
     async fn measure_lag(&self) -> (i64, i64) {
         let (mut all, mut done) = (0, 0);
         for topic in self.topics {
@@ -226,17 +226,19 @@ impl Source<'_> {
         (all, done)
     }
 
-    async fn join(&self, dlq_dir: &Path) -> Result<(Box<dyn Consumer>, Taken), LogError> {
-        let mut places = BTreeMap::new();
+    async fn join(&self, dlq_dir: &Path) -> Result<(Box<dyn Consumer>, DeliveredBatches), LogError> {
+        let mut offsets = BTreeMap::new();
         for topic in self.topics {
             let has_committed = !self.log.committed(self.group, topic).await?.is_empty();
-            places.insert(topic.table, Place { has_committed, ends: self.log.end(topic).await? });
+            offsets.insert(topic.table, TopicOffsets { has_committed, ends: self.log.end(topic).await? });
         }
-        let taken = Taken::open(dlq_dir, &self.settings.name, &places);
-        Ok((self.log.subscribe(self.group, self.topics).await?, taken))
+        let batches = DeliveredBatches::open(dlq_dir, &self.settings.name, &offsets);
+        Ok((self.log.subscribe(self.group, self.topics).await?, batches))
     }
 
-    /// Waits after an error of the event log that may pass; returns the others.
+    /// Waits after a transient error of the event log.
+    ///
+    /// Errors: any other error.
     async fn wait_after(
         &self,
         error: LogError,
@@ -246,7 +248,7 @@ impl Source<'_> {
         if !matches!(error, LogError::Failed { retriable: true, .. }) {
             return Err(error);
         }
-        tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log fails; trying again");
+        tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log fails; retrying");
         let time = backoff.after_failure();
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -256,7 +258,7 @@ impl Source<'_> {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(self.settings.backoff_initial, self.settings.backoff_max)
+        self.settings.delivery.backoff()
     }
 
     fn counter(&self, metric: &'static str, table: Table) -> ::metrics::Counter {

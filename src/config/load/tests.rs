@@ -1,10 +1,10 @@
 use super::*;
 
-fn setting(path: &str) -> Setting {
-    *SETTINGS.iter().find(|setting| setting.path == path).unwrap()
+fn setting(path: &str) -> &'static Setting {
+    SETTINGS.iter().find(|setting| setting.path == path).unwrap()
 }
 
-fn variable(path: &str, value: &str) -> (Origin, Setting, String) {
+fn variable(path: &str, value: &str) -> (Origin, &'static Setting, String) {
     (Origin::Variable(setting(path).variable()), setting(path), value.into())
 }
 
@@ -91,7 +91,7 @@ fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
     for (path, place) in
         [("sinks.b.path", "c.toml:9: "), ("sinks.b.where", "c.toml:6: "), ("sinks.a.files", "flag --sink: ")]
     {
-        let told = config.sources.blame(path, "wrong").to_string();
+        let told = config.sources.error_at(path, "wrong").to_string();
         assert!(told.contains(place), "{path}: {told}");
     }
 }

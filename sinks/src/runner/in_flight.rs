@@ -1,4 +1,4 @@
-//! Messages taken and not yet committed, and the rows that came out of them.
+//! Messages that were read and not yet committed, and their rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,47 +16,47 @@ use crate::metrics;
 use crate::outcome::Reason;
 use crate::select::{Identified, Selection, select};
 
-/// A message that was taken.
-struct Taking {
+/// A message that was read.
+struct HeldMessage {
     partition: Partition,
     offset: i64,
-    /// `None` of one that the event log could not read.
+    /// `None` for a message that the event log could not read.
     headers: Option<Headers>,
-    /// Its partition is another consumer's now, so its position must not be committed.
-    forgotten: bool,
+    /// Its partition is assigned to another consumer now, so its position must not be committed.
+    revoked: bool,
 }
 
-/// Messages, by number in the order they came, and their rows.
-pub(super) struct Intake<'a> {
+/// Messages, numbered in the order they were read, and their rows.
+pub(super) struct InFlight<'a> {
     settings: &'a Settings,
     destination: &'a dyn Destination,
     codec: &'a Codec,
-    messages: Vec<Taking>,
+    messages: Vec<HeldMessage>,
     records: Vec<Record>,
     letters: Vec<(usize, Letter)>,
     bytes: usize,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> InFlight<'a> {
     pub(super) fn new(settings: &'a Settings, destination: &'a dyn Destination, codec: &'a Codec) -> Self {
         let (messages, records, letters) = (Vec::new(), Vec::new(), Vec::new());
         Self { settings, destination, codec, messages, records, letters, bytes: 0 }
     }
 
-    /// Whether no message was taken.
+    /// Whether no message was read.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Whether there is enough for a full round of requests.
+    /// Whether there is enough for `concurrency` full requests.
     pub(super) fn is_full(&self) -> bool {
         let round = self.settings.concurrency;
-        self.records.len() >= self.settings.batch_events.saturating_mul(round)
-            || self.bytes >= self.settings.batch_bytes.saturating_mul(round)
-            || self.letters.len() >= self.settings.batch_events
+        self.records.len() >= self.settings.delivery.batch_events().saturating_mul(round)
+            || self.bytes >= self.settings.delivery.batch_bytes().saturating_mul(round)
+            || self.letters.len() >= self.settings.delivery.batch_events()
     }
 
-    /// Takes the rows of `message` that the sink sends; of one that is not new, only its position.
+    /// Adds `message` and the rows of it that the sink sends; of a repeated message, only its position.
     pub(super) fn add(&mut self, message: Delivered, is_new: bool) {
         let table = message.partition.topic.table;
         if is_new {
@@ -66,15 +66,20 @@ impl<'a> Intake<'a> {
             self.count(metrics::MESSAGES_REPEATED, table, 1);
         }
         let headers = Some(message.message.headers);
-        self.messages.push(Taking { partition: message.partition, offset: message.offset, headers, forgotten: false });
+        self.messages.push(HeldMessage {
+            partition: message.partition,
+            offset: message.offset,
+            headers,
+            revoked: false,
+        });
     }
 
     fn add_new(&mut self, table: Table, message: &Delivered) {
-        let place = format!("{}@{}", message.partition, message.offset);
+        let position = format!("{}@{}", message.partition, message.offset);
         let (version, payload) = (message.message.headers.schema_version, &message.message.payload);
-        match select(self.codec, &self.settings.filter, table, version, payload, &place) {
+        match select(self.codec, &self.settings.filter, table, version, payload, &position) {
             Ok(selection) => self.add_rows(table, selection),
-            Err(error) => self.add_damaged(message, place, chain(&error)),
+            Err(error) => self.add_damaged(message, position, chain(&error)),
         }
     }
 
@@ -92,11 +97,11 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Keeps a message aside that holds no rows.
-    fn add_damaged(&mut self, message: &Delivered, place: String, words: String) {
+    /// Makes a dead letter of a message that cannot be decoded.
+    fn add_damaged(&mut self, message: &Delivered, position: String, words: String) {
         let schema_version = message.message.headers.schema_version;
         let content = Content::Message { schema_version, payload: BASE64_STANDARD.encode(&message.message.payload) };
-        let letter = self.letter(message.partition.topic.table, place, Reason::Damaged, words, content);
+        let letter = self.letter(message.partition.topic.table, position, Reason::Damaged, words, content);
         self.letters.push((self.messages.len(), letter));
     }
 
@@ -113,23 +118,23 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// A message that the event log itself could not read: there is nothing of it to keep.
+    /// Skips a message that the event log itself could not read: there are no bytes to keep.
     pub(super) fn skip(&mut self, partition: Partition, offset: i64, reason: &str) {
         tracing::error!(sink = self.settings.name, %partition, offset, reason, "skipped a message that cannot be read");
         let labels = [("sink", self.settings.name.clone()), ("reason", "damaged".to_owned())];
         ::metrics::counter!(metrics::EVENTS_LOST, &labels).increment(1);
-        self.messages.push(Taking { partition, offset, headers: None, forgotten: false });
+        self.messages.push(HeldMessage { partition, offset, headers: None, revoked: false });
     }
 
-    /// Drops what came from `partitions`: another consumer of the group has them now.
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
-        // Their numbers stay.
+    /// Drops what was read from `partitions`: they are assigned to another consumer of the group now.
+    pub(super) fn revoke(&mut self, partitions: &[Partition]) {
+        // The messages stay, so that the numbers of the others do not change.
         for message in &mut self.messages {
-            message.forgotten |= partitions.contains(&message.partition);
+            message.revoked |= partitions.contains(&message.partition);
         }
         let messages = &self.messages;
-        self.records.retain(|record| !messages[record.message].forgotten);
-        self.letters.retain(|(message, _)| !messages[*message].forgotten);
+        self.records.retain(|record| !messages[record.message].revoked);
+        self.letters.retain(|(message, _)| !messages[*message].revoked);
         self.bytes = self.records.iter().map(|record| record.bytes.len()).sum();
     }
 
@@ -138,18 +143,18 @@ impl<'a> Intake<'a> {
         std::mem::take(&mut self.records)
     }
 
-    /// The letters to be written, each with the number of its message.
+    /// The dead letters to be written, each with the number of its message.
     pub(super) fn letters(&mut self) -> Vec<(usize, Letter)> {
         std::mem::take(&mut self.letters)
     }
 
-    /// The numbers of the messages that can be committed when those numbered `undone` are not done: of each
-    /// partition what lies before the first of them.
+    /// The numbers of the messages that can be committed while those numbered `undone` are not settled: in each
+    /// partition, those before the first of them.
     fn done_without(&self, undone: &[usize]) -> Vec<usize> {
         let undone: BTreeSet<usize> = undone.iter().copied().collect();
         let mut blocked: BTreeSet<&Partition> = BTreeSet::new();
         let mut done = Vec::new();
-        for (number, message) in self.messages.iter().enumerate().filter(|(_, message)| !message.forgotten) {
+        for (number, message) in self.messages.iter().enumerate().filter(|(_, message)| !message.revoked) {
             if undone.contains(&number) {
                 blocked.insert(&message.partition);
             }
@@ -160,9 +165,10 @@ impl<'a> Intake<'a> {
         done
     }
 
-    /// What is done when the messages numbered `undone` are not.
+    /// What can be committed while the messages numbered `undone` are not settled.
     pub(super) fn done(&self, undone: &[usize]) -> Done<'_> {
-        let done: Vec<&Taking> = self.done_without(undone).into_iter().map(|number| &self.messages[number]).collect();
+        let done: Vec<&HeldMessage> =
+            self.done_without(undone).into_iter().map(|number| &self.messages[number]).collect();
         let next: BTreeMap<&Partition, i64> =
             done.iter().map(|message| (&message.partition, message.offset + 1)).collect();
         let position = |(partition, next): (&Partition, i64)| Position { partition: partition.clone(), next };
@@ -177,11 +183,11 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// What is delivered or kept, and can be committed.
+/// What can be committed: its rows are delivered or are dead letters.
 pub(super) struct Done<'a> {
     /// To commit.
     pub(super) positions: Vec<Position>,
-    /// The messages before them: where each lay, and its headers where they could be read.
+    /// The messages before them: partition, offset, and headers where they could be read.
     pub(super) messages: Vec<(&'a Partition, i64, Option<&'a Headers>)>,
 }
 
@@ -215,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_an_undone_message_is_not_committed() {
+    fn messages_after_an_undone_one_are_not_committed() {
         let config = serde_json::json!({"name": "n", "kind": "ndjson", "path": "/unused"});
         let settings = serde_json::from_value::<crate::SinkConfig>(config).unwrap().settings().unwrap();
         let codec = Codec::current();
-        let mut intake = Intake::new(&settings, &Nowhere, &codec);
+        let mut in_flight = InFlight::new(&settings, &Nowhere, &codec);
         for (number, offset) in [(0, 5), (1, 9), (0, 6), (0, 7), (1, 10)] {
-            intake.skip(partition(number), offset, "not needed here");
+            in_flight.skip(partition(number), offset, "not needed here");
         }
         for (undone, expected) in [
             (&[][..], &[(0, 8), (1, 11)][..]),
@@ -230,9 +236,9 @@ mod tests {
             (&[3, 4], &[(0, 7), (1, 10)]),
             (&[0, 1], &[]),
         ] {
-            assert_eq!(positions(&intake.done(undone)), expected, "{undone:?}");
+            assert_eq!(positions(&in_flight.done(undone)), expected, "{undone:?}");
         }
-        intake.forget(&[partition(1)]);
-        assert_eq!(positions(&intake.done(&[])), [(0, 8)]);
+        in_flight.revoke(&[partition(1)]);
+        assert_eq!(positions(&in_flight.done(&[])), [(0, 8)]);
     }
 }

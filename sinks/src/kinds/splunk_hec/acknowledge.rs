@@ -12,7 +12,7 @@ use super::request::Requests;
 use crate::http::{Answer, exchange};
 use crate::outcome::Outcome;
 
-/// The channels that are free, and how to wait.
+/// The channels that are free, and how long to wait.
 pub(super) struct Acknowledgements {
     /// Channels whose last request was acknowledged.
     free: Mutex<Vec<String>>,
@@ -25,12 +25,12 @@ struct Acks {
     acks: HashMap<String, bool>,
 }
 
-/// What an answer to a question says.
+/// Status of a request's acknowledgement.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum Status {
     Yes,
     NotYet,
-    /// Acknowledgements are not to be had.
+    /// The server does not give acknowledgements.
     Refused(String),
 }
 
@@ -47,36 +47,36 @@ impl Acknowledgements {
 
     /// Waits until the request `id` on `channel` is acknowledged.
     ///
-    /// Otherwise the outcome is to send the events again, on another channel.
+    /// If it is not, the outcome is to send the events again, on another channel.
     pub(super) async fn wait(&self, requests: &Requests, channel: String, id: u64) -> Outcome {
         let end = Instant::now() + self.timeout;
         loop {
-            let said = match exchange(requests.acknowledgement(&channel, id)).await {
+            let status = match exchange(requests.acknowledgement(&channel, id)).await {
                 Ok(answer) => read(&answer, id),
-                // The server may only be out of reach. If it was restarted, it says "not yet" until the time is up.
-                Err(_) => Said::NotYet,
+                // The server may be unreachable for a moment. After a restart it answers "not yet" until the timeout.
+                Err(_) => Status::NotYet,
             };
-            match said {
-                Said::Yes => {
+            match status {
+                Status::Yes => {
                     self.free.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
                     return Outcome::Delivered;
                 }
-                Said::Refused(alert) => return Outcome::Pause { alert },
-                Said::NotYet if Instant::now() >= end => {
+                Status::Refused(alert) => return Outcome::Pause { alert },
+                Status::NotYet if Instant::now() >= end => {
                     return Outcome::retry(format!("not acknowledged within {} s", self.timeout.as_secs()));
                 }
-                Said::NotYet => tokio::time::sleep(self.interval).await,
+                Status::NotYet => tokio::time::sleep(self.interval).await,
             }
         }
     }
 }
 
-fn read(answer: &Answer, id: u64) -> Said {
+fn read(answer: &Answer, id: u64) -> Status {
     if let (200, Ok(Acks { acks })) = (answer.status, serde_json::from_slice(&answer.body)) {
-        return if acks.get(&id.to_string()).copied().unwrap_or(false) { Said::Yes } else { Said::NotYet };
+        return if acks.get(&id.to_string()).copied().unwrap_or(false) { Status::Yes } else { Status::NotYet };
     }
     let passing = answer.status >= 500 || answer.status == 429;
-    if passing { Said::NotYet } else { Said::Refused(answer.words()) }
+    if passing { Status::NotYet } else { Status::Refused(answer.words()) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Elasticsearch 8 and 9, OpenSearch 2: `_bulk` into data streams `logs-kerntrail.<table>-<namespace>`.
 //!
-//! Every record is a `create` with its `event_id` as `_id`: a record sent again is answered 409, which counts as
-//! delivered. Ids are unique within one backing index, so a record sent again after a rollover arrives twice.
+//! Every record is a `create` with its `event_id` as `_id`: the response for a record that is sent again is 409, which
+//! counts as delivered. Ids are unique within one backing index, so a record that is sent again after a rollover is
+//! indexed twice.
 //!
-//! Before the first record the index template is put, so that no data stream begins with guessed types.
+//! The index template is installed before the first record, so that no data stream starts with guessed types.
 //!
 //! Sources: <https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk>,
 //! <https://docs.opensearch.org/2.19/api-reference/document-apis/bulk/>.
@@ -17,40 +18,36 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
+use reqwest::Client;
 use tokio::sync::OnceCell;
 
-use crate::config::{ConfigError, Settings};
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
-use crate::http::{client, exchange};
+use crate::http::exchange;
 use crate::outcome::Outcome;
-use config::ElasticsearchTarget;
+use config::{ElasticsearchConfig, Target};
 use request::Requests;
 
 /// A cluster.
 pub struct Elasticsearch {
     requests: Requests,
     profile: Profile,
-    target: ElasticsearchTarget,
-    /// Set once the templates are there.
+    config: ElasticsearchConfig,
+    /// Set once the index template is installed.
     prepared: OnceCell<()>,
 }
 
 impl Elasticsearch {
-    /// The cluster of `target`; connects to nothing.
-    ///
-    /// Errors: the certificates cannot be read.
-    pub fn new(settings: &Settings, target: &ElasticsearchTarget) -> Result<Self, ConfigError> {
-        let client = client(settings, target.timeout, target.ca_file.as_deref())?;
-        let requests = Requests::new(client, target);
-        Ok(Self { requests, profile: settings.profile, target: target.clone(), prepared: OnceCell::new() })
+    /// The cluster at `target`; connects to nothing.
+    fn new(client: Client, target: Target, config: ElasticsearchConfig, profile: Profile) -> Self {
+        Self { requests: Requests::new(client, target), profile, config, prepared: OnceCell::new() }
     }
 
     /// Installs the index template.
     ///
     /// Errors: what the failure means for every record.
     async fn prepare(&self) -> Result<(), Outcome> {
-        if !self.target.install_templates {
+        if !self.config.install_templates {
             return Ok(());
         }
         let server = exchange(self.requests.server()).await.map_err(Outcome::retry)?;
@@ -63,8 +60,8 @@ impl Elasticsearch {
 #[async_trait]
 impl Destination for Elasticsearch {
     fn encode(&self, table: Table, event_id: &str, row: &Row) -> Bytes {
-        let document = self.profile.document(table, row, &self.target.namespace);
-        request::action(table, event_id, row, document, &self.target.namespace)
+        let document = self.profile.document(table, row, &self.config.namespace);
+        request::action(table, event_id, row, document, &self.config.namespace)
     }
 
     async fn send(&self, records: &[Record]) -> Vec<Outcome> {

@@ -1,6 +1,6 @@
 //! The index template of the data streams, for either profile and either server.
 //!
-//! Texts become keywords unless a field is named below; a text of more than [`MOST_KEYWORD`] characters stays in the
+//! Strings become keywords unless a field is listed below. A string of more than [`MAX_KEYWORD`] characters stays in the
 //! document and is not indexed.
 
 use serde::Deserialize;
@@ -11,14 +11,14 @@ use crate::outcome::Outcome;
 
 /// Name of the template.
 pub const NAME: &str = "logs-kerntrail";
-/// Rises with each change of what [`template`] returns.
+/// Version of what [`template`] returns; increased with each change.
 const VERSION: u32 = 1;
 /// Above Elasticsearch's own `logs-*-*` (100).
 const PRIORITY: u32 = 200;
-/// Lucene takes terms of 32,766 bytes; a character has at most four.
-const MOST_KEYWORD: u32 = 8_191;
+/// Lucene accepts terms of up to 32,766 bytes; a character has at most four.
+const MAX_KEYWORD: u32 = 8_191;
 
-/// What the two call a field that keeps an object's leaves as keywords without a mapping for each.
+/// The type of a field that keeps the values of an object as keywords, without a mapping for each; its name differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
     /// `flattened`
@@ -38,9 +38,9 @@ struct Version {
     distribution: Option<String>,
 }
 
-/// Which of the two answered `GET /`.
+/// Which of the two servers responded to `GET /`.
 ///
-/// Errors: what the answer means for the records.
+/// Errors: what the response means for the records.
 pub(crate) fn flavor(answer: &Answer) -> Result<Flavor, Outcome> {
     usable(answer)?;
     match serde_json::from_slice::<Server>(&answer.body) {
@@ -53,12 +53,14 @@ pub(crate) fn flavor(answer: &Answer) -> Result<Flavor, Outcome> {
     }
 }
 
-/// Whether the template is there now.
+/// Checks that the template was installed.
 ///
-/// Errors: what the answer means for the records.
+/// Errors: what the response means for the records.
 pub(crate) fn installed(answer: &Answer) -> Result<(), Outcome> {
     usable(answer).map_err(|outcome| match outcome {
-        Outcome::Pause { alert } => Outcome::Pause { alert: format!("cannot put the index template {NAME}: {alert}") },
+        Outcome::Pause { alert } => {
+            Outcome::Pause { alert: format!("cannot install the index template {NAME}: {alert}") }
+        }
         other => other,
     })
 }
@@ -112,15 +114,15 @@ fn dynamic_templates() -> Value {
     let epoch = json!({"type": "date", "format": "epoch_millis"});
     json!([
         {"ip_addresses": {"path_match": "*.ip", "match_mapping_type": "string", "mapping": {"type": "ip"}}},
-        // OCSF: every time is in ms since the epoch.
+        // OCSF: times are in milliseconds since the epoch.
         {"ocsf_times": {"match": "*_time", "match_mapping_type": "long", "mapping": epoch}},
-        {"texts": {"match_mapping_type": "string", "mapping": {"type": "keyword", "ignore_above": MOST_KEYWORD}}},
+        {"texts": {"match_mapping_type": "string", "mapping": {"type": "keyword", "ignore_above": MAX_KEYWORD}}},
     ])
 }
 
-/// ECS has `wildcard` here, which not every server can.
+/// ECS has `wildcard` here, which not every server supports.
 fn keyword_with_text() -> Value {
-    json!({"type": "keyword", "ignore_above": MOST_KEYWORD, "fields": {"text": {"type": "text"}}})
+    json!({"type": "keyword", "ignore_above": MAX_KEYWORD, "fields": {"text": {"type": "text"}}})
 }
 
 #[cfg(test)]

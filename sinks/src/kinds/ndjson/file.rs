@@ -1,7 +1,7 @@
 //! A file that is rotated by size: `<path>` is the current one, `<path>.1` the one before, and so on.
 //!
-//! Invariant: after `append` returns, its lines are on disk, whole. A line torn by a crash is cut off at the next
-//! open; the event log still has it.
+//! Invariant: after `append` returns, its lines are on disk. A line that a crash left incomplete is removed at the next
+//! open; the event log still has its row.
 //! Invariant: one process writes; `<path>.lock` is held for as long as the file is open.
 
 use std::fs::{File, OpenOptions};
@@ -24,21 +24,21 @@ pub struct Rotated {
     _lock: FileLock,
 }
 
-/// What became of lines.
+/// Result of an append.
 #[derive(Debug, Default)]
 pub struct Appended {
-    /// How many, from the first on, are on disk.
+    /// Number of lines, from the first, that are on disk.
     pub lines: usize,
-    /// How many older lines were deleted with their file.
+    /// Number of older lines that were deleted with their file.
     pub deleted: u64,
-    /// Why the others are not.
+    /// Why the other lines are not.
     pub error: Option<io::Error>,
 }
 
 impl Rotated {
     /// Opens `path` to append to, and creates its folder.
     ///
-    /// Errors: the file system's; `AddrInUse` where another process has the file.
+    /// Errors: a file operation failed; `AddrInUse` where another process writes the file.
     pub fn open(path: &Path, most_bytes: u64, most_files: u32) -> io::Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
@@ -51,7 +51,7 @@ impl Rotated {
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes, most_files, _lock: lock })
     }
 
-    /// Appends `lines`, each with its line feed, and begins a new file where the current one is full.
+    /// Appends `lines`, each with its line feed, and starts a new file where the current one is full.
     pub fn append(&mut self, lines: &[Bytes]) -> Appended {
         let mut appended = Appended::default();
         while appended.lines < lines.len() {
@@ -69,14 +69,14 @@ impl Rotated {
         if self.fitting(rest) == 0 && self.bytes > 0 {
             appended.deleted += self.rotate()?;
         }
-        // A line that is larger than a file has one for itself.
+        // A line that is larger than a file gets a file of its own.
         let fitting = self.fitting(rest).max(1);
         self.write(&rest[..fitting])?;
         appended.lines += fitting;
         Ok(())
     }
 
-    /// How many of `lines` still go into the current file.
+    /// Number of `lines` that still fit into the current file.
     fn fitting(&self, lines: &[Bytes]) -> usize {
         let mut size = self.bytes;
         let fitting = lines.iter().take_while(|line| {
@@ -90,7 +90,7 @@ impl Rotated {
         let text: Vec<u8> = lines.concat();
         let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            // So that another try does not leave the beginning twice.
+            // So that a retry does not write the beginning of the line twice.
             self.file.set_len(self.bytes)?;
             return Err(error);
         }
@@ -98,7 +98,7 @@ impl Rotated {
         Ok(())
     }
 
-    /// Moves every file one up and begins a new one. Returns how many lines were deleted.
+    /// Renames every file to the next number and starts a new one. Returns how many lines were deleted.
     fn rotate(&mut self) -> io::Result<u64> {
         let name = |number: u32| match number {
             0 => self.path.clone(),
@@ -121,11 +121,11 @@ impl Rotated {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // Arguments of commands are in there: for their owner only, until he says otherwise.
+    // They hold command lines: readable by the owner only, unless the owner changes that.
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
 }
 
-/// Cuts off what follows the last line feed; returns the length.
+/// Truncates the file after its last line feed; returns the length.
 fn cut_torn_line(file: &mut File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut end = length;
@@ -142,7 +142,7 @@ fn cut_torn_line(file: &mut File) -> io::Result<u64> {
         end = start;
     }
     if end < length {
-        tracing::warn!(bytes = length - end, "cut off a line that a crash had torn");
+        tracing::warn!(bytes = length - end, "removed an incomplete line that a crash had left");
         file.set_len(end)?;
     }
     Ok(end)

@@ -1,4 +1,4 @@
-//! Requests to a HEC: events, and questions for acknowledgements.
+//! Requests to a HEC: events, and queries for acknowledgements.
 
 use bytes::Bytes;
 use kerntrail_schemas::Table;
@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Map, Value, json};
 
-use super::config::SplunkTarget;
+use super::config::Target;
 use crate::destination::Record;
 use crate::http::gzip;
 
@@ -19,12 +19,12 @@ const INDEXED: &[&str] = &["cluster", "namespace", "pod_name", "container_id", "
 /// Builds the requests to one endpoint.
 pub(super) struct Requests {
     client: Client,
-    target: SplunkTarget,
+    target: Target,
 }
 
 impl Requests {
-    pub(super) fn new(client: Client, target: &SplunkTarget) -> Self {
-        Self { client, target: target.clone() }
+    pub(super) fn new(client: Client, target: Target) -> Self {
+        Self { client, target }
     }
 
     /// A request with `records` on `channel`.
@@ -34,7 +34,7 @@ impl Requests {
         Ok(self.common(request, channel).body(gzip(&body.concat())?))
     }
 
-    /// Asks whether the request `id` on `channel` is acknowledged.
+    /// A query whether the request `id` on `channel` is acknowledged.
     pub(super) fn acknowledgement(&self, channel: &str, id: u64) -> RequestBuilder {
         let request = self.client.post(self.target.ack_url.clone());
         self.common(request, channel).body(json!({"acks": [id]}).to_string())
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_says_when_where_and_what() {
+    fn an_event_has_time_host_source_and_indexed_fields() {
         let row: Row = [
             ("time", json!(1_785_585_600_123_456_i64)),
             ("node", json!("n1")),
@@ -99,7 +99,7 @@ mod tests {
                 "index": "sec", "fields": {"event_id": "s-0-1", "namespace": "shop"}, "event": {"a": 1},
             })
         );
-        assert!(String::from_utf8_lossy(&bytes).contains("1785585600.123"), "the time is no power of ten");
+        assert!(String::from_utf8_lossy(&bytes).contains("1785585600.123"), "the time is in exponential notation");
         let bare = event(Table::EventLoss, "x", &Row::new(), json!({}), None);
         assert!(serde_json::from_slice::<Value>(&bare).unwrap().get("time").is_none());
     }

@@ -7,31 +7,31 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::config::{Credentials, ElasticsearchTarget};
+use super::config::{Credentials, Target};
 use crate::destination::Record;
 use crate::http::gzip;
 
-/// The parts of a bulk answer that [`super::answer`] reads.
+/// The parts of a bulk response that [`super::answer`] reads.
 const FILTER_PATH: &str =
     "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason";
 
 /// Builds the requests to one cluster.
 pub(super) struct Requests {
     client: Client,
-    target: ElasticsearchTarget,
+    target: Target,
 }
 
 impl Requests {
-    pub(super) fn new(client: Client, target: &ElasticsearchTarget) -> Self {
-        Self { client, target: target.clone() }
+    pub(super) fn new(client: Client, target: Target) -> Self {
+        Self { client, target }
     }
 
-    /// Asks what server it is.
+    /// A query which server it is.
     pub(super) fn server(&self) -> RequestBuilder {
         self.request(Method::GET, "")
     }
 
-    /// Puts the index template `name`.
+    /// Installs the index template `name`.
     pub(super) fn template(&self, name: &str, template: &Value) -> RequestBuilder {
         let request = self.request(Method::PUT, &format!("_index_template/{name}"));
         request.header(CONTENT_TYPE, "application/json").body(template.to_string())
@@ -62,7 +62,7 @@ pub fn data_stream(table: Table, namespace: &str) -> String {
 
 /// The two lines of a record in a bulk request.
 pub fn action(table: Table, event_id: &str, row: &Row, mut document: Value, namespace: &str) -> Bytes {
-    // A data stream needs it whatever the profile; Elasticsearch reads ms since the epoch too.
+    // A data stream needs `@timestamp` with either profile; Elasticsearch accepts milliseconds since the epoch.
     if document.get("@timestamp").is_none() {
         let millis = row.get("time").and_then(Value::as_i64).map_or(0, |micros| micros.div_euclid(1_000));
         document["@timestamp"] = millis.into();

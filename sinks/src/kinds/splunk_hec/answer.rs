@@ -1,6 +1,6 @@
-//! What a HEC's answer means for each event of the request.
+//! What a HEC response means for each event of the request.
 //!
-//! Codes as Splunk documents them ("Troubleshoot HTTP Event Collector", possible error codes).
+//! The codes are those that Splunk documents ("Troubleshoot HTTP Event Collector", possible error codes).
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::config::BeforeRefused;
 use crate::http::Answer;
 use crate::outcome::{Outcome, Reason};
 
-/// Wait after codes 24 and 25, unless the server names a time.
+/// Wait after codes 24 and 25, unless the server asks for another.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// An answer, read.
+/// A decoded response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
     /// One for each event.
     pub outcomes: Vec<Outcome>,
-    /// Id to ask for an acknowledgement with.
+    /// Id of the acknowledgement.
     pub ack_id: Option<u64>,
 }
 
@@ -31,14 +31,14 @@ struct Body {
     ack_id: Option<u64>,
 }
 
-/// Reads the answer to a request with `events` events.
+/// Decodes the response to a request with `events` events.
 pub(crate) fn read(answer: &Answer, events: usize, before_refused: BeforeRefused) -> Read {
     let body = serde_json::from_slice::<Body>(&answer.body).ok();
     let code = body.as_ref().and_then(|body| body.code);
     let words = answer.words();
     let retry = |after: Option<Duration>| Outcome::Retry { after: answer.retry_after.or(after), words: words.clone() };
     let outcomes = match (code, answer.status) {
-        // Without the code it may be a proxy that answers, and the events are nowhere.
+        // Without the code the response may come from a proxy, and the events are not indexed.
         (Some(0), 200..=299) => Outcome::Delivered.all(events),
         (Some(6 | 7 | 12 | 13 | 15), _) => match body.as_ref().and_then(|body| body.invalid_event_number) {
             Some(refused) if refused < events => around(refused, events, before_refused, &words),
@@ -50,13 +50,13 @@ pub(crate) fn read(answer: &Answer, events: usize, before_refused: BeforeRefused
         (_, 413) => Outcome::Split { words }.all(events),
         (_, 408 | 425 | 429 | 500..=599) => retry(None).all(events),
         (_, 400) => Outcome::Split { words }.all(events),
-        // No HEC lives there, or something before it keeps us out.
+        // There is no HEC at this address, or something in front of it refuses access.
         _ => Outcome::Pause { alert: words }.all(events),
     };
     Read { outcomes, ack_id: body.and_then(|body| body.ack_id) }
 }
 
-/// Event number `refused` is a dead letter; the ones after it were not looked at.
+/// Event number `refused` is a dead letter; the server did not process those after it.
 fn around(refused: usize, events: usize, before_refused: BeforeRefused, words: &str) -> Vec<Outcome> {
     let mut outcomes = before(refused, before_refused);
     outcomes.push(Outcome::DeadLetter { reason: Reason::Refused, words: words.to_owned() });
@@ -64,7 +64,7 @@ fn around(refused: usize, events: usize, before_refused: BeforeRefused, words: &
     outcomes
 }
 
-/// A server that becomes busy in the middle of a request says so in the same way.
+/// A server that becomes busy in the middle of a request responds in the same way.
 fn busy(body: Option<&Body>, events: usize, before_refused: BeforeRefused, retry: Outcome) -> Vec<Outcome> {
     let stopped_at = body.and_then(|body| body.invalid_event_number).unwrap_or(0).min(events);
     let mut outcomes = before(stopped_at, before_refused);
@@ -79,9 +79,9 @@ fn before(place: usize, before_refused: BeforeRefused) -> Vec<Outcome> {
     }
 }
 
-/// To be sent again at once: the server is well.
+/// Send again at once: the server accepts events.
 fn again() -> Outcome {
-    Outcome::Retry { after: Some(Duration::ZERO), words: "stood beside a refused event".to_owned() }
+    Outcome::Retry { after: Some(Duration::ZERO), words: "was in a request with a refused event".to_owned() }
 }
 
 #[cfg(test)]

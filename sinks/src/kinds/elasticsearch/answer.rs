@@ -1,4 +1,4 @@
-//! What a bulk answer means for each record of the request.
+//! What a bulk response means for each record of the request.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,14 +25,14 @@ struct Created {
     error: Option<Value>,
 }
 
-/// Reads the answer to a bulk request with `records` records.
+/// Decodes the response to a bulk request with `records` records.
 pub(crate) fn read(answer: &Answer, records: usize) -> Vec<Outcome> {
     let words = || answer.words();
     match answer.status {
         200..=299 => match serde_json::from_slice::<Bulk>(&answer.body) {
             Ok(Bulk { errors: false, .. }) => Outcome::Delivered.all(records),
             Ok(bulk) if bulk.items.len() == records => bulk.items.iter().map(|item| outcome(&item.create)).collect(),
-            // Nothing can be told of single records, and sending them again does no harm: their ids are known.
+            // The outcome of single records is unknown. Sending them again is safe: the server knows their ids.
             Ok(bulk) => Outcome::retry(format!("{} answers to {records} records", bulk.items.len())).all(records),
             Err(error) => Outcome::Pause { alert: format!("no bulk answer ({error}): {}", words()) }.all(records),
         },
@@ -47,10 +47,10 @@ fn outcome(created: &Created) -> Outcome {
     let kind = error.and_then(|error| error["type"].as_str()).unwrap_or_default();
     let words = || error.map_or_else(|| format!("status {}", created.status), |error| excerpt(&error.to_string()));
     match (created.status, kind) {
-        // 409: it is there already.
+        // 409: the document exists already.
         (200..=299 | 409, _) => Outcome::Delivered,
         (408 | 425 | 429 | 500..=599, _) => Outcome::retry(words()),
-        // A write block (a full disk sets one), missing rights, a stream that may not be created: not the record's fault.
+        // A write block (as on a full disk), missing privileges, a data stream that may not be created: not the record's fault.
         (401 | 403 | 404, _) => Outcome::Pause { alert: words() },
         (_, "cluster_block_exception" | "security_exception" | "index_not_found_exception") => {
             Outcome::Pause { alert: words() }

@@ -1,4 +1,4 @@
-//! Files with one JSON object a line, rotated by size.
+//! Files with one JSON object per line, rotated by size.
 
 pub mod config;
 pub mod file;
@@ -16,32 +16,32 @@ use crate::destination::{Destination, Record};
 use crate::encode::Profile;
 use crate::metrics;
 use crate::outcome::Outcome;
-use config::NdjsonTarget;
+use config::NdjsonConfig;
 use file::{Appended, Rotated};
 
-/// A rotated file, opened with the first line.
+/// A rotated file, opened when the first line is written.
 pub struct Ndjson {
     profile: Profile,
     sink: String,
-    target: NdjsonTarget,
+    config: NdjsonConfig,
     file: Arc<Mutex<Option<Rotated>>>,
 }
 
 impl Ndjson {
-    /// The file of `target`; opens nothing.
-    pub fn new(settings: &Settings, target: &NdjsonTarget) -> Self {
-        Self { profile: settings.profile, sink: settings.name.clone(), target: target.clone(), file: Arc::default() }
+    /// The file of `config`; opens nothing.
+    fn new(settings: &Settings, config: &NdjsonConfig) -> Self {
+        Self { profile: settings.profile, sink: settings.name.clone(), config: config.clone(), file: Arc::default() }
     }
 }
 
 /// Appends `lines` to `file`, which is opened where it is not yet.
 ///
 /// Errors: it cannot be opened.
-fn append(file: &Mutex<Option<Rotated>>, target: &NdjsonTarget, lines: &[Bytes]) -> io::Result<Appended> {
+fn append(file: &Mutex<Option<Rotated>>, config: &NdjsonConfig, lines: &[Bytes]) -> io::Result<Appended> {
     let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
     let open = match file.take() {
         Some(open) => open,
-        None => Rotated::open(&target.path, target.file_bytes, target.files)?,
+        None => Rotated::open(&config.path, config.file_bytes.get(), config.files.get())?,
     };
     Ok(file.insert(open).append(lines))
 }
@@ -56,11 +56,11 @@ impl Destination for Ndjson {
 
     async fn send(&self, records: &[Record]) -> Vec<Outcome> {
         let lines: Vec<Bytes> = records.iter().map(|record| record.bytes.clone()).collect();
-        let (file, target) = (Arc::clone(&self.file), self.target.clone());
-        match tokio::task::spawn_blocking(move || append(&file, &target, &lines)).await {
+        let (file, config) = (Arc::clone(&self.file), self.config.clone());
+        match tokio::task::spawn_blocking(move || append(&file, &config, &lines)).await {
             Ok(Ok(appended)) => self.outcomes(&appended, records.len()),
             Ok(Err(error)) => {
-                let alert = format!("cannot open {}: {error}", self.target.path.display());
+                let alert = format!("cannot open {}: {error}", self.config.path.display());
                 Outcome::Pause { alert }.all(records.len())
             }
             Err(error) => Outcome::retry(error.to_string()).all(records.len()),

@@ -1,8 +1,8 @@
-//! Which messages the sink has delivered, so that one that comes again is not delivered again.
+//! The batch numbers of delivered messages, so that a repeated message is not delivered twice.
 //!
-//! One comes again when its sender did not hear that it was appended, or when its offset could not be committed. The
-//! numbers of delivered messages are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. A lost or damaged
-//! file costs at most that such a message is delivered twice; so does one of a newer release, which is left as it is.
+//! A message is repeated when its producer missed the acknowledgement, or when its offset could not be committed. The
+//! numbers are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. When the file is lost, damaged or of a
+//! newer release (which is left as it is), such a message may be delivered twice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,26 +47,26 @@ fn parse(text: &[u8]) -> Result<BTreeMap<String, Stored>, Unreadable> {
     serde_json::from_slice(text).map(|File { tables, .. }| tables).map_err(Unreadable::Damaged)
 }
 
-/// What is stored of a table.
+/// What is stored for a table.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Stored {
     /// Highest number delivered, by stream.
     streams: BTreeMap<String, i64>,
-    /// Offset behind the last message delivered, by partition.
+    /// Offset after the last message delivered, by partition.
     next: BTreeMap<i32, i64>,
 }
 
-/// How the event log knows a table.
-pub(super) struct Place {
-    /// Whether the group has committed something of it.
+/// Offsets of a table's topic in the event log.
+pub(super) struct TopicOffsets {
+    /// Whether the group has committed any.
     pub(super) has_committed: bool,
-    /// Its ends.
+    /// The end of each partition.
     pub(super) ends: Vec<Position>,
 }
 
-impl Place {
-    /// Whether what is stored is about this log: numbers from before a new one would make new messages look known.
-    fn fits(&self, stored: &Stored) -> bool {
+impl TopicOffsets {
+    /// Whether `stored` is about this log: with numbers of an earlier log, new messages would look like repeated ones.
+    fn covers(&self, stored: &Stored) -> bool {
         let reaches = |(number, next): (&i32, &i64)| {
             self.ends.iter().any(|end| end.partition.number == *number && end.next >= *next)
         };
@@ -74,27 +74,27 @@ impl Place {
     }
 }
 
-/// The numbers taken, by table.
-pub(super) struct Taken {
+/// The batch numbers, by table.
+pub(super) struct DeliveredBatches {
     path: PathBuf,
     /// A newer release wrote the file.
     is_newer: bool,
-    /// Of all messages.
+    /// Of all messages that were read.
     seen: BTreeMap<Table, BatchFilter>,
     /// Of delivered messages.
     delivered: BTreeMap<Table, BatchFilter>,
     next: BTreeMap<Table, BTreeMap<i32, i64>>,
 }
 
-impl Taken {
-    /// What is stored below `dlq_dir` for `sink`, as far as it is about the log with these `places`.
-    pub(super) fn open(dlq_dir: &Path, sink: &str, places: &BTreeMap<Table, Place>) -> Self {
+impl DeliveredBatches {
+    /// The numbers stored below `dlq_dir` for `sink`, as far as they are about the log with these `offsets`.
+    pub(super) fn open(dlq_dir: &Path, sink: &str, offsets: &BTreeMap<Table, TopicOffsets>) -> Self {
         let path = dlq_dir.join(sink).join("batches");
         let mut is_newer = false;
         let mut stored: BTreeMap<String, Stored> = match std::fs::read(&path).map(|text| parse(&text)) {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                tracing::warn!(sink, path = %path.display(), %error, "messages that come again may be delivered again");
+                tracing::warn!(sink, path = %path.display(), %error, "cannot read which messages are delivered; repeated ones may be delivered twice");
                 is_newer = matches!(error, Unreadable::Newer(_));
                 BTreeMap::new()
             }
@@ -102,8 +102,8 @@ impl Taken {
             Err(_) => BTreeMap::new(),
         };
         let (mut delivered, mut next) = (BTreeMap::new(), BTreeMap::new());
-        for (table, place) in places {
-            if let Some(stored) = stored.remove(table.name()).filter(|stored| place.fits(stored)) {
+        for (table, offsets) in offsets {
+            if let Some(stored) = stored.remove(table.name()).filter(|stored| offsets.covers(stored)) {
                 let streams = stored.streams.into_iter().map(|(stream, batch)| (StreamId::new(stream), batch));
                 delivered.insert(*table, BatchFilter::from_taken(streams));
                 next.insert(*table, stored.next);
@@ -112,17 +112,17 @@ impl Taken {
         Self { path, is_newer, seen: delivered.clone(), delivered, next }
     }
 
-    /// Takes a message; `false`: it was taken before.
+    /// Notes that a message was read; `false`: it was read before.
     pub(super) fn take(&mut self, table: Table, headers: &Headers) -> bool {
         self.seen.entry(table).or_default().take(headers)
     }
 
-    /// Messages were given up undelivered: they are new when they come again.
+    /// Messages were dropped undelivered: they are new when they are read again.
     pub(super) fn forget_uncommitted(&mut self) {
         self.seen.clone_from(&self.delivered);
     }
 
-    /// These messages are delivered; each with where it lay.
+    /// Notes that messages are delivered, each with its partition and offset.
     pub(super) fn commit(&mut self, messages: &[(&Partition, i64, Option<&Headers>)]) {
         for (partition, offset, headers) in messages {
             let table = partition.topic.table;
@@ -169,21 +169,23 @@ mod tests {
         Partition { topic: Topic { tenant: "t".into(), table: TABLE }, number: 0 }
     }
 
-    fn places(has_committed: bool, end: i64) -> BTreeMap<Table, Place> {
+    fn offsets(has_committed: bool, end: i64) -> BTreeMap<Table, TopicOffsets> {
         let ends = vec![Position { partition: partition(), next: end }];
-        BTreeMap::from([(TABLE, Place { has_committed, ends })])
+        BTreeMap::from([(TABLE, TopicOffsets { has_committed, ends })])
     }
 
     #[test]
-    fn delivered_numbers_survive_a_restart_and_others_do_not() {
+    fn numbers_of_delivered_messages_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sink")).unwrap();
-        let mut taken = Taken::open(dir.path(), "sink", &places(false, 0));
-        assert!(taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)) && !taken.take(TABLE, &headers(1)));
-        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
-        taken.forget_uncommitted();
-        assert!(!taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)));
-        let mut again = Taken::open(dir.path(), "sink", &places(true, 7));
+        let mut batches = DeliveredBatches::open(dir.path(), "sink", &offsets(false, 0));
+        assert!(
+            batches.take(TABLE, &headers(0)) && batches.take(TABLE, &headers(1)) && !batches.take(TABLE, &headers(1))
+        );
+        batches.commit(&[(&partition(), 6, Some(&headers(0)))]);
+        batches.forget_uncommitted();
+        assert!(!batches.take(TABLE, &headers(0)) && batches.take(TABLE, &headers(1)));
+        let mut again = DeliveredBatches::open(dir.path(), "sink", &offsets(true, 7));
         assert!(!again.take(TABLE, &headers(0)) && again.take(TABLE, &headers(1)));
     }
 
@@ -197,30 +199,30 @@ mod tests {
         // As written before there was a version, and since.
         for text in [tables, &version_1] {
             std::fs::write(&path, text).unwrap();
-            let mut taken = Taken::open(dir.path(), "sink", &places(true, 7));
-            assert!(!taken.take(TABLE, &headers(0)) && taken.take(TABLE, &headers(1)), "{text}");
-            taken.commit(&[]);
+            let mut batches = DeliveredBatches::open(dir.path(), "sink", &offsets(true, 7));
+            assert!(!batches.take(TABLE, &headers(0)) && batches.take(TABLE, &headers(1)), "{text}");
+            batches.commit(&[]);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), version_1);
         }
         let newer = r#"{"version":2,"topics":[]}"#;
         std::fs::write(&path, newer).unwrap();
-        let mut taken = Taken::open(dir.path(), "sink", &places(true, 7));
-        assert!(taken.take(TABLE, &headers(0)));
-        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
+        let mut batches = DeliveredBatches::open(dir.path(), "sink", &offsets(true, 7));
+        assert!(batches.take(TABLE, &headers(0)));
+        batches.commit(&[(&partition(), 6, Some(&headers(0)))]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
     }
 
     #[test]
-    fn numbers_of_another_log_are_forgotten() {
+    fn numbers_of_another_log_are_ignored() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("sink")).unwrap();
-        let mut taken = Taken::open(dir.path(), "sink", &places(false, 0));
-        taken.commit(&[(&partition(), 6, Some(&headers(0)))]);
+        let mut batches = DeliveredBatches::open(dir.path(), "sink", &offsets(false, 0));
+        batches.commit(&[(&partition(), 6, Some(&headers(0)))]);
         for (has_committed, end) in [(false, 7), (true, 6), (true, 0)] {
-            let mut other = Taken::open(dir.path(), "sink", &places(has_committed, end));
+            let mut other = DeliveredBatches::open(dir.path(), "sink", &offsets(has_committed, end));
             assert!(other.take(TABLE, &headers(0)), "{has_committed} {end}");
         }
         std::fs::write(dir.path().join("sink/batches"), "{").unwrap();
-        assert!(Taken::open(dir.path(), "sink", &places(true, 7)).take(TABLE, &headers(0)));
+        assert!(DeliveredBatches::open(dir.path(), "sink", &offsets(true, 7)).take(TABLE, &headers(0)));
     }
 }

@@ -1,0 +1,48 @@
+//! The settings of the detection rules.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kerntrail_common::period;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[rules]`: detection rules. The fields that are skipped are no settings; whoever starts a detector fills them in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Run detection rules.
+    pub enabled: bool,
+    /// Folder of additional Sigma rules; empty: only the shipped ones.
+    pub dir: PathBuf,
+    /// Time between two searches for new rows.
+    #[serde(with = "period::setting")]
+    #[schemars(with = "period::Period")]
+    pub interval: Duration,
+    /// Folder of the detector's state.
+    #[serde(skip)]
+    pub state_dir: PathBuf,
+    /// Tenant that the findings belong to.
+    #[serde(skip)]
+    pub tenant: String,
+    /// Name of this detector, part of the findings' stream.
+    #[serde(skip)]
+    pub node: String,
+    /// Cluster written into findings; that of the events where absent.
+    #[serde(skip)]
+    pub cluster: Option<String>,
+}
+
+impl Default for DetectorConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: PathBuf::new(),
+            interval: Duration::from_secs(2),
+            state_dir: PathBuf::from("state"),
+            tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
+            node: String::new(),
+            cluster: None,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The keys of sinks that send over HTTP, and the client made from them.
+
+use std::fmt::Debug;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kerntrail_common::settings::positive;
+use reqwest::Client;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::config::keys;
+use crate::config::{KeyError, Problem, Settings};
+use crate::destination::Destination;
+use crate::encode::Profile;
+use crate::kinds::SinkKind;
+
+/// A kind of sink that sends over HTTP: the keys of the connection, and those of the kind.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Http<K> {
+    /// The connection.
+    #[serde(flatten)]
+    pub server: HttpConfig,
+    /// The kind.
+    #[serde(flatten)]
+    pub kind: K,
+}
+
+/// What distinguishes a kind of sink that sends over HTTP.
+pub trait HttpKind: Debug + Send + Sync + DeserializeOwned + JsonSchema {
+    /// The destination at `url`, with `client`; nothing is connected yet.
+    ///
+    /// Errors: a secret cannot be read, or what the keys say together cannot be used.
+    fn connect(&self, url: Url, client: Client, settings: &Settings) -> Result<Box<dyn Destination>, KeyError>;
+
+    /// Format of the documents where `profile` is not set.
+    fn profile(&self) -> Profile {
+        Profile::Ocsf
+    }
+}
+
+impl<K: HttpKind> SinkKind for Http<K> {
+    fn read(mut table: Map<String, Value>) -> Result<Self, KeyError> {
+        Ok(Self { server: keys::part(&mut table)?, kind: keys::read(table)? })
+    }
+
+    fn connect(&self, settings: &Settings) -> Result<Box<dyn Destination>, KeyError> {
+        self.kind.connect(self.server.url()?, self.server.client()?, settings)
+    }
+
+    fn profile(&self) -> Profile {
+        self.kind.profile()
+    }
+}
+
+/// The connection to a server.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+pub struct HttpConfig {
+    /// Base address of the server, http or https. Without a path, the usual one of the protocol is added.
+    #[schemars(regex(pattern = "^https?://"))]
+    pub url: String,
+    /// Longest wait for a response, in seconds.
+    #[serde(default = "positive::<30, NonZeroU32>")]
+    pub timeout_seconds: NonZeroU32,
+    /// PEM file with the certificates to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl HttpConfig {
+    fn url(&self) -> Result<Url, KeyError> {
+        let text = &self.url;
+        let url = Url::parse(text).map_err(|error| KeyError::value("url", format!("{text:?}: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(KeyError::value("url", format!("{text:?} is no http or https address")));
+        }
+        if url.password().is_some() || !url.username().is_empty() {
+            return Err(KeyError::value("url", "holds credentials, which have keys of their own"));
+        }
+        Ok(url)
+    }
+
+    /// A client that waits at most `timeout_seconds` for a response and trusts `ca_file`, or what the system trusts.
+    ///
+    /// Errors: the file cannot be read or holds no certificates.
+    fn client(&self) -> Result<Client, KeyError> {
+        // Only the first installation in the process counts.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut builder = Client::builder()
+            .timeout(Duration::from_secs(self.timeout_seconds.get().into()))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("kerntrail/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &self.ca_file {
+            let wrong = |problem| KeyError::new("ca_file", problem);
+            let pem = std::fs::read(path).map_err(|source| wrong(Problem::File { path: path.clone(), source }))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(Problem::Http(error)))?;
+            if certificates.is_empty() {
+                return Err(KeyError::value("ca_file", format!("{} holds no certificate", path.display())));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        builder.build().map_err(|error| KeyError::new("url", Problem::Http(error)))
+    }
+}

@@ -1,0 +1,69 @@
+//! What sinks that send over HTTP share: configuration, client, and the possible results of a request.
+
+pub mod config;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::StreamExt;
+use kerntrail_common::error::chain;
+use reqwest::RequestBuilder;
+
+/// Largest response that is read; that of a `_bulk` of 10,000 refused records is smaller.
+const MAX_RESPONSE: usize = 64 << 20;
+/// Longest part of a response that is quoted.
+const MAX_QUOTE: usize = 500;
+
+/// A response, whatever its status.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Seconds of `Retry-After`.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Status and beginning of the body, for a log or a letter.
+    pub(crate) fn words(&self) -> String {
+        format!("HTTP {}: {}", self.status, excerpt(&String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// Sends `request`.
+///
+/// Errors: there is no answer, or none that can be read; the words say why. Whether the server worked on the request
+/// is not known then.
+pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> {
+    let response = request.send().await.map_err(|error| chain(&error))?;
+    let status = response.status().as_u16();
+    let header = response.headers().get(reqwest::header::RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let mut body = BytesMut::new();
+    let mut parts = response.bytes_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| chain(&error))?;
+        if body.len() + part.len() > MAX_RESPONSE {
+            return Err(format!("the response has more than {MAX_RESPONSE} bytes"));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Answer { status, retry_after: seconds.map(Duration::from_secs), body: body.freeze() })
+}
+
+/// `body`, compressed.
+pub(crate) fn gzip(body: &[u8]) -> Result<Vec<u8>, std::io::Error> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    std::io::Write::write_all(&mut encoder, body)?;
+    encoder.finish()
+}
+
+/// The beginning of `text`.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The settings of the event log.
+
+use kerntrail_common::settings::checked;
+use kerntrail_common::size::Size;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{EmbeddedOptions, KafkaOptions};
+
+/// `[log]`: the event log.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Where events are logged on their way to the lake and the sinks.
+    pub kind: LogKind,
+    /// Maximum bytes of messages in the embedded log or the spool, at least 1MiB; at the limit writers wait.
+    #[serde(deserialize_with = "max_size")]
+    pub max_size: Size,
+    /// The Kafka cluster, with `kind = "kafka"`.
+    pub kafka: KafkaOptions,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        let max_size = Size(EmbeddedOptions::default().max_bytes);
+        Self { kind: LogKind::Embedded, max_size, kafka: KafkaOptions::default() }
+    }
+}
+
+/// Which event log.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogKind {
+    /// In the data folder; one machine.
+    Embedded,
+    /// In Apache Kafka, behind a spool in the data folder.
+    Kafka,
+}
+
+fn max_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+    checked(deserializer, Size::at_least(1 << 20))
+}
