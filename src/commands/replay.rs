@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::parts::import::{self, Importer, Input, Line, Outcome};
 use crate::parts::{self, event_log, event_log::Opened};
 
-/// Imports the files one after the other; failure when a record of any was not taken.
+/// Imports the files one after the other; fails when a record of any of them was rejected.
 pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
     let opened = match event_log::open(config).await? {
         Opened::Here(opened) => opened,
@@ -36,7 +36,7 @@ pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Who imports.
+/// Where the import runs.
 enum Route {
     Here(Arc<Importer>),
     Server(String),
@@ -50,7 +50,7 @@ async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
                 report(path, &outcome);
                 good &= outcome.rejected == 0;
             }
-            // The other files are imported all the same.
+            // The other files are imported nevertheless.
             Err(error) => {
                 eprintln!("kerntrail: {error:#}");
                 good = false;
@@ -135,7 +135,7 @@ fn report(path: &Path, outcome: &Outcome) {
     }
 }
 
-/// Standard input as a file of the runtime.
+/// Standard input as an asynchronous file.
 fn async_stdin() -> std::io::Result<tokio::fs::File> {
     let descriptor = std::io::stdin().as_fd().try_clone_to_owned()?;
     Ok(tokio::fs::File::from_std(File::from(descriptor)))

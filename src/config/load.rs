@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is wrong with the configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -70,7 +70,7 @@ pub enum ConfigError {
         /// What is wrong and how to fix it.
         reason: String,
     },
-    /// A value that nobody wrote is wrong: a default, or a key that is missing.
+    /// A value that is written nowhere is wrong: a default, or a missing key.
     #[error("{reason}")]
     Unwritten {
         /// What is wrong and how to fix it.

@@ -1,5 +1,5 @@
-//! Importing, in whichever process holds the event log: this one, or the running server, which gets the bytes over
-//! HTTP and answers with progress and outcome, a JSON object a line.
+//! Importing, in the process that has the event log open: this one, or the running server, which gets the bytes over
+//! HTTP and responds with progress and outcome, one JSON object per line.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -25,19 +25,19 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::parts::{self, event_log::Log};
 
-/// Where the running server takes imports.
+/// Path at which the running server accepts imports.
 pub const PATH: &str = "/api/v1/import";
-/// Lines of progress that wait for a slow reader; more are left out.
+/// Lines of progress that are buffered for a slow reader; further ones are dropped.
 const LINES: usize = 16;
-/// Longest wait for the next piece of a body: other imports wait for this one.
+/// Longest wait for the next chunk of a body, since other imports wait for this one.
 const SILENCE: Duration = Duration::from_secs(300);
-/// Pieces of a body that wait for the parser.
+/// Chunks of a body that wait for the parser.
 const PIECES: usize = 16;
 
-/// Name of the lock that an import holds in the lake.
+/// Name of the lock that an import holds in the lake's folder.
 const LOCK: &str = "import";
 
-/// What importing needs; one import into a lake at a time, so that none sees the other's rows as new.
+/// Imports into a lake, one at a time, so that two imports of the same events do not both add them.
 pub struct Importer {
     opened: Log,
     lake: Arc<Lake>,
@@ -47,7 +47,7 @@ pub struct Importer {
     one: Mutex<()>,
 }
 
-/// What is imported.
+/// An input of an import.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Input {
     /// Path, or - for standard input.
@@ -56,21 +56,21 @@ pub struct Input {
     pub bytes: Option<u64>,
 }
 
-/// What an import says; over HTTP, a line of the answer.
+/// Progress of an import; over HTTP, a line of the response.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// Another import is under way; this one begins after it.
+    /// Another import is running; this one starts after it.
     Waiting,
-    /// So far.
+    /// The counts so far.
     Progress { bytes_read: u64, rows: u64, rejected: u64 },
     /// The rows are committed.
     Done(Outcome),
-    /// It stopped.
+    /// The import failed.
     Failed { reason: String },
 }
 
-/// What became of an input.
+/// Result of an import.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Outcome {
     pub records: u64,
@@ -112,7 +112,7 @@ impl Importer {
         tell: &mut (dyn FnMut(Line) + Send),
     ) -> anyhow::Result<Outcome> {
         let _alone = self.alone(tell).await?;
-        // What an import that was killed left in the log must be in the lake before it is asked what it holds.
+        // Rows that a killed import left in the log must be in the lake before the import compares with it.
         self.settle().await.context("cannot commit what the event log still holds")?;
         let mut options = ImportOptions::new(input.name.clone(), self.rejects_dir.clone());
         options.bytes_total = input.bytes;
@@ -141,14 +141,14 @@ impl Importer {
         let _one = self.one.lock().await;
     }
 
-    /// What was appended is committed to the lake.
+    /// Returns once what was appended is committed to the lake.
     async fn settle(&self) -> anyhow::Result<()> {
         self.opened.settle().await?;
         Ok(self.pipeline.drain().await?)
     }
 }
 
-/// The server's route. An import under way at `stop` is given up.
+/// The server's route. `stop` cancels a running import.
 pub fn route(importer: Arc<Importer>, stop: CancellationToken) -> Router {
     Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::disable()).with_state((importer, stop))
 }
@@ -180,25 +180,25 @@ async fn take(
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-/// Moves the body's pieces to whoever reads them in a thread; a full queue makes the client wait.
+/// Sends the body's chunks to the thread that reads them; a full queue makes the client wait.
 async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>) {
     let mut stream = body.into_data_stream();
     loop {
         let piece = match tokio::time::timeout(SILENCE, stream.next()).await {
             Ok(None) => return,
             Ok(Some(piece)) => piece.map_err(std::io::Error::other),
-            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "nothing came for five minutes")),
+            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no data for five minutes")),
         };
         let pieces = pieces.clone();
         let sent = tokio::task::spawn_blocking(move || pieces.send(piece)).await;
-        // The reader is gone: the import ended early, and says why.
+        // The reader is gone: the import ended early and reports why.
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }
 }
 
-/// Reads the pieces of a body.
+/// Reads the chunks of a body.
 struct Pieces {
     held: Receiver<std::io::Result<Bytes>>,
     piece: Bytes,
@@ -224,7 +224,7 @@ fn written(line: &Line) -> String {
     text
 }
 
-/// Importing again is safe: what was taken is not taken twice.
+/// Importing again is safe: no row is added twice.
 const INTERRUPTED: &str = "the running kerntrail ended during the import; import the file again";
 
 /// Has the server at `address` import `body`.
