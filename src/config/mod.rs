@@ -20,7 +20,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use load::{ConfigError, Origin, Overrides, load};
-pub use schema::{SETTINGS, Setting, SinkKeys, schema, sink_keys};
+#[cfg(test)]
+pub use schema::Setting;
+pub use schema::{SETTINGS, schema, sink_keys};
 pub use sources::Sources;
 
 use crate::logging::LoggingConfig;

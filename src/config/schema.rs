@@ -18,6 +18,7 @@ pub struct Setting {
     /// The value it has when it is not set; null where there is none.
     pub default: Value,
     /// Whether it has to be set.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the reference page, which a test writes, shows it"))]
     pub required: bool,
 }
 
@@ -26,6 +27,7 @@ pub struct SinkKeys {
     /// The kind; none for the keys of every sink.
     pub kind: Option<String>,
     /// What the kind is.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the reference page, which a test writes, shows it"))]
     pub doc: String,
     /// The keys.
     pub keys: Vec<Setting>,

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::Codec;
