@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::prelude::SessionContext;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::produced::Produced;
@@ -14,7 +13,7 @@ use crate::support::{config, damaged, message, pipeline, place, running};
 /// What `table` of `lake` holds, added to `produced`.
 pub(crate) async fn add_rows(lake: &Lake, table: Table, produced: &mut Produced) {
     let Some(rows) = lake.existing(table).await.unwrap() else { return };
-    let session = SessionContext::new();
+    let session = kerntrail_session::unguarded(|config| config);
     session.register_table("t", rows.provider()).unwrap();
     for batch in session.sql("select * from t").await.unwrap().collect().await.unwrap() {
         produced.add(table, &batch);
