@@ -113,7 +113,7 @@ pub enum DlqError {
     },
     /// The sink cannot be used.
     #[error("cannot use the sink")]
-    Config(#[source] ConfigError),
+    Config(#[source] Box<ConfigError>),
 }
 
 /// Which letters of a sink.

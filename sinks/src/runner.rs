@@ -49,7 +49,7 @@ pub enum SinkState {
 pub enum SinkError {
     /// Its configuration cannot be used.
     #[error("cannot use the configuration")]
-    Config(#[source] ConfigError),
+    Config(#[source] Box<ConfigError>),
     /// Its dead letters cannot be used.
     #[error("cannot use the dead letters of sink {sink}")]
     Letters {
@@ -88,8 +88,8 @@ impl Sink {
     ///
     /// Errors: the configuration is wrong, or a folder or file cannot be used.
     pub fn new(config: &SinkConfig, log: Arc<dyn EventLog>, dlq_dir: &Path, tenant: &str) -> Result<Self, SinkError> {
-        let settings = config.settings().map_err(SinkError::Config)?;
-        let destination = settings.connect().map_err(SinkError::Config)?;
+        let settings = config.settings().map_err(|error| SinkError::Config(Box::new(error)))?;
+        let destination = settings.connect().map_err(|error| SinkError::Config(Box::new(error)))?;
         let letters = Letters::open(dlq_dir, &settings.name, settings.delivery.dead_letters())
             .map_err(|source| SinkError::Letters { sink: settings.name.clone(), source })?;
         let (state, _) = watch::channel(SinkState::Started);

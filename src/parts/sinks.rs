@@ -22,7 +22,7 @@ pub fn make(config: &Config, opened: &Log) -> anyhow::Result<Vec<Sink>> {
     check_distinct(&config.sinks).map_err(wrong)?;
     let dead_letters = parts::dead_letters_dir(config);
     let one = |sink| match Sink::new(sink, Arc::clone(&opened.log), &dead_letters, &config.tenant) {
-        Err(SinkError::Config(error)) => Err(wrong(error).into()),
+        Err(SinkError::Config(error)) => Err(wrong(*error).into()),
         made => Ok(made?.with_holds(opened.holds.clone())),
     };
     config.sinks.iter().map(one).collect()

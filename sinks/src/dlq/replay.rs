@@ -47,8 +47,8 @@ pub async fn replay(
 ) -> Result<ReplayReport, DlqError> {
     let folder = dlq_dir.join(&config.name);
     let Some(_lock) = files::lock(&folder)? else { return Err(DlqError::Busy { sink: config.name.clone() }) };
-    let settings = config.settings().map_err(DlqError::Config)?;
-    let destination = settings.connect().map_err(DlqError::Config)?;
+    let settings = config.settings().map_err(|error| DlqError::Config(Box::new(error)))?;
+    let destination = settings.connect().map_err(|error| DlqError::Config(Box::new(error)))?;
     let mut replay = Replay::open(&settings, folder, which)?;
     let records = replay.records(destination.as_ref())?;
     replay.send(destination.as_ref(), records, stop).await?;
