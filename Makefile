@@ -23,8 +23,10 @@ test-deps: deps
 	@tests/testbed/install.sh
 
 # The profile of the program, so that nothing is built twice. All failures show in one run.
-test: test-deps ## every test
-	$(CARGO) test --profile quick --locked --workspace --no-fail-fast $(TEST)
+# TEST="-p kerntrail-lake" runs one crate's; the first time, dependencies are built once more with that crate's features.
+TEST ?= --workspace
+test: test-deps ## every test, or those that TEST selects
+	$(CARGO) test --profile quick --locked --no-fail-fast $(TEST)
 
 # Installs nothing when these versions are there already.
 lint-deps: deps
@@ -36,8 +38,9 @@ lint: lint-deps ## formatting, lints, unused dependencies, licences and duplicat
 	$(LINT_TOOLS)/bin/cargo-machete
 	$(LINT_TOOLS)/bin/cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
 
-docs: ## writes docs/tables.md, docs/importing.md and docs/configuration.md again
-	KERNTRAIL_WRITE_DOCS=1 $(CARGO) test --profile quick --locked -p kerntrail-schemas -p kerntrail-pipeline -p kerntrail is_current
+# Read the difference before committing it: what a test would have found wrong is written down as right here.
+docs: test-deps ## runs all tests and writes every generated page and golden file again
+	KERNTRAIL_WRITE_DOCS=1 KERNTRAIL_WRITE_GOLDEN=1 $(CARGO) test --profile quick --locked --no-fail-fast --workspace
 
 bench: release test-deps ## measures, beside peers in the same run
 	@bench/run.sh
