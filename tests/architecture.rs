@@ -6,12 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What each crate may know of the workspace besides `common`, as `docs/design.md` draws it.
+/// What each crate knows of the workspace besides `common`, as `docs/design.md` draws it.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("schemas", &[]),
     ("session", &[]),
-    ("ebpf", &["schemas"]),
+    ("ebpf", &[]),
     ("transport", &["schemas"]),
     ("lake", &["schemas", "session"]),
     ("collector", &["schemas", "ebpf", "transport"]),
@@ -86,6 +86,25 @@ fn dependencies_point_one_way() {
         for other in known.iter().filter(|other| other.starts_with("kerntrail-")).map(|other| short(other)) {
             assert!(may.contains(&other) || other == "common", "{name} must not know {other}");
         }
+        for drawn in *may {
+            assert!(known.contains(&format!("kerntrail-{drawn}")), "{name} is drawn to know {drawn}, and does not");
+        }
+    }
+}
+
+#[test]
+fn the_design_draws_these_dependencies() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design.md");
+    let page = std::fs::read_to_string(page).expect("docs/design.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split_once("` |"));
+    let drawn = |name: &str| {
+        let (_, rest) = rows.clone().find(|(crate_folder, _)| *crate_folder == folder(name))?;
+        let knows = rest.split('|').nth(1)?.split(',').map(|known| known.trim().trim_matches('`').to_owned());
+        Some(knows.filter(|known| !known.is_empty()).collect::<BTreeSet<_>>())
+    };
+    for (name, may) in MAY_KNOW.iter().filter(|(name, _)| *name != "testbed") {
+        let expected = may.iter().map(|known| folder(known).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(drawn(name), Some(expected), "docs/design.md, row of {name}");
     }
 }
 
