@@ -50,10 +50,6 @@ pub(crate) async fn measure(folder: &Path) -> Outcome<()> {
         let label = format!("{size} commits");
         report(&label, &measure_sides(&log)?);
     }
-    let size = SIZES[SIZES.len() - 1];
-    let log = make_log(&folder.join("replayed"), size).await?;
-    remove_checkpoint(&log)?;
-    report(&format!("{size} commits, no checkpoint"), &measure_sides(&log)?);
     Ok(())
 }
 
@@ -98,16 +94,6 @@ fn write_commit(lake: &Path, version: i64) -> Outcome<()> {
     let first = std::fs::read_to_string(log.join("00000000000000000001.json"))?;
     let commit = first.replace(".zstd.parquet", &format!("-{version}.zstd.parquet"));
     Ok(std::fs::write(log.join(format!("{version:020}.json")), commit)?)
-}
-
-fn remove_checkpoint(lake: &Path) -> Outcome<()> {
-    for entry in std::fs::read_dir(log_folder(lake))? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// The median figures of each side on copies of the lake at `lake`.
