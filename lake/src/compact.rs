@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use crate::commit::{Change, Outcome};
 use crate::error::{LakeError, Source};
 use crate::file::{self, DataFile, PARTITION};
-use crate::metrics::COMPACTED_FILES_TOTAL;
+use crate::metrics::{COMPACTED_FILES_TOTAL, COMPACTION_HELD};
 use crate::provider::FilesProvider;
 use crate::sort::{ORDER, SORT};
 use crate::stats;
@@ -135,7 +135,8 @@ impl LakeTable {
     /// Merges the files that `options` select, and commits each merge.
     ///
     /// Other writers may append meanwhile without a conflict. Rows, [`LakeTable::added_since`] and progress stay the
-    /// same. Replaced files stay in the store until [`LakeTable::vacuum`] removes them.
+    /// same. Replaced files stay in the store until [`LakeTable::vacuum`] removes them. Nothing is merged while the table
+    /// has columns that only a newer release knows: they would be missing from the new files.
     ///
     /// Errors: `Store`; `Refused` when a merge would change the number of rows, which is then not committed.
     /// Cancel-safe: at most, files are left that no commit names.
@@ -144,9 +145,25 @@ impl LakeTable {
         let mut report = CompactReport::default();
         let files: Vec<_> = self.state().files.values().cloned().collect();
         for inputs in plan(&files, file::now(), options) {
+            // Before each merge: the one before may have met a commit that added columns.
+            if self.has_newer_columns()? {
+                break;
+            }
             self.merge(inputs, options, &mut report).await?;
         }
         Ok(report)
+    }
+
+    /// Whether a newer release has added columns, which a merge by this one would drop.
+    fn has_newer_columns(&self) -> Result<bool, LakeError> {
+        let columns = self.state().newer_columns()?;
+        let newer = !columns.is_empty();
+        if newer && self.note_newer_columns() {
+            let table = self.table();
+            warn!(%table, ?columns, "a newer release added columns; files are not merged until kerntrail is upgraded");
+        }
+        metrics::gauge!(COMPACTION_HELD, "table" => self.table().name()).set(if newer { 1.0 } else { 0.0 });
+        Ok(newer)
     }
 
     async fn merge(

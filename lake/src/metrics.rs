@@ -17,6 +17,8 @@ kerntrail_common::metric_names! {
     gauge PROGRESS_RECORDS = "kerntrail_lake_progress_records";
     /// Files that compaction replaced, by table.
     counter COMPACTED_FILES_TOTAL = "kerntrail_lake_compacted_files_total";
+    /// 1 while files are not merged because a newer release added columns to the table, by table.
+    gauge COMPACTION_HELD = "kerntrail_lake_compaction_held";
     /// Files that vacuum deleted, by table.
     counter VACUUMED_FILES_TOTAL = "kerntrail_lake_vacuumed_files_total";
 }

@@ -151,6 +151,13 @@ impl TableState {
         Ok(Arc::new(schema))
     }
 
+    /// Names of the columns that the log's schema has and this release does not know: a newer one added them.
+    pub(crate) fn newer_columns(&self) -> Result<Vec<String>, LakeError> {
+        let known = self.table.schema();
+        let names = self.schema()?.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        Ok(names.into_iter().filter(|name| known.field_with_name(name).is_err()).collect())
+    }
+
     /// The log's own text for the schema.
     pub(crate) fn schema_string(&self) -> Option<&str> {
         self.metadata.as_deref().map(|metadata| metadata.schema_string().as_str())

@@ -1,5 +1,6 @@
 //! One table: a handle with a snapshot of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::catalog::TableProvider;
@@ -25,11 +26,19 @@ pub(crate) struct Shared {
     latest: Mutex<Option<Arc<TableState>>>,
     /// The metadata that a handle last found complete, or made so.
     complete: Mutex<Option<Arc<Metadata>>>,
+    /// Whether the log says already that the table has columns of a newer release.
+    noted_newer_columns: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(log: DeltaLog, clock: Clock) -> Self {
-        Self { log, clock, latest: Mutex::default(), complete: Mutex::default() }
+        Self {
+            log,
+            clock,
+            latest: Mutex::default(),
+            complete: Mutex::default(),
+            noted_newer_columns: AtomicBool::new(false),
+        }
     }
 
     fn latest(&self) -> Option<Arc<TableState>> {
@@ -130,6 +139,11 @@ impl LakeTable {
     /// The time that progress is recorded with, in milliseconds since the Unix epoch.
     pub(crate) fn now(&self) -> i64 {
         self.shared.clock.now()
+    }
+
+    /// Whether this is the first time that columns of a newer release are noted, by any handle of the table.
+    pub(crate) fn note_newer_columns(&self) -> bool {
+        !self.shared.noted_newer_columns.swap(true, Ordering::Relaxed)
     }
 
     /// Shares the state of this handle with the others.

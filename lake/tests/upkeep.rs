@@ -1,9 +1,17 @@
 //! Checkpoints, log cleanup, vacuum, and a schema that grows.
 
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
 use kerntrail_lake::{CompactOptions, LakeError};
 use kerntrail_schemas::Table;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use crate::support::{NOON, TempLake, lines, processes, seqs, taken};
@@ -140,6 +148,77 @@ async fn a_table_of_other_types_or_a_newer_protocol_is_refused() {
     std::fs::write(commit, newer.to_string()).unwrap();
     let error = temp.again().table(Table::ProcessEvents).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, LakeError::Refused { .. }) && error.to_string().contains("3/7"), "{error}");
+}
+
+#[tokio::test]
+async fn columns_of_a_newer_release_survive_the_compaction_of_an_older_one() {
+    let temp = TempLake::new();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    for seq in 0..3 {
+        table.append(vec![processes(seq, 1, NOON)], &[]).await.unwrap();
+    }
+    // A newer release added a column, and one of the files has values in it.
+    edit_schema(&temp, |fields| {
+        fields.push(json!({"name": "newer", "type": "long", "nullable": true, "metadata": {}}));
+    });
+    let files = table.files();
+    add_column(&temp, Path::new(&files[1]), "newer");
+
+    let mut older = temp.again().table(Table::ProcessEvents).await.unwrap();
+    assert_eq!(older.compact(&eager()).await.unwrap(), Default::default());
+    assert_eq!(older.files(), files);
+    assert_eq!(columns(Path::new(&files[1])).last().unwrap(), "newer");
+    assert!(schema_names(&temp).contains(&"newer".to_owned()), "the log still has the column");
+    // What was there is read, and what comes is stored.
+    older.append(vec![processes(3, 1, NOON)], &[]).await.unwrap();
+    assert_eq!(seqs(older.provider()).await, [0, 1, 2, 3]);
+
+    // The release that knows every column merges the files.
+    edit_schema(&temp, |fields| fields.retain(|field| field["name"] != "newer"));
+    let mut newer = temp.again().table(Table::ProcessEvents).await.unwrap();
+    assert_eq!(newer.compact(&eager()).await.unwrap().removed, 4);
+}
+
+/// Adds a column of numbers to a file of the table.
+fn add_column(temp: &TempLake, path: &Path, name: &str) {
+    let size = |path: &Path| format!(r#""size":{},"#, std::fs::metadata(path).unwrap().len());
+    let before = size(path);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap().build().unwrap();
+    let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    let rows = concat_batches(&batches[0].schema(), &batches).unwrap();
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
+    let schema = Arc::new(Schema::new(fields));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows.num_rows() as i64));
+    let columns = rows.columns().iter().cloned().chain([values]).collect();
+    let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), schema, None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    // The log says how long the file is.
+    let log = temp.table_folder(Table::ProcessEvents).join("_delta_log");
+    let file = path.file_name().unwrap().to_str().unwrap();
+    let commits = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path());
+    let mut texts = commits.map(|commit| (std::fs::read_to_string(&commit).unwrap(), commit));
+    let (text, commit) = texts.find(|(text, _)| text.contains(file)).unwrap();
+    assert!(text.contains(&before), "{text}");
+    std::fs::write(commit, text.replace(&before, &size(path))).unwrap();
+}
+
+fn columns(path: &Path) -> Vec<String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    reader.schema().fields().iter().map(|field| field.name().clone()).collect()
+}
+
+/// The columns in the table's first commit.
+fn schema_names(temp: &TempLake) -> Vec<String> {
+    let path = temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let actions = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let schema = actions.filter_map(|action| action.pointer("/metaData/schemaString").cloned()).next().unwrap();
+    let schema: Value = serde_json::from_str(schema.as_str().unwrap()).unwrap();
+    let names = schema["fields"].as_array().unwrap().iter();
+    names.map(|field| field["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Rewrites the schema in the table's first commit.
