@@ -121,6 +121,30 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
 }
 
 #[tokio::test]
+async fn a_description_that_cannot_be_read_does_not_stop_the_others() {
+    let bed = Bed::new().await;
+    bed.repair();
+    // Both are tried before the one that can be replayed.
+    let (broken, newer) = ("kerntrail.acme.process_events-0-0", "kerntrail.acme.event_loss-0-9");
+    std::fs::write(bed.rejected().join(format!("{broken}.json")), "{").unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rejected");
+    let golden = golden.join("kerntrail.acme.process_events-0-9.json");
+    std::fs::copy(golden, bed.rejected().join(format!("{newer}.json"))).unwrap();
+
+    let report = bed.replay(Which::All).await;
+    assert_eq!((report.replayed, report.stopped.as_ref()), (1, None));
+    let refused: Vec<_> = report.refused.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(refused, [newer, broken, WITHOUT_HEADERS]);
+    assert!(report.refused[0].1.contains("description version 2 is newer than 1"), "{report:?}");
+    assert!(report.refused[1].1.contains("does not describe a rejected message"), "{report:?}");
+    for id in [newer, broken] {
+        assert!(bed.rejected().join(format!("{id}.json")).exists(), "{id}");
+    }
+    bed.drain().await;
+    assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, (0..20).chain(30..40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_message_stays_when_the_log_does_not_take_it() {
     let bed = Bed::new().await;
     bed.repair();

@@ -14,7 +14,7 @@ use crate::take;
 pub struct ReplayReport {
     /// Messages appended to the event log again, and removed.
     pub replayed: usize,
-    /// Messages that cannot be read yet, with the reason: id and words. They stay.
+    /// Messages that cannot be read yet, or whose description cannot, with the reason: id and words. They stay.
     pub refused: Vec<(String, String)>,
     /// Messages that were not tried to the end, because the event log takes none now. They stay.
     pub not_tried: usize,
@@ -27,7 +27,7 @@ pub struct ReplayReport {
 /// A message gets a stream of its own, named by where it lay first: with its old batch number it would look known, and
 /// two replays of it at once, or one that was killed before the file was removed, do not double its rows.
 ///
-/// Errors: files cannot be read or removed. Those replayed before are removed.
+/// Errors: the file system does not let files be read or removed. Those replayed before are removed.
 pub async fn replay(
     folder: &Path,
     which: &Which,
@@ -41,7 +41,15 @@ pub async fn replay(
             report.not_tried += 1;
             continue;
         }
-        let Some(message) = folder.read(&id)? else { continue };
+        let message = match folder.read(&id) {
+            Ok(Some(message)) => message,
+            Ok(None) => continue,
+            Err(error @ (RejectedError::Description { .. } | RejectedError::Newer { .. })) => {
+                report.refused.push((id, chain(&error)));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(payload) = folder.payload(&id)? else { continue };
         let (topic, headers) = match check(&message, &payload, codec) {
             Ok(checked) => checked,
