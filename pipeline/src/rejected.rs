@@ -9,6 +9,7 @@
 mod files;
 mod replay;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use kerntrail_transport::{Codec, Headers, Newer};
@@ -109,16 +110,28 @@ pub enum RejectedError {
 pub enum Which {
     /// All.
     All,
-    /// Those with these ids, or whose ids begin so.
+    /// Those with these ids; of an id that no message has, those whose ids begin so.
     Ids(Vec<String>),
 }
 
 impl Which {
-    fn includes(&self, id: &str) -> bool {
+    /// Those of `ids` that are meant, each once and sorted as they are.
+    fn select(&self, ids: Vec<String>) -> Vec<String> {
         match self {
-            Self::All => true,
-            Self::Ids(ids) => ids.iter().any(|beginning| id.starts_with(beginning.as_str())),
+            Self::All => ids,
+            Self::Ids(wanted) => {
+                let named: HashSet<&String> = wanted.iter().flat_map(|wanted| named(&ids, wanted)).collect();
+                ids.iter().filter(|id| named.contains(id)).cloned().collect()
+            }
         }
+    }
+}
+
+/// The ids that `wanted` names: the one that it is, otherwise all that begin so.
+fn named<'a>(ids: &'a [String], wanted: &str) -> Vec<&'a String> {
+    match ids.iter().find(|id| *id == wanted) {
+        Some(exact) => vec![exact],
+        None => ids.iter().filter(|id| id.starts_with(wanted)).collect(),
     }
 }
 
@@ -143,11 +156,10 @@ pub fn list(folder: &Path) -> Result<Listing, RejectedError> {
 /// Errors: there is none or there are several, or a file cannot be read.
 pub fn show(folder: &Path, id: &str, codec: &Codec) -> Result<Shown, RejectedError> {
     let folder = Folder::new(folder);
-    let mut ids = folder.ids()?;
-    let exact = ids.iter().any(|have| have == id);
-    ids.retain(|have| if exact { have == id } else { have.starts_with(id) });
+    let ids = folder.ids()?;
+    let named = named(&ids, id);
     let not_one = |matching| RejectedError::NotOne { id: id.to_owned(), matching };
-    let [found] = ids.as_slice() else { return Err(not_one(ids.len())) };
+    let [found] = named.as_slice() else { return Err(not_one(named.len())) };
     // Somebody may replay it just now.
     let message = folder.read(found)?.ok_or_else(|| not_one(0))?;
     let payload = folder.payload(found)?.unwrap_or_default();

@@ -121,6 +121,24 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
 }
 
 #[tokio::test]
+async fn an_exact_id_does_not_replay_those_that_begin_with_it() {
+    let bed = Bed::new().await;
+    let kept = ["kerntrail.acme.process_events-0-10", "kerntrail.acme.process_events-0-11"];
+    for id in kept {
+        for ending in ["json", "bin"] {
+            let of = |id: &str| bed.rejected().join(format!("{id}.{ending}"));
+            std::fs::copy(of(DAMAGED), of(id)).unwrap();
+        }
+    }
+    bed.repair();
+    let report = bed.replay(Which::Ids(vec![DAMAGED.into()])).await;
+    assert_eq!((report.replayed, report.refused), (1, vec![]));
+    // Without a message of that very id, it is the beginning of two; each is tried once.
+    let report = bed.replay(Which::Ids(vec![DAMAGED.into(), kept[0].into()])).await;
+    assert_eq!(report.refused.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), kept);
+}
+
+#[tokio::test]
 async fn a_description_that_cannot_be_read_does_not_stop_the_others() {
     let bed = Bed::new().await;
     bed.repair();

@@ -36,7 +36,7 @@ pub async fn replay(
 ) -> Result<ReplayReport, RejectedError> {
     let folder = Folder::new(folder);
     let mut report = ReplayReport::default();
-    for id in folder.ids()?.into_iter().filter(|id| which.includes(id)) {
+    for id in which.select(folder.ids()?) {
         if report.stopped.is_some() {
             report.not_tried += 1;
             continue;
