@@ -1,8 +1,9 @@
-//! Messages that are sent again so late that the lake no longer knows their batch number.
+//! Messages whose rows the lake may hold although it does not know their batch number.
 //!
 //! The lake forgets the progress of a stream that had no commit for a month (see `kerntrail_lake`). A node that was off
 //! for longer may then send a batch that the lake holds. Such a message has old rows and a stream that nothing is known
-//! of; only then its first row is looked for in the lake, which holds all rows of a message or none.
+//! of. A rejected message that is replayed has a new stream at any age, and another release may have taken it before.
+//! Only in these cases a row of it is looked for in the lake, which holds all rows of a message or none.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -11,7 +12,9 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::{Day, Micros};
 use kerntrail_schemas::identity::StreamId;
 
-/// Whether the lake holds `rows` of `stream`, of which it has no progress.
+use crate::rejected;
+
+/// Whether the lake holds `rows`, which came by `stream`, of which it has no progress.
 ///
 /// Errors: those of the lake.
 pub(crate) async fn is_held(
@@ -21,10 +24,13 @@ pub(crate) async fn is_held(
     rows: &RecordBatch,
 ) -> Result<bool, LakeError> {
     let Some(table) = lake.existing(table).await? else { return Ok(false) };
-    if rows.num_rows() == 0 || !table.may_have_expired(oldest(rows)) {
+    if !rejected::is_replayed(stream) && !table.may_have_expired(oldest(rows)) {
         return Ok(false);
     }
-    table.holds_event(&first_event(rows, stream)).await
+    match first_event(rows) {
+        Some(event) => table.holds_event(&event).await,
+        None => Ok(false),
+    }
 }
 
 /// The least time of the rows; `None` when that of one is unknown.
@@ -33,12 +39,16 @@ fn oldest(rows: &RecordBatch) -> Option<Micros> {
     if times.null_count() > 0 { None } else { arrow::compute::min(times).map(Micros) }
 }
 
-fn first_event(rows: &RecordBatch, stream: &StreamId) -> EventKey {
-    let column = |name: &str| rows.column_by_name(name).filter(|column| column.is_valid(0));
-    EventKey {
-        day: column("date").and_then(|days| Some(Day(days.as_primitive_opt::<Date32Type>()?.value(0)))),
-        stream: stream.clone(),
-        cpu: column("cpu").and_then(|cpus| Some(cpus.as_primitive_opt::<Int32Type>()?.value(0))),
-        seq: column("seq").and_then(|seqs| Some(seqs.as_primitive_opt::<Int64Type>()?.value(0))),
-    }
+/// The first row that has a number in a stream; the stream is the row's own, since a replay changes that of the message.
+fn first_event(rows: &RecordBatch) -> Option<EventKey> {
+    let streams = rows.column_by_name("stream")?.as_string_opt::<i32>()?;
+    let seqs = rows.column_by_name("seq")?.as_primitive_opt::<Int64Type>()?;
+    let row = (0..rows.num_rows()).find(|&row| streams.is_valid(row) && seqs.is_valid(row))?;
+    let column = |name: &str| rows.column_by_name(name).filter(|column| column.is_valid(row));
+    Some(EventKey {
+        day: column("date").and_then(|days| Some(Day(days.as_primitive_opt::<Date32Type>()?.value(row)))),
+        stream: StreamId::new(streams.value(row)),
+        cpu: column("cpu").and_then(|cpus| Some(cpus.as_primitive_opt::<Int32Type>()?.value(row))),
+        seq: Some(seqs.value(row)),
+    })
 }

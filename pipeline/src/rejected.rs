@@ -17,6 +17,7 @@ use kerntrail_transport::{Codec, Headers, Newer};
 pub use replay::{ReplayReport, replay};
 
 pub(crate) use files::{Folder, now};
+pub(crate) use replay::is_replayed;
 
 /// Most messages kept.
 pub const MOST_KEPT: usize = 10_000;

@@ -1,6 +1,6 @@
 //! Rejected messages: listed, shown, and replayed once a release can read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kerntrail_lake::Lake;
@@ -9,7 +9,7 @@ use kerntrail_schemas::Table;
 use kerntrail_transport::Codec;
 
 use crate::memory_log::{Entry, MemoryLog, Step};
-use crate::support::{config, damaged, message, pipeline, place, running, seqs};
+use crate::support::{NOON, config, damaged, message, pipeline, place, running, seqs};
 
 const DAMAGED: &str = "kerntrail.acme.process_events-0-1";
 const WITHOUT_HEADERS: &str = "kerntrail.acme.process_events-0-2";
@@ -36,7 +36,7 @@ impl Bed {
         bed
     }
 
-    fn rejected(&self) -> std::path::PathBuf {
+    fn rejected(&self) -> PathBuf {
         self.folder.path().join("rejected")
     }
 
@@ -45,10 +45,24 @@ impl Bed {
         running(&pipeline, pipeline.drain()).await.0.unwrap();
     }
 
+    /// Takes what is in the log, `days` after the rows' day by the lake's clock.
+    async fn drain_after(&self, days: i64) {
+        let lake = Lake::open(self.folder.path().join("lake").to_str().unwrap(), "acme").unwrap();
+        let lake = Arc::new(lake.with_clock(move || NOON / 1000 + days * 86_400_000));
+        let pipeline = pipeline(&self.log, &lake, config(self.folder.path()));
+        running(&pipeline, pipeline.drain()).await.0.unwrap();
+    }
+
     /// Puts back the bytes that the message had before they were damaged: as if a release came that can read them.
     fn repair(&self) {
         let payload = message(Table::ProcessEvents, "s", 1, 10, 10).payload;
         std::fs::write(self.rejected().join(format!("{DAMAGED}.bin")), payload).unwrap();
+    }
+
+    /// The files of the damaged message.
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let paths = ["json", "bin"].map(|ending| self.rejected().join(format!("{DAMAGED}.{ending}")));
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).into()
     }
 
     async fn replay(&self, which: Which) -> rejected::ReplayReport {
@@ -100,24 +114,47 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
 
     bed.repair();
     assert_eq!(bed.replay(Which::Ids(vec!["other".into()])).await, rejected::ReplayReport::default());
-    let kept: Vec<(String, Vec<u8>)> = ["json", "bin"]
-        .map(|ending| {
-            (format!("{DAMAGED}.{ending}"), std::fs::read(bed.rejected().join(format!("{DAMAGED}.{ending}"))).unwrap())
-        })
-        .into();
+    let kept = bed.files();
     let report = bed.replay(Which::Ids(vec![DAMAGED.into()])).await;
     assert_eq!((report.replayed, report.refused.len(), report.stopped), (1, 0, None));
     assert_eq!(ids(&bed.rejected()), [WITHOUT_HEADERS]);
     assert!(!bed.rejected().join(format!("{DAMAGED}.bin")).exists());
 
     // Killed before the files were removed: the next replay appends it once more, and nobody takes it twice.
-    for (name, bytes) in kept {
-        std::fs::write(bed.rejected().join(name), bytes).unwrap();
+    for (path, bytes) in kept {
+        std::fs::write(path, bytes).unwrap();
     }
     assert_eq!(bed.replay(Which::All).await.replayed, 1);
     bed.drain().await;
     let all: Vec<i64> = (0..20).chain(30..40).collect();
     assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
+}
+
+#[tokio::test]
+async fn a_replay_adds_no_rows_that_the_lake_holds() {
+    let all: Vec<i64> = (0..20).chain(30..40).collect();
+    for taken_before in [true, false] {
+        let bed = Bed::new().await;
+        bed.repair();
+        if taken_before {
+            // The pipeline was killed when it had kept the message and not yet recorded its offset; then came a
+            // release that could read it.
+            bed.log
+                .push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "t", 0, 10, 10)));
+            bed.drain_after(0).await;
+            assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
+        }
+        let kept = bed.files();
+        // The second time the lake has forgotten the stream of the first replay.
+        for days in [0, 60] {
+            for (path, bytes) in &kept {
+                std::fs::write(path, bytes).unwrap();
+            }
+            assert_eq!(bed.replay(Which::All).await.replayed, 1);
+            bed.drain_after(days).await;
+            assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all, "{taken_before}, after {days} days");
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,9 @@ use kerntrail_transport::{Codec, EventLog, Headers, Message, Topic};
 use super::{Folder, RejectedError, RejectedMessage, Which};
 use crate::take;
 
+/// Start of the streams of replayed messages.
+const STREAM: &str = "rejected:";
+
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReplayReport {
@@ -25,7 +28,8 @@ pub struct ReplayReport {
 /// Decodes messages of `folder` with `codec`, appends those that can be read to `log` and removes them.
 ///
 /// A message gets a stream of its own, named by where it lay first: with its old batch number it would look known, and
-/// two replays of it at once, or one that was killed before the file was removed, do not double its rows.
+/// two replays of it at once, or one that was killed before the file was removed, do not double its rows. The pipeline
+/// looks for its rows in the lake before it takes them (see `late`): a release that could read it may have taken it.
 ///
 /// Errors: the file system does not let files be read or removed. Those replayed before are removed.
 pub async fn replay(
@@ -82,8 +86,13 @@ pub(super) fn check(message: &RejectedMessage, payload: &[u8], codec: &Codec) ->
     Ok((topic, headers.clone()))
 }
 
+/// Whether a replay made `stream`.
+pub(crate) fn is_replayed(stream: &StreamId) -> bool {
+    stream.as_str().starts_with(STREAM)
+}
+
 fn again(message: &RejectedMessage, headers: Headers, payload: Vec<u8>) -> Message {
     let RejectedMessage { topic, partition, offset, .. } = message;
-    let stream = StreamId::new(format!("rejected:{topic}/{partition}@{offset}"));
+    let stream = StreamId::new(format!("{STREAM}{topic}/{partition}@{offset}"));
     Message { headers: Headers { stream, batch: 0, ..headers }, payload: payload.into() }
 }
