@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use kerntrail_pipeline::rejected::{self, RejectedMessage, ReplayReport, Shown};
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_transport::Codec;
@@ -27,7 +27,8 @@ pub async fn run(config: &Config, action: LogAction) -> anyhow::Result<ExitCode>
         Rejected::Show { id } => show(&folder, &id),
         Rejected::Replay { ids } => {
             known(&folder, &ids)?;
-            report(&replay(config, ids).await?)
+            let (replayed, sent) = replay(config, ids).await?;
+            report(&replayed, sent)
         }
     }
 }
@@ -98,20 +99,29 @@ fn dump(payload: &[u8]) -> Vec<String> {
     shown.chunks(16).enumerate().map(line).collect()
 }
 
-async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
+/// What was replayed, and whether Kafka has it: a running server goes on sending, this process ends.
+async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayReport, anyhow::Result<()>)> {
     match event_log::open(config).await? {
-        Opened::Here(opened) => parts_rejected::replay(config, &opened, &parts_rejected::which(ids)).await,
-        Opened::InServer(address) => parts_rejected::ask_server(&address, ids).await,
+        Opened::Here(opened) => {
+            let report = parts_rejected::replay(config, &opened, &parts_rejected::which(ids)).await?;
+            let sent = if report.replayed > 0 { opened.settle().await } else { Ok(()) };
+            Ok((report, sent))
+        }
+        Opened::InServer(address) => Ok((parts_rejected::ask_server(&address, ids).await?, Ok(()))),
     }
 }
 
 /// Failure when a message stays.
-fn report(report: &ReplayReport) -> anyhow::Result<ExitCode> {
+///
+/// Errors: the event log takes no messages, or what it took is not `sent` yet.
+fn report(report: &ReplayReport, sent: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let ReplayReport { replayed, refused, not_tried, stopped } = report;
-    println!("{replayed} replayed, {} cannot be read yet, {not_tried} not tried", refused.len());
+    let replayed_or_spooled = if sent.is_ok() { "replayed" } else { "spooled" };
+    println!("{replayed} {replayed_or_spooled}, {} cannot be read yet, {not_tried} not tried", refused.len());
     for (id, words) in refused {
         eprintln!("{id}: {}", words.replace(char::is_control, " "));
     }
+    sent.with_context(|| format!("{replayed} messages are spooled, not yet sent; `kerntrail run` sends them"))?;
     if let Some(why) = stopped {
         bail!("the event log takes no messages now: {why}");
     }
@@ -130,6 +140,21 @@ fn known(folder: &Path, ids: &[String]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replay_fails_when_a_message_stays_or_is_not_sent() {
+        let all = ReplayReport { replayed: 2, ..ReplayReport::default() };
+        assert_eq!(report(&all, Ok(())).unwrap(), ExitCode::SUCCESS);
+        let error = report(&all, Err(anyhow::anyhow!("no broker answers"))).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "2 messages are spooled, not yet sent; `kerntrail run` sends them: no broker answers"
+        );
+        let some = ReplayReport { refused: vec![("id".into(), "damaged".into())], ..all.clone() };
+        assert_eq!(report(&some, Ok(())).unwrap(), ExitCode::FAILURE);
+        let stopped = ReplayReport { stopped: Some("full".into()), ..all };
+        assert!(report(&stopped, Ok(())).unwrap_err().to_string().contains("takes no messages now: full"));
+    }
 
     #[test]
     fn bytes_are_shown_in_both_forms() {
