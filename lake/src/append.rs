@@ -22,13 +22,14 @@ impl LakeTable {
     /// only progress is recorded. `progress`: how far each source is taken, `rows` included. Memory: two copies of the
     /// rows while they are sorted. Returns the version, the current one when there is nothing to write.
     ///
-    /// Errors: `Conflict` when another writer has recorded progress of a source; `Refused` when the columns differ;
-    /// `Store`. After an error no row is visible, except that a `Store` error of the commit itself leaves it unknown:
+    /// Errors: `Conflict` when another writer has recorded progress of a source; `NewerProgress` when a newer release
+    /// records it; `Refused` when the columns differ; `Store`. After an error no row is visible, except that a `Store` error of the commit itself leaves it unknown:
     /// appending the same again then gives `Conflict` if the rows are there. Cancel-safe: at most, files are left that
     /// no commit names.
     pub async fn append(&mut self, rows: Vec<RecordBatch>, progress: &[Progress]) -> Result<i64, LakeError> {
         self.refresh().await?;
         // Checked before files are written, and again by the commit.
+        self.state().progress_version()?;
         Progress::rising(self.table(), progress, &self.state().txns, self.now())?;
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let added = self.write_files(rows).await?;

@@ -47,12 +47,13 @@ impl Change<'_> {
 
     /// The actions of a commit on top of `table`; `None` when there are none to commit.
     ///
-    /// Errors: `Conflict` when progress does not rise; `Refused` when the table's shape is not known.
+    /// Errors: `Conflict` when progress does not rise; `NewerProgress`; `Refused` when the table's shape is not known.
     fn actions(&self, table: &LakeTable) -> Result<Option<Vec<Action>>, LakeError> {
         let now = file::now();
         let mut actions = vec![self.commit_info(table, now)];
         match self {
             Self::Append { added, progress } => {
+                table.state().progress_version()?;
                 let recorded_at = table.now();
                 let rising = Progress::rising(table.table(), progress, &table.state().txns, recorded_at)?;
                 let records = rising.iter().map(|(app_id, version)| progress::action(app_id, *version, recorded_at));

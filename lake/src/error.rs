@@ -2,6 +2,8 @@
 
 use kerntrail_schemas::Table;
 
+use crate::progress::VERSION_PROPERTY;
+
 /// An error of another crate.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,6 +38,19 @@ pub enum LakeError {
         table: Table,
         /// Why.
         reason: String,
+    },
+    /// A newer release records the table's progress, in a form that this one cannot read. Its rows can be read; what was
+    /// taken of a source is not known before the upgrade.
+    #[error(
+        "{table}: its progress has version {found} ({VERSION_PROPERTY}), newer than {known}, the newest that this release knows; upgrade kerntrail"
+    )]
+    NewerProgress {
+        /// The table.
+        table: Table,
+        /// The version.
+        found: u32,
+        /// The newest version that is known.
+        known: u32,
     },
     /// Files added after the cursor are gone. Reading can resume at `oldest`, with a gap.
     #[error(

@@ -49,15 +49,15 @@ impl Lake {
 
     /// `table` at its latest version. It is created if it does not exist, and gets columns and properties that it lacks.
     ///
-    /// Errors: `Store`; `Refused` when its columns have other types, or its protocol or its progress is of a newer
-    /// version.
+    /// Errors: `Store`; `Refused` when its columns have other types, or its protocol is of a newer version;
+    /// `NewerProgress`.
     pub async fn table(&self, table: Table) -> Result<LakeTable, LakeError> {
         LakeTable::open_or_create(self.shared(table)?).await
     }
 
-    /// `table` at its latest version; `None` when it does not exist.
+    /// `table` at its latest version; `None` when it does not exist. Rows can be read whatever the version of its progress.
     ///
-    /// Errors: as [`Lake::table`].
+    /// Errors: `Store`; `Refused` when its protocol is of a newer version.
     pub async fn existing(&self, table: Table) -> Result<Option<LakeTable>, LakeError> {
         LakeTable::open(self.shared(table)?).await
     }

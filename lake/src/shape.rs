@@ -27,8 +27,7 @@ const PROPERTIES: [(&str, &str); 4] = [
 impl LakeTable {
     /// Gives the table what it lacks of its shape, in one commit.
     ///
-    /// Errors: `Refused` when its columns have other types, or a newer version of kerntrail records its progress;
-    /// `Store`.
+    /// Errors: `Refused` when its columns have other types; `NewerProgress`; `Store`.
     pub(crate) async fn complete_shape(&mut self) -> Result<(), LakeError> {
         if let Outcome::Committed(version) = self.commit(&Change::Shape).await? {
             info!(table = %self.table(), version, "added columns or properties that the table lacked");
@@ -68,7 +67,7 @@ fn missing_metadata(state: &TableState) -> Result<Option<Metadata>, LakeError> {
     let refused = |error: String| LakeError::refused(table, error);
     let known = state.metadata.as_deref().ok_or_else(|| refused("the log names no schema".to_owned()))?;
     let mut properties = Vec::new();
-    if progress_version(table, known)? < progress::VERSION {
+    if state.progress_version()? < progress::VERSION {
         properties.push((VERSION_PROPERTY, progress::VERSION.to_string()));
     }
     if !known.configuration().contains_key(RETENTION_PROPERTY) {
@@ -86,21 +85,6 @@ fn missing_metadata(state: &TableState) -> Result<Option<Metadata>, LakeError> {
         metadata = metadata.add_config_key(key.to_owned(), value).map_err(|error| refused(error.to_string()))?;
     }
     Ok(Some(metadata))
-}
-
-/// Version of the form in which the table's progress is recorded.
-fn progress_version(table: Table, metadata: &Metadata) -> Result<u32, LakeError> {
-    let Some(text) = metadata.configuration().get(VERSION_PROPERTY) else { return Ok(1) };
-    match text.parse() {
-        Ok(version) if version <= progress::VERSION => Ok(version),
-        _ => {
-            let reason = format!(
-                "its progress has version {text} ({VERSION_PROPERTY}), and this version of kerntrail knows {}",
-                progress::VERSION
-            );
-            Err(LakeError::refused(table, reason))
-        }
-    }
 }
 
 fn delta_schema(table: Table, schema: &Schema) -> Result<StructType, LakeError> {

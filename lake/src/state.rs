@@ -13,6 +13,7 @@ use rpds::RedBlackTreeMapSync;
 use crate::checkpoint::Checkpoint;
 use crate::error::LakeError;
 use crate::file::DataFile;
+use crate::progress::{VERSION, VERSION_PROPERTY};
 use crate::txns::{Recorded, Txns};
 
 /// Highest protocol that the log may ask for: plain tables, without features that readers must know.
@@ -149,6 +150,19 @@ impl TableState {
         let schema = metadata.parse_schema().map_err(|error| refused(format!("the log's schema: {error}")))?;
         let schema = (&schema).try_into_arrow().map_err(|error| refused(format!("the log's schema: {error}")))?;
         Ok(Arc::new(schema))
+    }
+
+    /// Version of the form in which the table's progress is recorded.
+    ///
+    /// Errors: `NewerProgress`; `Refused` when it is no version.
+    pub(crate) fn progress_version(&self) -> Result<u32, LakeError> {
+        let properties = self.metadata.as_deref().map(Metadata::configuration);
+        let Some(text) = properties.and_then(|properties| properties.get(VERSION_PROPERTY)) else { return Ok(1) };
+        match text.parse() {
+            Ok(version) if version <= VERSION => Ok(version),
+            Ok(found) => Err(LakeError::NewerProgress { table: self.table, found, known: VERSION }),
+            Err(_) => Err(LakeError::refused(self.table, format!("{VERSION_PROPERTY} is {text:?}"))),
+        }
     }
 
     /// Names of the columns that the log's schema has and this release does not know: a newer one added them.

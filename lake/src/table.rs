@@ -189,8 +189,11 @@ impl LakeTable {
     }
 
     /// How far the source's `partition` (`<topic>/<n>`) had been taken at this handle's version.
-    pub fn progress(&self, partition: &str) -> Progress {
-        Progress::read(partition, &self.state.txns, self.now())
+    ///
+    /// Errors: `NewerProgress`, when a newer release records it.
+    pub fn progress(&self, partition: &str) -> Result<Progress, LakeError> {
+        self.state.progress_version()?;
+        Ok(Progress::read(partition, &self.state.txns, self.now()))
     }
 
     /// The rows at this handle's version, for DataFusion. Files are skipped by their statistics.

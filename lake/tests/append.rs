@@ -21,9 +21,9 @@ async fn rows_and_progress_are_read_back_by_another_process() {
 
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     assert_eq!(other.version(), 1);
-    assert_eq!(other.progress("topic/0"), Progress { from_offset: 7, ..progress.clone() });
-    assert_eq!(other.progress("topic/1").next_offset, 0);
-    assert_eq!(other.progress("topic/1").batches, progress.batches);
+    assert_eq!(other.progress("topic/0").unwrap(), Progress { from_offset: 7, ..progress.clone() });
+    assert_eq!(other.progress("topic/1").unwrap().next_offset, 0);
+    assert_eq!(other.progress("topic/1").unwrap().batches, progress.batches);
     assert_eq!(seqs(other.provider()).await, (0..15).collect::<Vec<_>>());
     assert_eq!(all_rows(&other).await, all_rows(&table).await);
     assert!(temp.again().existing(Table::FileEvents).await.unwrap().is_none());
@@ -50,7 +50,7 @@ async fn progress_alone_is_a_commit_and_nothing_is_none() {
         table.append(vec![RecordBatch::new_empty(Table::ProcessEvents.schema())], &[taken(0..5)]).await.unwrap(),
         1
     );
-    assert_eq!(table.progress("topic/0").next_offset, 5);
+    assert_eq!(table.progress("topic/0").unwrap().next_offset, 5);
     assert!(table.files().is_empty());
 }
 
@@ -68,7 +68,7 @@ async fn of_two_writers_of_a_partition_one_gets_a_conflict_and_reads_on() {
         assert!(matches!(&error, LakeError::Conflict { recorded: 3, expected: -1, .. }), "{error}");
     }
     second.refresh().await.unwrap();
-    assert_eq!(second.progress("topic/0").next_offset, 4);
+    assert_eq!(second.progress("topic/0").unwrap().next_offset, 4);
     second.append(vec![processes(4, 4, NOON)], &[taken(4..8)]).await.unwrap();
     first.refresh().await.unwrap();
     assert_eq!(seqs(first.provider()).await, (0..8).collect::<Vec<_>>());
@@ -102,7 +102,7 @@ async fn writers_of_different_partitions_do_not_conflict() {
     let expected: Vec<i64> = (0..4).flat_map(|writer| (0..10).map(move |turn| writer * 100 + turn)).collect();
     assert_eq!(seqs(table.provider()).await, expected);
     for writer in 0..4 {
-        assert_eq!(table.progress(&format!("topic/{writer}")).next_offset, 10);
+        assert_eq!(table.progress(&format!("topic/{writer}")).unwrap().next_offset, 10);
     }
 }
 
@@ -115,7 +115,7 @@ async fn racing_writers_of_one_partition_take_each_row_once() {
         tokio::spawn(async move {
             let mut table = lake.table(Table::ProcessEvents).await.unwrap();
             loop {
-                let next = table.progress("topic/0").next_offset;
+                let next = table.progress("topic/0").unwrap().next_offset;
                 if next == 40 {
                     return;
                 }

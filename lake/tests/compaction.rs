@@ -20,12 +20,12 @@ async fn rows_stay_the_same_and_are_sorted() {
         seq += count;
     }
     let before = all_rows(&table).await;
-    let progress = table.progress("topic/0");
+    let progress = table.progress("topic/0").unwrap();
     let report = table.compact(&CompactOptions::default()).await.unwrap();
     assert_eq!(report, CompactReport { merges: 1, removed: 40, added: 1, rows: before.len(), overtaken: 0 });
     assert_eq!(table.files().len(), 1);
     assert_eq!(all_rows(&table).await, before);
-    assert_eq!(table.progress("topic/0"), progress);
+    assert_eq!(table.progress("topic/0").unwrap(), progress);
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     assert_eq!(all_rows(&other).await, before);
     check_file(&table.files()[0]);

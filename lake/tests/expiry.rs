@@ -30,7 +30,7 @@ fn progress(offsets: std::ops::Range<i64>, batches: &[(&str, i64)]) -> Progress 
 }
 
 fn batches(table: &LakeTable) -> BTreeMap<String, i64> {
-    table.progress("topic/0").batches
+    table.progress("topic/0").unwrap().batches
 }
 
 /// The appIds in the checkpoint of `version`.
@@ -69,9 +69,9 @@ async fn a_stream_without_commits_expires_and_the_offset_stays() {
     clock.fetch_add(1, Ordering::SeqCst);
     for handle in [&table, &lake.existing(Table::ProcessEvents).await.unwrap().unwrap()] {
         assert_eq!(batches(handle), [("running".into(), 7)].into());
-        assert_eq!(handle.progress("topic/0").next_offset, 3);
+        assert_eq!(handle.progress("topic/0").unwrap().next_offset, 3);
     }
-    assert_eq!(snapshot.progress("topic/0").next_offset, 2, "an old handle still sees its own version");
+    assert_eq!(snapshot.progress("topic/0").unwrap().next_offset, 2, "an old handle still sees its own version");
 
     // A stream that was only quiet goes on with its own numbers.
     table.append(vec![], &[progress(3..4, &[("quiet", 5)])]).await.unwrap();
@@ -103,8 +103,8 @@ async fn a_checkpoint_leaves_out_what_has_expired_and_keeps_every_offset() {
     assert_eq!(app_ids(&temp, table.version()), ["rejected/topic/0", "topic/0", "topic/stream/alive"]);
     for reader in [&table, &temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap()] {
         assert_eq!(batches(reader), [("alive".into(), 99)].into());
-        assert_eq!(reader.progress("topic/0").next_offset, 100);
-        assert_eq!(reader.progress("rejected/topic/0").next_offset, 9);
+        assert_eq!(reader.progress("topic/0").unwrap().next_offset, 100);
+        assert_eq!(reader.progress("rejected/topic/0").unwrap().next_offset, 9);
     }
     // Delta's own reader has the same.
     let url = url::Url::from_directory_path(temp.table_folder(Table::ProcessEvents)).unwrap();
@@ -151,13 +151,13 @@ async fn a_table_of_the_first_version_gets_a_retention_and_lasting_offsets() {
     table_of_version_1(&temp).await;
     let expected: BTreeMap<String, i64> = [("59a5a6c4+17".into(), 3), ("tetragon:node".into(), 12)].into();
     let reader = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert_eq!((reader.version(), reader.progress("topic/0").next_offset), (1, 7));
+    assert_eq!((reader.version(), reader.progress("topic/0").unwrap().next_offset), (1, 7));
     assert_eq!(batches(&reader), expected, "without a retention nothing expires");
 
     // The streams' last commits are years back by the golden file.
     let mut table = temp.again().table(Table::ProcessEvents).await.unwrap();
-    assert_eq!((table.version(), table.progress("topic/0").next_offset), (2, 7));
-    assert_eq!((table.progress("topic/1").next_offset, batches(&table).len()), (4, 0));
+    assert_eq!((table.version(), table.progress("topic/0").unwrap().next_offset), (2, 7));
+    assert_eq!((table.progress("topic/1").unwrap().next_offset, batches(&table).len()), (4, 0));
     let properties = properties(&temp.table_folder(Table::ProcessEvents).join("_delta_log"));
     assert_eq!(properties["delta.setTransactionRetentionDuration"], "interval 30 days");
     assert_eq!(properties["kerntrail.progressVersion"], "2");
@@ -170,7 +170,10 @@ async fn a_table_of_the_first_version_gets_a_retention_and_lasting_offsets() {
     assert_eq!(app_ids(&temp, 2), ["topic/0", "topic/1"]);
     table.append(vec![processes(0, 1, NOON)], &[progress(7..8, &[])]).await.unwrap();
     let reader = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert_eq!((reader.progress("topic/0").next_offset, reader.progress("topic/1").next_offset), (8, 4));
+    assert_eq!(
+        (reader.progress("topic/0").unwrap().next_offset, reader.progress("topic/1").unwrap().next_offset),
+        (8, 4)
+    );
 }
 
 #[tokio::test]
@@ -203,20 +206,28 @@ async fn offsets_that_an_older_writer_goes_on_to_record_outlast_our_checkpoint()
     assert!(table.checkpoint().await.unwrap());
     assert_eq!(app_ids(&temp, table.version()), ["topic/0", "topic/1"]);
     let reader = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert_eq!(reader.progress("topic/0").next_offset, 5);
+    assert_eq!(reader.progress("topic/0").unwrap().next_offset, 5);
 }
 
 #[tokio::test]
 async fn progress_of_a_newer_version_is_refused() {
     let temp = TempLake::new();
-    temp.lake.table(Table::ProcessEvents).await.unwrap();
+    let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
+    table.append(vec![processes(0, 1, NOON)], &[progress(0..1, &[])]).await.unwrap();
     let first = temp.table_folder(Table::ProcessEvents).join("_delta_log/00000000000000000000.json");
     let text = std::fs::read_to_string(&first).unwrap();
     let newer = text.replace(r#""kerntrail.progressVersion":"2""#, r#""kerntrail.progressVersion":"3""#);
     assert_ne!(newer, text);
     std::fs::write(&first, newer).unwrap();
     let error = temp.again().table(Table::ProcessEvents).await.map(|_| ()).unwrap_err();
-    assert!(matches!(&error, LakeError::Refused { .. }) && error.to_string().contains("version 3"), "{error}");
+    let newer = |error: &LakeError| matches!(error, LakeError::NewerProgress { found: 3, known: 2, .. });
+    assert!(newer(&error) && error.to_string().contains("version 3"), "{error}");
+    // Rows can be read; progress can be neither read nor recorded.
+    let mut reader = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
+    assert_eq!(seqs(reader.provider()).await, [0]);
+    assert!(newer(&reader.progress("topic/0").unwrap_err()));
+    assert!(newer(&reader.append(vec![processes(1, 1, NOON)], &[progress(1..2, &[])]).await.unwrap_err()));
+    assert_eq!(reader.version(), 1);
 }
 
 #[tokio::test]
@@ -282,12 +293,12 @@ async fn a_change_of_shape_that_fails_or_is_killed_leaves_every_offset() {
         }
         assert!(faults.all_happened(), "{fault:?}");
         let mut table = Lake::open(&url, "acme").unwrap().table(Table::ProcessEvents).await.unwrap();
-        assert_eq!((table.version(), table.progress("topic/0").next_offset), (2, 7), "{fault:?}");
+        assert_eq!((table.version(), table.progress("topic/0").unwrap().next_offset), (2, 7), "{fault:?}");
         table.append(vec![], &[progress(7..8, &[("new", 0)])]).await.unwrap();
         make_checkpoint(&temp, Table::ProcessEvents, 3).await;
         let reader = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
         assert_eq!(
-            (reader.progress("topic/0").next_offset, reader.progress("topic/1").next_offset),
+            (reader.progress("topic/0").unwrap().next_offset, reader.progress("topic/1").unwrap().next_offset),
             (8, 4),
             "{fault:?}"
         );

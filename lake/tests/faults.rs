@@ -14,7 +14,7 @@ const FAULTS: [Fault; 4] = [Fault::FailBefore, Fault::FailAfter, Fault::StopBefo
 async fn write_all(lake: &Lake) -> Result<(), LakeError> {
     let mut table = lake.table(Table::ProcessEvents).await?;
     loop {
-        let next = table.progress("topic/0").next_offset;
+        let next = table.progress("topic/0").unwrap().next_offset;
         if next >= 4 {
             return Ok(());
         }

@@ -23,7 +23,7 @@ async fn seen(table: &LakeTable) -> Seen {
         version: table.version(),
         files: table.files(),
         rows: all_rows(table).await,
-        progress: table.progress("topic/0"),
+        progress: table.progress("topic/0").unwrap(),
     }
 }
 
@@ -125,7 +125,7 @@ async fn check(deeds: &[Deed]) {
         match *deed {
             Deed::Append(handle) => {
                 let table = &mut handles[handle];
-                let next = table.progress("topic/0").next_offset;
+                let next = table.progress("topic/0").unwrap().next_offset;
                 let mut progress = taken(next..next + 1);
                 progress.batches = [("stream".to_owned(), next)].into();
                 let appended = table.append(vec![processes(next, 1, NOON)], &[progress]).await;
@@ -152,7 +152,7 @@ async fn check(deeds: &[Deed]) {
     for handle in &mut handles {
         handle.refresh().await.unwrap();
         assert_eq!(seqs(handle.provider()).await, (0..rows).collect::<Vec<_>>());
-        assert_eq!(handle.progress("topic/0").next_offset, rows);
+        assert_eq!(handle.progress("topic/0").unwrap().next_offset, rows);
         views.push(seen(handle).await);
     }
     views.push(seen(&temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap()).await);

@@ -68,7 +68,7 @@ async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
     let other = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
     for handle in [&sleeper, &other] {
         assert_eq!(seqs(handle.provider()).await, (0..121).collect::<Vec<_>>());
-        let progress = handle.progress("topic/0");
+        let progress = handle.progress("topic/0").unwrap();
         assert_eq!((progress.next_offset, progress.batches.len()), (121, 120));
     }
     let error = other.added_since(Some(5)).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn a_damaged_checkpoint_is_passed_over() {
         std::fs::write(log.join("_last_checkpoint"), damage).unwrap();
         let other = temp.again().existing(Table::ProcessEvents).await;
         let other = other.unwrap().unwrap();
-        assert_eq!((other.version(), other.progress("topic/0").next_offset), (200, 200));
+        assert_eq!((other.version(), other.progress("topic/0").unwrap().next_offset), (200, 200));
         assert_eq!(seqs(other.provider()).await.len(), 200);
     }
     std::fs::remove_file(log.join("_last_checkpoint")).unwrap();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kerntrail_common::error::chain;
 use kerntrail_lake::{CompactOptions, LakeError};
 use kerntrail_schemas::Table;
+use kerntrail_transport::Position;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -67,8 +68,14 @@ async fn report_lag(pipeline: &Pipeline) {
     for topic in pipeline.topics() {
         let Ok(ends) = pipeline.log.end(&topic).await else { continue };
         let Ok(lake) = pipeline.lake.existing(topic.table).await else { continue };
-        let taken = |partition: String| lake.as_ref().map_or(0, |lake| lake.progress(&partition).next_offset);
-        let lag: i64 = ends.iter().map(|end| (end.next - taken(end.partition.to_string())).max(0)).sum();
+        let taken = |partition: String| match &lake {
+            Some(lake) => lake.progress(&partition).map(|progress| progress.next_offset),
+            None => Ok(0),
+        };
+        let behind =
+            |end: &Position| -> Result<i64, LakeError> { Ok((end.next - taken(end.partition.to_string())?).max(0)) };
+        // Not known while a newer release records the progress.
+        let Ok(lag) = ends.iter().map(behind).sum::<Result<i64, LakeError>>() else { continue };
         metrics::gauge!(LAG_MESSAGES, "table" => topic.table.name()).set(lag as f64);
     }
 }

@@ -130,7 +130,10 @@ impl Pipeline {
             let table = position.partition.topic.table;
             let failed = |source| PipelineError::Lake { table: table.name(), source };
             let existing = self.lake.existing(table).await.map_err(failed)?;
-            let taken = existing.map_or(0, |lake| lake.progress(&position.partition.to_string()).next_offset);
+            let taken = match existing {
+                Some(lake) => lake.progress(&position.partition.to_string()).map_err(failed)?.next_offset,
+                None => 0,
+            };
             if taken < position.next {
                 missing.push(position);
             }

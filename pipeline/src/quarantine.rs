@@ -142,7 +142,10 @@ impl Quarantine {
         for rejection in rejected {
             let app_id = rejection.app_id();
             let known = progress.iter().position(|seen| seen.partition == app_id);
-            let next = known.map_or_else(|| table.progress(&app_id).next_offset, |place| progress[place].next_offset);
+            let next = match known {
+                Some(place) => progress[place].next_offset,
+                None => table.progress(&app_id)?.next_offset,
+            };
             if rejection.offset < next {
                 continue;
             }

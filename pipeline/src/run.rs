@@ -133,7 +133,7 @@ async fn recorded(
 async fn ask_lake(pipeline: &Pipeline, partition: &Partition) -> Result<Progress, LakeError> {
     let name = partition.to_string();
     Ok(match pipeline.lake.existing(partition.topic.table).await? {
-        Some(lake) => lake.progress(&name),
+        Some(lake) => lake.progress(&name)?,
         None => Progress { partition: name, ..Progress::default() },
     })
 }
@@ -291,7 +291,8 @@ impl Run<'_> {
                 self.forget_streams(table).await;
                 Ok(())
             }
-            Err(conflict @ LakeError::Conflict { .. }) => {
+            // Another writer got ahead; a newer one too, then the partitions are held.
+            Err(conflict @ (LakeError::Conflict { .. } | LakeError::NewerProgress { .. })) => {
                 info!(%table, %conflict, "reading on from what the lake has");
                 metrics::counter!(CONFLICTS_TOTAL, "table" => table.name()).increment(1);
                 self.buffers.of(table).take();
@@ -327,7 +328,13 @@ impl Run<'_> {
         let mut taken = Vec::new();
         for partition in partitions {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
-            let recorded = recorded(self.pipeline, &partition, self.cancel).await?;
+            let recorded = match recorded(self.pipeline, &partition, self.cancel).await {
+                Err(PipelineError::Lake { source: LakeError::NewerProgress { found, known, .. }, .. }) => {
+                    self.hold_all_of(partition, Newer { of: "progress", version: found, known }).await;
+                    continue;
+                }
+                recorded => recorded?,
+            };
             self.holds.release(std::slice::from_ref(&partition));
             let position = self.tracker.assign(partition, recorded);
             let mut backoff = retry();
@@ -448,6 +455,17 @@ impl Run<'_> {
         if let Err(error) = self.consumer.pause(&position.partition).await {
             warn!(partition = %position.partition, error = chain(&error), "cannot pause a partition");
         }
+    }
+
+    /// Takes nothing of `partition`: a newer release recorded how far the lake has taken it, in a form not known here.
+    async fn hold_all_of(&mut self, partition: Partition, newer: Newer) {
+        // For the message of the hold only; nothing is read from there.
+        let committed = self.pipeline.log.committed(&Group(GROUP.to_owned()), &partition.topic).await;
+        let committed = committed.unwrap_or_default().into_iter().find(|position| position.partition == partition);
+        let next = committed.map_or(0, |position| position.next);
+        let recorded = Progress { partition: partition.to_string(), next_offset: next, ..Progress::default() };
+        let position = self.tracker.assign(partition, recorded);
+        self.hold(position, newer).await;
     }
 
     /// Rejects a message whose very headers cannot be read, and reads on behind it.

@@ -39,7 +39,7 @@ async fn rows_of_all_tables_arrive_with_their_progress() {
     assert!(lake.existing(Table::FileEvents).await.unwrap().is_none(), "a table without rows is not made");
 
     let progress = lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    let progress = progress.progress("kerntrail.acme.process_events/0");
+    let progress = progress.progress("kerntrail.acme.process_events/0").unwrap();
     assert_eq!((progress.next_offset, progress.batches), (20, [("s".to_owned(), 19)].into()));
     let offsets = log.committed(&Group("pipeline".into()), &topic(Table::ProcessEvents)).await.unwrap();
     assert_eq!(offsets[0].next, 20);

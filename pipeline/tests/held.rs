@@ -13,7 +13,7 @@ use kerntrail_schemas::{SchemaHistory, Table, TableBatch, TableBuilder};
 use kerntrail_transport::{Codec, EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::support::{config, envelope, numbers, running, seqs, topic, until};
+use crate::support::{config, envelope, numbers, rows, running, seqs, topic, until};
 
 /// Two releases: the second has two columns that the first has not, one of the actor and one of a table. Together they
 /// have the columns of this one, as the lake has.
@@ -174,4 +174,47 @@ async fn a_partition_waits_for_the_upgrade_and_the_others_go_on() {
     running(&second, second.drain()).await.0.unwrap();
     assert_eq!(bed.rows().await, ((before as usize + 7) * 10, 20));
     assert_eq!(bed.log.held_bytes(), 0, "the log keeps nothing that the lake has");
+}
+
+/// Sets the version that the lake of `folder` says the progress of `table` has.
+fn set_progress_version(folder: &Path, table: Table, from: u32, to: u32) {
+    let first = folder.join(format!("lake/acme/{}/_delta_log/00000000000000000000.json", table.name()));
+    let property = |version| format!(r#""kerntrail.progressVersion":"{version}""#);
+    let text = std::fs::read_to_string(&first).unwrap();
+    assert!(text.contains(&property(from)), "{text}");
+    std::fs::write(&first, text.replace(&property(from), &property(to))).unwrap();
+}
+
+#[tokio::test]
+async fn a_table_waits_when_a_newer_release_recorded_its_progress_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut bed, codec) = (Bed::new(folder.path()).await, Codec::current());
+    append(&bed.log, &codec, "node", 0).await;
+    let pipeline = bed.pipeline(folder.path(), &codec);
+    running(&pipeline, pipeline.drain()).await.0.unwrap();
+    let committed = bed.committed().await;
+
+    let fresh = || Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());
+    set_progress_version(folder.path(), Table::ProcessEvents, 2, 3);
+    bed.lake = fresh();
+    append(&bed.log, &codec, "node", 1).await;
+    let losses = codec.messages(&rows(Table::EventLoss, 0, 5), "node", &StreamId::new("losses"), 0).unwrap();
+    bed.log.append(&topic(Table::EventLoss), losses).await.unwrap();
+    let pipeline = bed.pipeline(folder.path(), &codec);
+    let work = async {
+        until("all partitions of the table are held", || async { bed.holds.all().len() == 3 }).await;
+        until("the other table is stored", || async { seqs(&bed.lake, Table::EventLoss).await.len() == 5 }).await;
+        let reasons: Vec<String> = bed.holds.all().iter().map(ToString::to_string).collect();
+        assert!(reasons.iter().all(|reason| reason.contains("progress version 3 is newer than 2")), "{reasons:?}");
+        assert!(reasons[0].starts_with("pipeline holds kerntrail.acme.process_events/"), "{reasons:?}");
+    };
+    running(&pipeline, work).await.1.unwrap();
+    assert_eq!((bed.rows().await.0, bed.committed().await), (10, committed), "nothing is taken or committed");
+
+    // The release that knows the form goes on from there.
+    set_progress_version(folder.path(), Table::ProcessEvents, 3, 2);
+    bed.lake = fresh();
+    let pipeline = bed.pipeline(folder.path(), &codec);
+    running(&pipeline, pipeline.drain()).await.0.unwrap();
+    assert_eq!((bed.rows().await.0, bed.committed().await), (20, committed + 1));
 }

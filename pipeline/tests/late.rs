@@ -34,7 +34,7 @@ async fn a_batch_that_is_sent_again_after_its_stream_has_expired_is_taken_once()
     }
     let lake = drain(&log, folder.path(), 0).await;
     let known = lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert_eq!(known.progress(&processes.to_string()).batches, [("stream".to_owned(), 3)].into());
+    assert_eq!(known.progress(&processes.to_string()).unwrap().batches, [("stream".to_owned(), 3)].into());
 
     // Its node was off for two months, and had not heard that the last two batches were stored.
     for (batch, first) in [(2, 20), (3, 30), (4, 40), (5, 50)] {
@@ -45,7 +45,7 @@ async fn a_batch_that_is_sent_again_after_its_stream_has_expired_is_taken_once()
     let lake = drain(&log, folder.path(), 60).await;
     assert_eq!(seqs(&lake, Table::ProcessEvents).await, (0..70).collect::<Vec<_>>());
     let known = lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    let progress = known.progress(&processes.to_string());
+    let progress = known.progress(&processes.to_string()).unwrap();
     assert_eq!(progress.batches, [("stream".to_owned(), 5), ("other".to_owned(), 7)].into());
     assert_eq!(progress.next_offset, 9);
 }

@@ -258,7 +258,7 @@ impl Side {
     async fn commit(&mut self) -> Outcome<()> {
         match self {
             Self::Ours(table) => {
-                let Progress { from_offset, .. } = table.progress("topic/0");
+                let Progress { from_offset, .. } = table.progress("topic/0")?;
                 let progress = Progress {
                     partition: "topic/0".into(),
                     from_offset,

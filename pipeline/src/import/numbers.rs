@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kerntrail_lake::LakeTable;
+use kerntrail_lake::{LakeError, LakeTable};
 use kerntrail_schemas::identity::StreamId;
 
 use crate::quarantine::now_micros;
@@ -19,10 +19,12 @@ impl Numbers {
     ///
     /// A stream that the table may have forgotten is numbered from the present microsecond on: other consumers may
     /// remember its old numbers, and would drop messages with the same ones as known.
-    pub(crate) fn of(table: Option<&LakeTable>, partition: &str) -> Self {
-        let Some(table) = table else { return Self { last: BTreeMap::new(), before_first: -1 } };
+    ///
+    /// Errors: a newer release records the table's progress.
+    pub(crate) fn of(table: Option<&LakeTable>, partition: &str) -> Result<Self, LakeError> {
+        let Some(table) = table else { return Ok(Self { last: BTreeMap::new(), before_first: -1 }) };
         let before_first = if table.may_have_forgotten_streams() { now_micros() } else { -1 };
-        Self { last: table.progress(partition).batches, before_first }
+        Ok(Self { last: table.progress(partition)?.batches, before_first })
     }
 
     /// Number of the last message of `stream`, which the caller raises; -1 before the first.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use kerntrail_common::backoff::Backoff;
-use kerntrail_lake::Lake;
+use kerntrail_lake::{Lake, LakeError};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
@@ -169,11 +169,11 @@ impl<'a> Outbox<'a> {
         let numbers = match self.numbers.entry(table) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(vacant) => {
-                let found = self.lake.existing(table).await;
-                let found = found.map_err(|error| ImportError::Known { table, source: error.into() })?;
+                let failed = |error: LakeError| ImportError::Known { table, source: error.into() };
+                let found = self.lake.existing(table).await.map_err(failed)?;
                 // A stream's last batch is recorded for the topic, whichever partition it came by.
                 let partition = Partition { topic, number: 0 }.to_string();
-                vacant.insert(Numbers::of(found.as_ref(), &partition))
+                vacant.insert(Numbers::of(found.as_ref(), &partition).map_err(failed)?)
             }
         };
         Ok(numbers.last_of(stream))

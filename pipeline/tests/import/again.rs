@@ -187,15 +187,15 @@ async fn a_stream_that_the_lake_has_forgotten_is_numbered_from_the_clock() {
     let importing = Importing { lake: Arc::new(lake.with_clock(month_later)), ..importing };
     let partition = crate::support::place(Table::ProcessEvents, 0).to_string();
     let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert!(table.progress(&partition).batches.is_empty());
+    assert!(table.progress(&partition).unwrap().batches.is_empty());
 
     let before = chrono::Utc::now().timestamp_micros();
     let report = importing.import("x", exec("a", 0) + "\n" + &exec("a", 1)).await;
     assert_eq!((report.rows, report.already_there), (1, 1));
     let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    let batches = table.progress(&partition).batches;
+    let batches = table.progress(&partition).unwrap().batches;
     assert!(batches["tetragon:a"] > before, "{batches:?}");
     importing.import("x", exec("a", 2)).await;
     let table = importing.lake.existing(Table::ProcessEvents).await.unwrap().unwrap();
-    assert_eq!(table.progress(&partition).batches["tetragon:a"], batches["tetragon:a"] + 1);
+    assert_eq!(table.progress(&partition).unwrap().batches["tetragon:a"], batches["tetragon:a"] + 1);
 }
