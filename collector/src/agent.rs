@@ -240,7 +240,7 @@ impl<S: Source> Work<S> {
         ready: &watch::Sender<bool>,
     ) -> Result<(), Ended> {
         self.report_gap_since_last_run(config);
-        let not_supported = self.not_supported.until(now_boot_ns(), &mut self.losses, self.enricher.clock());
+        let not_supported = self.not_supported.due(now_boot_ns(), &mut self.losses, self.enricher.clock());
         self.lose(&not_supported);
         records.sort_by_key(start);
         self.take_all(&mut records).await?;
@@ -406,7 +406,7 @@ impl<S: Source> Work<S> {
         count_filtered(&counters);
         let losses = self.losses.finish(stopped_ns, &counters, self.enricher.clock());
         self.look_for_loss(losses, stopped_ns);
-        let not_supported = self.not_supported.until(stopped_ns, &mut self.losses, self.enricher.clock());
+        let not_supported = self.not_supported.finish(stopped_ns, &mut self.losses, self.enricher.clock());
         self.lose(&not_supported);
         self.until_ns = stopped_ns;
         self.flush().await?;

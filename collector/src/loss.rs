@@ -4,6 +4,7 @@
 //! `event_id` is unique. Other rows are numbered by the collector itself, on processor -1.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use kerntrail_ebpf::{CpuCounters, Gap, GapTracker};
 use kerntrail_schemas::Activity;
@@ -165,11 +166,17 @@ impl Losses {
         self.own(activity, now_ns, count.cast_signed(), columns)
     }
 
-    /// The row for the activities of a probe that this kernel refuses, from `since_ns` to `now_ns`.
-    pub(crate) fn not_supported(&mut self, activities: &[&str], since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
+    /// The row for the activities of a probe that this kernel refuses; `covers_ns` may reach beyond `now_ns`.
+    pub(crate) fn not_supported(
+        &mut self,
+        activities: &[&str],
+        covers_ns: Range<u64>,
+        now_ns: u64,
+        clock: &Clock,
+    ) -> Loss {
         let columns = LossColumns {
-            start_time: Some(clock.utc(since_ns)),
-            end_time: Some(clock.utc(now_ns)),
+            start_time: Some(clock.utc(covers_ns.start)),
+            end_time: Some(clock.utc(covers_ns.end)),
             event_kind: Some(activities.join(",")),
             ..LossColumns::default()
         };

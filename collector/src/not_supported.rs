@@ -1,23 +1,26 @@
 //! Probes that this kernel refuses: said once in the log, shown in a metric, and rows of `event_loss` all the while.
 //!
-//! Nobody can extend a row that was written, so the time of a run is covered piece by piece: a row at the start, one
-//! every ten minutes and one at the end, each from where the last one ended. A query for a time finds a row that
-//! overlaps it, and the newest row is never older than that. Probes are tried at the start only, so even after a crash
-//! the first row of a stream holds for the whole stream.
+//! A row that was written cannot be extended, so each row covers a time that is still to come: the first one from the
+//! start of the programs to ten minutes from now, the next one from where that ends, and so on. A query for any time of
+//! the run, the present too, finds a row that overlaps it. The last row may reach past the end of the run, when nothing is
+//! collected anyway. Probes are tried at the start only, so even after a crash the first row of a stream holds for the
+//! whole stream.
 
 use crate::clock::Clock;
 use crate::loss::{Loss, Losses};
 use crate::metrics as names;
 use crate::source::Probe;
 
-/// Longest time that a row covers, ns.
+/// How far a row reaches beyond the time at which it is made, ns.
 const COVERS_NS: u64 = 600_000_000_000;
+/// How long before the end of a row the next one is made, ns: long enough for it to be in the lake by then.
+const AHEAD_NS: u64 = 60_000_000_000;
 
 /// What this kernel does not support.
 #[derive(Debug)]
 pub(crate) struct NotSupported {
     refused: Vec<Probe>,
-    /// Rows cover the time until here.
+    /// Rows cover the time until here; it may be still to come.
     covered_ns: u64,
 }
 
@@ -46,15 +49,24 @@ impl NotSupported {
         self.refused.iter().map(|probe| probe.name).collect()
     }
 
-    /// The rows that are due at `now_ns`.
+    /// The rows that are due at `now_ns`: none while the last ones reach far enough.
     pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
-        if now_ns.saturating_sub(self.covered_ns) < COVERS_NS { Vec::new() } else { self.until(now_ns, losses, clock) }
+        if now_ns.saturating_add(AHEAD_NS) < self.covered_ns {
+            return Vec::new();
+        }
+        self.rows(now_ns, now_ns.saturating_add(COVERS_NS), losses, clock)
     }
 
-    /// Rows from where the last ones ended to `now_ns`, a row for each probe.
-    pub(crate) fn until(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
-        let since_ns = std::mem::replace(&mut self.covered_ns, now_ns);
-        self.refused.iter().map(|probe| losses.not_supported(probe.activities, since_ns, now_ns, clock)).collect()
+    /// The rows for what is left of a run that ended at `now_ns`: none when the last ones reach that far.
+    pub(crate) fn finish(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
+        if now_ns <= self.covered_ns { Vec::new() } else { self.rows(now_ns, now_ns, losses, clock) }
+    }
+
+    /// Rows from where the last ones end to `until_ns`, a row for each probe.
+    fn rows(&mut self, now_ns: u64, until_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
+        let since_ns = std::mem::replace(&mut self.covered_ns, until_ns);
+        let row = |probe: &Probe| losses.not_supported(probe.activities, since_ns..until_ns, now_ns, clock);
+        self.refused.iter().map(row).collect()
     }
 }
 
@@ -73,16 +85,28 @@ mod tests {
         let mut missing = NotSupported::new(probes, 5_000);
         assert_eq!(missing.names(), ["refused"]);
         let second = 1_000_000_000;
-        let mut rows = missing.until(second, &mut losses, &clock);
-        for seconds in [2, 600, 601, 602, 1_300] {
-            rows.extend(missing.due(seconds * second, &mut losses, &clock));
+        let mut rows = Vec::new();
+        // The first row covers 601 s. At 541 s, a minute before its end, the next one is made; at 1,300 s one is late.
+        for seconds in [1, 2, 540, 541, 542, 1_300] {
+            let made = missing.due(seconds * second, &mut losses, &clock);
+            assert!(missing.covered_ns >= (seconds + 60) * second, "the present is covered at {seconds} s");
+            rows.extend(made);
         }
-        rows.extend(missing.until(1_400 * second, &mut losses, &clock));
-        let times: Vec<_> =
-            rows.iter().map(|row| (row.columns.start_time.unwrap().0, row.columns.end_time.unwrap().0)).collect();
+        assert_eq!(missing.finish(1_400 * second, &mut losses, &clock), [], "the last row reaches beyond the end");
+        rows.extend(missing.finish(2_000 * second, &mut losses, &clock));
+        let micros = |time: Option<Micros>| time.unwrap().0;
+        let times: Vec<_> = rows
+            .iter()
+            .map(|row| (row.number.boot_ns / second, micros(row.columns.start_time), micros(row.columns.end_time)))
+            .collect();
         assert_eq!(
             times,
-            [(5, 1_000_000), (1_000_000, 601_000_000), (601_000_000, 1_300_000_000), (1_300_000_000, 1_400_000_000)]
+            [
+                (1, 5, 601_000_000),
+                (541, 601_000_000, 1_141_000_000),
+                (1_300, 1_141_000_000, 1_900_000_000),
+                (2_000, 1_900_000_000, 2_000_000_000)
+            ]
         );
         for row in &rows {
             assert_eq!(
