@@ -241,7 +241,7 @@ impl<S: Source> Work<S> {
     ) -> Result<(), Ended> {
         self.report_gap_since_last_run(config);
         let not_supported = self.not_supported.due(now_boot_ns(), &mut self.losses, self.enricher.clock());
-        self.lose(&not_supported);
+        self.lose(not_supported.as_slice());
         records.sort_by_key(start);
         self.take_all(&mut records).await?;
         self.flush().await?;
@@ -346,7 +346,7 @@ impl<S: Source> Work<S> {
         let losses = self.losses.settled(now, &counters, self.enricher.clock());
         self.look_for_loss(losses, now);
         let not_supported = self.not_supported.due(now, &mut self.losses, self.enricher.clock());
-        self.lose(&not_supported);
+        self.lose(not_supported.as_slice());
         let table = self.enricher.table();
         metrics::gauge!(names::PROCESSES).set(table.len() as f64);
         if self.reaper.is_due(now)
@@ -407,7 +407,7 @@ impl<S: Source> Work<S> {
         let losses = self.losses.finish(stopped_ns, &counters, self.enricher.clock());
         self.look_for_loss(losses, stopped_ns);
         let not_supported = self.not_supported.finish(stopped_ns, &mut self.losses, self.enricher.clock());
-        self.lose(&not_supported);
+        self.lose(not_supported.as_slice());
         self.until_ns = stopped_ns;
         self.flush().await?;
         tracing::info!(stream = %self.stream, "collected everything; ended");

@@ -3,7 +3,7 @@
 //! A row about numbered events takes the processor and the first of their numbers, which no stored event has, so its
 //! `event_id` is unique. Other rows are numbered by the collector itself, on processor -1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use kerntrail_ebpf::{CpuCounters, Gap, GapTracker};
@@ -166,10 +166,10 @@ impl Losses {
         self.own(activity, now_ns, count.cast_signed(), columns)
     }
 
-    /// The row for the activities of a probe that this kernel refuses; `covers_ns` may reach beyond `now_ns`.
+    /// The row for activities whose probes this kernel refuses; `covers_ns` may reach beyond `now_ns`.
     pub(crate) fn not_supported(
         &mut self,
-        activities: &[&str],
+        activities: &BTreeSet<&str>,
         covers_ns: Range<u64>,
         now_ns: u64,
         clock: &Clock,
@@ -177,7 +177,7 @@ impl Losses {
         let columns = LossColumns {
             start_time: Some(clock.utc(covers_ns.start)),
             end_time: Some(clock.utc(covers_ns.end)),
-            event_kind: Some(activities.join(",")),
+            event_kind: Some(activities.iter().copied().collect::<Vec<_>>().join(",")),
             ..LossColumns::default()
         };
         self.own(&NOT_SUPPORTED, now_ns, 1, columns)

@@ -1,10 +1,13 @@
 //! Probes that this kernel refuses: said once in the log, shown in a metric, and rows of `event_loss` all the while.
 //!
+//! There is one row at a time for all of them: it names each activity once, also when several probes of it are refused.
 //! A row that was written cannot be extended, so each row covers a time that is still to come: the first one from the
 //! start of the programs to ten minutes from now, the next one from where that ends, and so on. A query for any time of
 //! the run, the present too, finds a row that overlaps it. The last row may reach past the end of the run, when nothing is
 //! collected anyway. Probes are tried at the start only, so even after a crash the first row of a stream holds for the
 //! whole stream.
+
+use std::collections::BTreeSet;
 
 use crate::clock::Clock;
 use crate::loss::{Loss, Losses};
@@ -19,7 +22,9 @@ const AHEAD_NS: u64 = 60_000_000_000;
 /// What this kernel does not support.
 #[derive(Debug)]
 pub(crate) struct NotSupported {
-    refused: Vec<Probe>,
+    refused: Vec<&'static str>,
+    /// Activities that are incomplete without them, in alphabetical order.
+    activities: BTreeSet<&'static str>,
     /// Rows cover the time until here; it may be still to come.
     covered_ns: u64,
 }
@@ -40,33 +45,37 @@ impl NotSupported {
                 );
             }
         }
-        let refused = probes.into_iter().filter(|probe| probe.refused.is_some()).collect();
-        Self { refused, covered_ns: started_ns }
+        let refused = || probes.iter().filter(|probe| probe.refused.is_some());
+        Self {
+            refused: refused().map(|probe| probe.name).collect(),
+            activities: refused().flat_map(|probe| probe.activities).copied().collect(),
+            covered_ns: started_ns,
+        }
     }
 
     /// Names of the refused probes.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        self.refused.iter().map(|probe| probe.name).collect()
+    pub(crate) fn names(&self) -> &[&'static str] {
+        &self.refused
     }
 
-    /// The rows that are due at `now_ns`: none while the last ones reach far enough.
-    pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
+    /// The row that is due at `now_ns`; `None` while the last one reaches far enough.
+    pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
         if now_ns.saturating_add(AHEAD_NS) < self.covered_ns {
-            return Vec::new();
+            return None;
         }
-        self.rows(now_ns, now_ns.saturating_add(COVERS_NS), losses, clock)
+        self.row(now_ns, now_ns.saturating_add(COVERS_NS), losses, clock)
     }
 
-    /// The rows for what is left of a run that ended at `now_ns`: none when the last ones reach that far.
-    pub(crate) fn finish(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
-        if now_ns <= self.covered_ns { Vec::new() } else { self.rows(now_ns, now_ns, losses, clock) }
+    /// The row for what is left of a run that ended at `now_ns`; `None` when the last one reaches that far.
+    pub(crate) fn finish(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
+        if now_ns <= self.covered_ns { None } else { self.row(now_ns, now_ns, losses, clock) }
     }
 
-    /// Rows from where the last ones end to `until_ns`, a row for each probe.
-    fn rows(&mut self, now_ns: u64, until_ns: u64, losses: &mut Losses, clock: &Clock) -> Vec<Loss> {
+    /// The row from where the last one ends to `until_ns`; `None` when no probe is refused.
+    fn row(&mut self, now_ns: u64, until_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
         let since_ns = std::mem::replace(&mut self.covered_ns, until_ns);
-        let row = |probe: &Probe| losses.not_supported(probe.activities, since_ns..until_ns, now_ns, clock);
-        self.refused.iter().map(row).collect()
+        let missing = !self.activities.is_empty();
+        missing.then(|| losses.not_supported(&self.activities, since_ns..until_ns, now_ns, clock))
     }
 }
 
@@ -80,10 +89,14 @@ mod tests {
     fn rows_follow_each_other_without_a_gap() {
         let clock = Clock::fixed(Micros(0));
         let mut losses = Losses::new(5_000);
-        let probe = |name, refused| Probe { name, activities: &["setns", "mount"], refused };
-        let probes = vec![probe("refused", Some("EPERM".to_owned())), probe("running", None)];
+        let refused = |name, activities| Probe { name, activities, refused: Some("EPERM".to_owned()) };
+        let probes = vec![
+            refused("setns", &["setns", "mount"]),
+            Probe { name: "running", activities: &["unshare"], refused: None },
+            refused("move_mount", &["mount"]),
+        ];
         let mut missing = NotSupported::new(probes, 5_000);
-        assert_eq!(missing.names(), ["refused"]);
+        assert_eq!(missing.names(), ["setns", "move_mount"]);
         let second = 1_000_000_000;
         let mut rows = Vec::new();
         // The first row covers 601 s. At 541 s, a minute before its end, the next one is made; at 1,300 s one is late.
@@ -92,7 +105,7 @@ mod tests {
             assert!(missing.covered_ns >= (seconds + 60) * second, "the present is covered at {seconds} s");
             rows.extend(made);
         }
-        assert_eq!(missing.finish(1_400 * second, &mut losses, &clock), [], "the last row reaches beyond the end");
+        assert_eq!(missing.finish(1_400 * second, &mut losses, &clock), None, "the last row reaches beyond the end");
         rows.extend(missing.finish(2_000 * second, &mut losses, &clock));
         let micros = |time: Option<Micros>| time.unwrap().0;
         let times: Vec<_> = rows
@@ -111,7 +124,7 @@ mod tests {
         for row in &rows {
             assert_eq!(
                 (row.activity.name, row.columns.event_kind.as_deref(), row.columns.lost),
-                ("not_supported", Some("setns,mount"), None)
+                ("not_supported", Some("mount,setns"), None)
             );
         }
     }
