@@ -36,6 +36,15 @@ pub enum LoadError {
         /// Why.
         source: Refusal,
     },
+    /// The kernel could not take a program now, which says nothing about the program: a signal came in between, or memory
+    /// or descriptors ran out.
+    #[error("the kernel could not take program {program} now: start again, with more memory or file descriptors")]
+    TryAgain {
+        /// Which.
+        program: &'static str,
+        /// Why.
+        source: Refusal,
+    },
     /// The programs were loaded without a filter.
     #[error("there is no filter: the programs were loaded with room for 0 cgroups")]
     NoFilter,

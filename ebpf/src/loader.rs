@@ -51,7 +51,8 @@ pub struct Programs {
 impl Programs {
     /// Loads all programs and attaches them: events are numbered and put into the ring from now on.
     ///
-    /// An optional probe that the kernel refuses is left out: see [`Self::not_supported`]. Blocks for some tenths of a
+    /// An optional probe that the kernel refuses is left out: see [`Self::not_supported`]. It is not refused when memory
+    /// or descriptors ran out; that is [`LoadError::TryAgain`]. Blocks for some tenths of a
     /// second (the verifier). Errors: see [`LoadError`]; nothing stays in the kernel.
     pub fn load(options: &LoadOptions) -> Result<Self, LoadError> {
         preflight()?;
@@ -76,7 +77,8 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Takes `step` with each program. A probe with a refused program is taken out; a required one fails the load.
+    /// Takes `step` with each program. A probe with a refused program is taken out; a required one fails the load, and so does an
+    /// error that a further attempt may not meet.
     fn with_each(
         &mut self,
         step: impl Fn(&mut Ebpf, &'static BpfProgram) -> Result<(), StepError>,
@@ -94,6 +96,9 @@ impl Programs {
             match refused {
                 None => self.probes.push(probe),
                 Some((_, StepError::Object(program))) => return Err(LoadError::Object(program)),
+                Some((program, StepError::Refused(source))) if source.is_transient() => {
+                    return Err(LoadError::TryAgain { program, source });
+                }
                 Some((program, StepError::Refused(source))) if probe.need == Need::Required => {
                     return Err(LoadError::Refused { program, source });
                 }
