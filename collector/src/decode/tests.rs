@@ -4,6 +4,7 @@ mod privilege;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
+use kerntrail_ebpf::probes;
 use kerntrail_ebpf::records::{State, bytes_of, fd_kind, flags, network_op, privilege_op};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, BootId};
@@ -252,18 +253,36 @@ fn arguments_keep_their_borders() {
     assert!(program(&program_record(kind::EXEC, flags::ARGS_CUT, [b"", b"", b"", b"a"])).args_truncated);
 }
 
-/// Each operation that the kernel programs can report has an activity, and each code of the registry is one of these.
+/// Each kind or operation that the kernel programs can report has the activity of its name, and each code of the registry
+/// is one of these.
 #[test]
 fn records_and_the_registry_agree() {
-    let operations = |c_name: &str| kerntrail_ebpf::probes::enums().find(|one| one.name == c_name).unwrap().values;
-    let mut codes: Vec<(u32, u32)> = [kind::FORK, kind::EXEC, kind::EXIT, kind::EXISTING].map(|kind| (kind, 0)).into();
-    codes.extend(operations("kt_privilege_op").iter().map(|(_, op)| (kind::PRIVILEGE, *op)));
-    codes.extend(operations("kt_network_op").iter().map(|(_, op)| (kind::NETWORK, *op)));
-    let declared = Activity::all().flat_map(|activity| activity.records).map(|code| (code.kind, code.op));
-    let mut declared: Vec<(u32, u32)> = declared.collect();
+    let name = |constant: &str| match constant {
+        // The newer of the two calls that mount.
+        "MOVE_MOUNT" => "mount".to_owned(),
+        _ => constant.to_lowercase(),
+    };
+    let values = |c_name: &str| probes::enums().find(|one| one.name == c_name).unwrap().values;
+    let kinds = [probes::process::CONCERN, probes::tasks::CONCERN].into_iter().flat_map(|concern| concern.kinds.values);
+    let mut codes: Vec<(u32, u32, String)> = kinds.map(|(constant, kind)| (*kind, 0, name(constant))).collect();
+    codes.extend(values("kt_privilege_op").iter().map(|(constant, op)| (kind::PRIVILEGE, *op, name(constant))));
+    codes.extend(values("kt_network_op").iter().map(|(constant, op)| (kind::NETWORK, *op, name(constant))));
+    let declared = |activity: &'static Activity| {
+        activity.records.iter().map(|code| (code.kind, code.op, activity.name.to_owned()))
+    };
+    let mut declared: Vec<(u32, u32, String)> = Activity::all().flat_map(declared).collect();
     codes.sort_unstable();
     declared.sort_unstable();
     assert_eq!(codes, declared);
+}
+
+#[test]
+fn the_activities_of_probes_are_in_the_registry() {
+    for probe in probes::CONCERNS.iter().flat_map(|concern| concern.probes) {
+        for name in probe.activities {
+            assert!(Activity::all().any(|activity| activity.name == *name), "probe {}: {name}", probe.name);
+        }
+    }
 }
 
 #[test]
