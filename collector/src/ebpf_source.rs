@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use kerntrail_common::error::chain;
 use kerntrail_ebpf::{Batch, Counters, CpuCounters, LoadError, LoadOptions, Programs, Reader, records};
 
 use crate::decode::{Context, decode};
@@ -15,6 +16,37 @@ pub struct EbpfSource {
     counters: Counters,
     procfs: PathBuf,
     batch: Batch,
+    missed: Missed,
+}
+
+/// The programs' count of runs that the kernel skipped.
+#[derive(Default)]
+struct Missed {
+    /// As it was when it could last be read.
+    count: u64,
+    /// Whether the last attempt to read it failed.
+    failed: bool,
+    /// Whether the programs are no longer in the kernel, and their counts with them.
+    stopped: bool,
+}
+
+impl Missed {
+    /// Reads the count, unless the programs were stopped. One that cannot be read stays as it was; the log says so once.
+    fn read(&mut self, programs: &Programs) -> u64 {
+        if self.stopped {
+            return self.count;
+        }
+        match programs.missed() {
+            Ok(count) => (self.count, self.failed) = (count, false),
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    let error = chain(&error);
+                    tracing::warn!(error, "cannot read how many runs of the programs the kernel skipped");
+                }
+            }
+        }
+        self.count
+    }
 }
 
 impl EbpfSource {
@@ -29,7 +61,7 @@ impl EbpfSource {
     pub fn new(mut programs: Programs, procfs: PathBuf) -> Result<Self, LoadError> {
         let counters = programs.counters()?;
         let reader = programs.reader()?;
-        Ok(Self { programs, reader, counters, procfs, batch: Batch::new() })
+        Ok(Self { programs, reader, counters, procfs, batch: Batch::new(), missed: Missed::default() })
     }
 }
 
@@ -66,10 +98,13 @@ impl Source for EbpfSource {
     }
 
     fn missed(&mut self) -> u64 {
-        self.programs.missed().unwrap_or(0)
+        self.missed.read(&self.programs)
     }
 
     fn stop(&mut self) {
+        // The counts leave the kernel with the programs.
+        self.missed.read(&self.programs);
+        self.missed.stopped = true;
         self.programs.detach();
     }
 }

@@ -69,7 +69,7 @@ pub trait Source: Send {
     /// The kernel's own counts of numbers, losses and filtered events.
     fn counters(&mut self) -> Vec<CpuCounters>;
 
-    /// Events that were not even numbered, since the source was made.
+    /// Events that were not even numbered, since the source was made; those until [`Self::stop`], once it was called.
     fn missed(&mut self) -> u64;
 
     /// Stops the programs; what waits can still be taken.
