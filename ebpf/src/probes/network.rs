@@ -22,7 +22,8 @@ pub const CONCERN: Concern = Concern {
         // They correct or complete what the state changes show, and would misread sockets without them.
         call(
             "accept",
-            &["accept"],
+            // When the other side resets a connection, its close shows the process that accepted it, remembered here.
+            &["accept", "close"],
             &[
                 BpfProgram::new("exit_accept", Hook::Syscall("sys_exit_accept")),
                 BpfProgram::new("exit_accept4", Hook::Syscall("sys_exit_accept4")),
