@@ -38,7 +38,7 @@ columns! {
         lost: i64 = "how many events were lost",
         start_time: Micros = "start of the time in which they were lost, UTC",
         end_time: Micros = "end of the time in which they were lost, UTC",
-        event_kind: String = "kind of the lost events, where known",
+        event_kind: String = "what is missing, where known: kinds of records, or activities; separated by commas",
     }
 }
 
@@ -106,7 +106,40 @@ activities! {
 
 /// What is missing and why, in a sentence for a SIEM.
 fn message(row: &Document<'_>) -> String {
-    let lost = row.see_number("lost").map_or_else(|| "An unknown number of".to_owned(), |lost| lost.to_string());
     let reason = row.see_text("activity").unwrap_or("unknown");
-    format!("{lost} events were lost: {reason}")
+    let kinds = row.see_text("event_kind").map(|kinds| kinds.replace(',', ", "));
+    let lost = row.see_number("lost").map_or_else(|| "An unknown number of".to_owned(), |lost| lost.to_string());
+    match kinds {
+        Some(activities) if reason == NOT_SUPPORTED.name => {
+            let are = if activities.contains(',') { "are" } else { "is" };
+            format!("{reason}: {activities} {are} not collected")
+        }
+        Some(kinds) => format!("{lost} events were lost ({kinds}): {reason}"),
+        None => format!("{lost} events were lost: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mapping::Row;
+
+    #[test]
+    fn a_message_names_what_is_missing() {
+        let cases = [
+            ("ring_full", Some(10), None, "10 events were lost: ring_full"),
+            ("ring_full", Some(10), Some("exec,fork"), "10 events were lost (exec, fork): ring_full"),
+            ("table_full", Some(0), Some("process context"), "0 events were lost (process context): table_full"),
+            ("collector_down", None, None, "An unknown number of events were lost: collector_down"),
+            ("not_supported", None, Some("setns"), "not_supported: setns is not collected"),
+            ("not_supported", None, Some("mount,setns"), "not_supported: mount, setns are not collected"),
+        ];
+        for (activity, lost, event_kind, expected) in cases {
+            let columns = json!({"activity": activity, "lost": lost, "event_kind": event_kind});
+            let row: Row = serde_json::from_value(columns).unwrap();
+            assert_eq!(message(&Document::new(&row)), expected);
+        }
+    }
 }
