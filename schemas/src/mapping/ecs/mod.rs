@@ -29,6 +29,8 @@ pub struct Event {
 
 /// What is special about the rows of a table.
 pub(crate) struct TableMapping {
+    /// `event.kind`: `alert` for what rules found, else `event`.
+    pub(crate) kind: &'static str,
     /// Where own columns go.
     pub(crate) columns: &'static [Placement],
     /// Adds what the path of a single column does not say; runs last.
@@ -138,7 +140,7 @@ fn classify(document: &mut Document<'_>, table: Table, row: &Row) {
     };
     document.put("ecs.version", VERSION);
     document.put("agent.type", "kerntrail");
-    document.put("event.kind", if table == Table::Findings { "alert" } else { "event" });
+    document.put("event.kind", table.declaration().ecs.kind);
     document.put("event.category", category.to_vec());
     document.put("event.type", kind.to_vec());
     document.put("event.action", action);

@@ -4,7 +4,7 @@
 //! Profiles used: `host` (device and actor), `container`, `linux/linux_users`, `security_control` (`action_id`).
 //!
 //! Class and activity stand in the entry of each activity ([`crate::activity`]); what only one table has stands beside
-//! its columns, in `tables/<table>/ocsf.rs`.
+//! its columns, in `tables/<table>/to_ocsf.rs`.
 //!
 //! In a launch `process` is the new program and `actor.process` its parent; a process ends by itself. Everywhere else
 //! `actor.process` is the process that acted.

@@ -3,7 +3,7 @@
 use crate::mapping::document::{Document, Placement, rfc3339};
 use crate::mapping::ecs::TableMapping;
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: COLUMNS, finish };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
 const COLUMNS: &[Placement] = &[("start_time", "event.start", rfc3339), ("end_time", "event.end", rfc3339)];
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::mapping::document::{Document, Placement, file_name, same};
 use crate::mapping::ecs::TableMapping;
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: COLUMNS, finish };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
 const COLUMNS: &[Placement] = &[("path", "file.path", same), ("path", "file.name", file_name), ("mode", "file.mode", octal)];
 

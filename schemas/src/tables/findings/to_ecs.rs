@@ -6,7 +6,7 @@ use crate::mapping::attack;
 use crate::mapping::document::{Document, Placement, rfc3339, same};
 use crate::mapping::ecs::{TableMapping, duration};
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: COLUMNS, finish };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "alert", columns: COLUMNS, finish };
 
 const COLUMNS: &[Placement] = &[
     ("rule_id", "rule.id", same),

@@ -2,4 +2,4 @@
 
 use crate::mapping::ecs::{TableMapping, outcome};
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: &[], finish: outcome };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: &[], finish: outcome };

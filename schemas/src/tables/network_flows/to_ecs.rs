@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::mapping::document::{Document, Placement, lower, rfc3339, same};
 use crate::mapping::ecs::{TableMapping, duration, outcome};
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: COLUMNS, finish };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
 const COLUMNS: &[Placement] = &[
     ("src_ip", "source.ip", same),

@@ -4,7 +4,7 @@ use super::EXIT;
 use crate::mapping::document::{Document, Placement, rfc3339, same, text};
 use crate::mapping::ecs::TableMapping;
 
-pub(super) const MAPPING: TableMapping = TableMapping { columns: COLUMNS, finish };
+pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
 const COLUMNS: &[Placement] = &[("exit_code", "process.exit_code", same), ("binary_inode", "file.inode", text)];
 
