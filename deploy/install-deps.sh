@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that building needs; without root it prints the command that does.
+# Installs the Debian packages that the build needs; without root, prints the command that installs them.
 # usage: install-deps.sh build
 set -eu
 
