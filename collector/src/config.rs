@@ -14,7 +14,7 @@ use crate::mask::MaskConfig;
 /// Where a pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// `[collector]`: collection from the kernel. The fields that are skipped are no settings; whoever starts a collector
+/// `[collector]`: collection from the kernel. Skipped fields are not settings; the program that starts a collector
 /// fills them in.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -24,7 +24,7 @@ pub struct CollectorConfig {
     /// Size of the ring buffer between kernel and collector, 64KiB to 1GiB; rounded up to a power of two.
     #[serde(deserialize_with = "ring_size")]
     pub ring_size: Size,
-    /// Maximum processes in the process table. The rows of further ones have less context, and `event_loss` says so.
+    /// Maximum processes in the process table. Rows of further processes have less context; `event_loss` records that.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub max_processes: usize,
@@ -34,7 +34,7 @@ pub struct CollectorConfig {
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub batch_rows: usize,
-    /// Additional regular expressions for secrets in one argument. What the group `secret` matches, or else the whole
+    /// Additional regular expressions for secrets in an argument. The text of the group `secret`, or else the whole
     /// match, is masked before it leaves the node.
     pub mask: MaskConfig,
     /// The node whose processes are watched.
@@ -49,14 +49,14 @@ pub struct CollectorConfig {
     /// Tenant whose topics the rows go to.
     #[serde(skip)]
     pub tenant: String,
-    /// Folder of the file that says until when the last run saw everything; without it, a gap between two runs does
-    /// not show.
+    /// Folder of the file that records until when the last run collected; without it, gaps between runs are not
+    /// recorded.
     #[serde(skip)]
     pub state_dir: Option<PathBuf>,
     /// Maximum bytes of a batch (estimated, before compression); at most 1 MiB.
     #[serde(skip)]
     pub batch_bytes: usize,
-    /// Batches that wait for the event log; at the limit the ring buffer holds what follows.
+    /// Batches that wait for the event log; at the limit, further events stay in the ring buffer.
     #[serde(skip)]
     pub queue_batches: usize,
     /// How long a stopping collector waits until its last rows are in the event log.
@@ -153,9 +153,9 @@ impl Default for KubernetesConfig {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watch {
-    /// Where there is a kubeconfig or a service account.
+    /// If there is a kubeconfig or a service account.
     Auto,
-    /// Not at all.
+    /// Never.
     Off,
 }
 

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time in a setting, written `500ms`, `1s`, `1h 30m`; never 0.
+/// A duration in a setting, written `500ms`, `1s`, `1h 30m`; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(pub Duration);
 
@@ -28,9 +28,9 @@ impl fmt::Display for Period {
 impl std::str::FromStr for Period {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let period = parse(text).map_err(|error| format!("{text:?} is no length of time such as \"1s\": {error}"))?;
+        let period = parse(text).map_err(|error| format!("{text:?} is not a duration such as \"1s\": {error}"))?;
         match period.is_zero() {
-            true => Err("a length of time must be more than 0".to_owned()),
+            true => Err("a duration must be more than 0".to_owned()),
             false => Ok(Self(period)),
         }
     }

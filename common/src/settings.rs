@@ -142,7 +142,7 @@ mod tests {
             (json!({"name": 7}), "name: invalid type"),
             (json!({"name": "p", "strokes": 0}), "strokes: "),
             (json!({"name": "p", "valve": {"turns": 0}}), "valve.turns: it must be more than 0"),
-            (json!({"name": "p", "valve": {"pause": "soon"}}), "valve.pause: \"soon\" is no length of time"),
+            (json!({"name": "p", "valve": {"pause": "soon"}}), "valve.pause: \"soon\" is not a duration"),
             (json!({"name": "p", "valve": {"bore": "0"}}), "valve.bore: "),
         ] {
             assert!(

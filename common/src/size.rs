@@ -26,7 +26,7 @@ impl fmt::Display for Size {
 impl std::str::FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no size such as \"64MiB\"");
+        let wrong = || format!("{text:?} is not a size such as \"64MiB\"");
         let digits = text.trim().trim_end_matches(|c: char| !c.is_ascii_digit());
         let suffix = text.trim()[digits.len()..].trim();
         let unit = match suffix {

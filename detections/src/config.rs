@@ -7,7 +7,7 @@ use kerntrail_common::period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[rules]`: detection rules. The fields that are skipped are no settings; whoever starts a detector fills them in.
+/// `[rules]`: detection rules. Skipped fields are not settings; the program that starts a detector fills them in.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DetectorConfig {
@@ -15,7 +15,7 @@ pub struct DetectorConfig {
     pub enabled: bool,
     /// Folder of additional Sigma rules; empty: only the shipped ones.
     pub dir: PathBuf,
-    /// Time between two searches for new rows.
+    /// Interval at which the rules process new rows.
     #[serde(with = "period::setting")]
     #[schemars(with = "period::Period")]
     pub interval: Duration,

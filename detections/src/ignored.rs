@@ -45,7 +45,7 @@ pub(crate) const NOT_ALL_RULES: &str = "a condition on the number of rules other
 pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         let document = Value::deserialize(document)
-            .map_err(|error| (error.location().map_or(1, |at| at.line()), format!("no YAML: {error}")))?;
+            .map_err(|error| (error.location().map_or(1, |at| at.line()), format!("not YAML: {error}")))?;
         // What is no mapping is for the parser of rules to tell.
         if let Ok(document) = serde_yaml_ng::from_value::<BTreeMap<String, Value>>(document) {
             check_keys(text, &document)?;

@@ -146,7 +146,7 @@ fn rows(test: &Test) -> Result<RowsOf, String> {
 fn row(seq: usize, mut event: Map<String, Value>) -> Result<(Table, Value), String> {
     let table = event.remove("table").and_then(|name| name.as_str().map(str::to_owned)).ok_or("names no table")?;
     let table: Table = table.parse().map_err(|error: kerntrail_schemas::tables::UnknownTable| error.to_string())?;
-    let at = event.remove("at").map_or(Some(seq as f64), |at| at.as_f64()).ok_or("`at` is no number of seconds")?;
+    let at = event.remove("at").map_or(Some(seq as f64), |at| at.as_f64()).ok_or("`at` is not a number of seconds")?;
     let columns = table.columns();
     if let Some(unknown) = event.keys().find(|key| !columns.iter().any(|column| column.name == key.as_str())) {
         return Err(format!("{table} has no column `{unknown}`"));

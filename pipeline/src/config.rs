@@ -9,8 +9,8 @@ use kerntrail_common::size::{self, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// `[lake]`: where the lake is, how rows are committed to it, and how its files are maintained. The fields that are
-/// skipped are no settings; whoever starts a pipeline fills them in.
+/// `[lake]`: where the lake is, how rows are committed to it, and how its files are maintained. Skipped fields are not
+/// settings; the program that starts a pipeline fills them in.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
@@ -25,16 +25,17 @@ pub struct PipelineConfig {
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub flush_rows: usize,
-    /// Size of the buffered rows of all tables at which the largest buffer is committed. Nothing is read while twice as
-    /// much is buffered or being committed; sorting takes up to two copies.
+    /// Total size of buffered rows at which the largest table's buffer is committed. Reading pauses while twice as much
+    /// is buffered or being committed; sorting takes up to two copies.
     #[serde(rename = "flush_size", with = "size::setting")]
     #[schemars(with = "Size")]
     pub flush_bytes: usize,
-    /// Time between two searches for small files to compact, replaced files to delete and logs to checkpoint.
+    /// Interval of maintenance: compacting small files, deleting replaced files, writing checkpoints.
     #[serde(with = "period::setting")]
     #[schemars(with = "period::Period")]
     pub compact_interval: Duration,
-    /// How long replaced files and old commits are kept for readers of older versions; longer than any query runs.
+    /// How long replaced files and old commits are kept for readers of older versions; must be longer than any query
+    /// runs.
     #[serde(with = "period::setting")]
     #[schemars(with = "period::Period")]
     pub vacuum_keep: Duration,

@@ -13,10 +13,10 @@ pub type Producer = (String, String);
 /// The page that describes every table, activity and column, in Markdown.
 pub fn tables_page(producers: &[Producer]) -> String {
     let mut page = String::from(
-        "# Tables\n\nWritten from the `schemas` crate; `make docs` writes it again. \
+        "# Tables\n\nGenerated from the `schemas` crate by `make docs`. \
          Every event table starts with the envelope, then the actor, then its own columns. Unknown is NULL.\n",
     );
-    section(&mut page, "The envelope: where, when, and which", &Envelope::columns());
+    section(&mut page, "The envelope: where and when an event happened, and its identity", &Envelope::columns());
     section(&mut page, "The actor: the process that did it", &Actor::columns());
     page.push_str(
         "\nQueries have computed columns too: `event_id` (`stream`-`cpu`-`seq`) in every table; where there is an actor, \

@@ -44,9 +44,9 @@ impl fmt::Debug for ProcessUid {
     }
 }
 
-/// Text that is no process uid.
+/// Text that is not a process uid.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no process uid: 26 characters of 0-9 and a-v were expected")]
+#[error("{0:?} is not a process uid: expected 26 characters of 0-9 and a-v")]
 pub struct NotAProcessUid(String);
 
 impl FromStr for ProcessUid {

@@ -36,7 +36,7 @@ pub struct Config {
     /// for other users.
     #[serde(deserialize_with = "not_empty")]
     pub data_dir: PathBuf,
-    /// Owner of the events, part of the names of topics and of the lake's folder: 1 to 64 letters, digits, `-` and `_`.
+    /// Owner of the events, part of the topic names and of the lake's folder: 1 to 64 letters, digits, `-` and `_`.
     #[serde(deserialize_with = "tenant")]
     #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     pub tenant: String,

@@ -36,7 +36,7 @@ impl Default for HttpConfig {
 fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let address =
-        text.parse().map_err(|_| D::Error::custom(format!("{text:?} is no address such as 127.0.0.1:7474")))?;
+        text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:7474")))?;
     server::check_loopback(address).map_err(D::Error::custom)?;
     Ok(address)
 }

@@ -48,7 +48,7 @@ pub fn lake_to_read(config: &Config) -> anyhow::Result<Arc<Lake>> {
     let lake = lake(config)?;
     check_readable(config, &lake)?;
     if config.lake.uri.is_empty() && !config.data_dir.is_dir() {
-        anyhow::bail!("there is no history: {} is no folder (--data-dir)", config.data_dir.display());
+        anyhow::bail!("there is no history: {} is not a folder (--data-dir)", config.data_dir.display());
     }
     Ok(Arc::new(lake))
 }
@@ -125,11 +125,11 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
 pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let root = &config.node.root;
     if !root.is_dir() {
-        return Err(config.sources.error_at("node.root", format!("node.root: {} is no folder", root.display())));
+        return Err(config.sources.error_at("node.root", format!("node.root: {} is not a folder", root.display())));
     }
     let kubeconfig = &config.kubernetes.kubeconfig;
     if !kubeconfig.as_os_str().is_empty() && !kubeconfig.is_file() {
-        let reason = format!("kubernetes.kubeconfig: {} is no file", kubeconfig.display());
+        let reason = format!("kubernetes.kubeconfig: {} is not a file", kubeconfig.display());
         return Err(config.sources.error_at("kubernetes.kubeconfig", reason));
     }
     Ok(())

@@ -11,9 +11,9 @@ use crate::{EmbeddedOptions, KafkaOptions};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Where events are logged on their way to the lake and the sinks.
+    /// Where the event log is stored, which the lake and the sinks read.
     pub kind: LogKind,
-    /// Maximum bytes of messages in the embedded log or the spool, at least 1MiB; at the limit writers wait.
+    /// Maximum bytes of messages in the embedded log or the spool, at least 1MiB; at the limit, writers wait.
     #[serde(deserialize_with = "max_size")]
     pub max_size: Size,
     /// The Kafka cluster, with `kind = "kafka"`.

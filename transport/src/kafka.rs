@@ -38,7 +38,7 @@ use client::{Context, failed, offline};
 use consumer::KafkaConsumer;
 use topics::Topics;
 
-/// `[log.kafka]`: how to reach Kafka, and what to create there. The fields that are skipped are no settings.
+/// `[log.kafka]`: how to reach Kafka, and what to create there. Skipped fields are not settings.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaOptions {
@@ -48,19 +48,19 @@ pub struct KafkaOptions {
     /// Name by which brokers know this program in their logs and quotas.
     #[serde(skip)]
     pub client_id: String,
-    /// Partitions of a topic that has to be created.
+    /// Partitions of topics that kerntrail creates.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub partitions: i32,
-    /// Replicas of a topic that has to be created; 3 is usual on a cluster of three or more brokers.
+    /// Replicas of topics that kerntrail creates; 3 is usual on a cluster of three or more brokers.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub replication: i32,
     /// Longest time that `append` waits for brokers to acknowledge, in seconds.
     #[serde(skip)]
     pub delivery_timeout_s: u64,
-    /// Further properties of librdkafka, such as `security.protocol`. Those that delivery exactly once rests on are
-    /// refused.
+    /// Further properties of librdkafka, such as `security.protocol`. Those that exactly-once delivery depends on
+    /// are refused.
     #[serde(with = "properties")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub properties: BTreeMap<String, String>,

@@ -30,11 +30,13 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
                 .multi_line(*multiline)
                 .dot_matches_new_line(*dotall)
                 .build();
-            let regex = regex.map_err(|error| wrong(name, format!("`{pattern}` is no regular expression: {error}")))?;
+            let regex =
+                regex.map_err(|error| wrong(name, format!("`{pattern}` is not a regular expression: {error}")))?;
             matches_regex(name, field, regex)?
         }
         IrMatcher::Cidr { network } => {
-            let network = Network::parse(network).ok_or_else(|| wrong(name, format!("`{network}` is no network")))?;
+            let network =
+                Network::parse(network).ok_or_else(|| wrong(name, format!("`{network}` is not a network")))?;
             in_network(text(name, field)?, network)
         }
         IrMatcher::NumericEq(number) => return number_equals(name, field, literal(name, number)?),

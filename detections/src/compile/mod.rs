@@ -23,7 +23,7 @@ use fields::Field;
 pub enum CompileError {
     /// No table holds the events of the log source.
     #[error(
-        "logsource {0} is no table here; use a category such as process_creation, network_connection, file_event, or a table's name"
+        "logsource {0} is not a table here; use a category such as process_creation, network_connection, file_event, or a table's name"
     )]
     LogSource(String),
     /// The table has no such field.

@@ -7,11 +7,13 @@ use super::format::{ImportFormat, MappedColumn, MappedRow};
 /// The page that describes every format of `formats` and its mapping, in Markdown.
 pub fn importing_page(formats: &[&dyn ImportFormat]) -> String {
     let mut page = String::from(
-        "# Importing\n\nWritten from the formats' mapping tables; `make docs` writes it again. `kerntrail replay FILE…` imports \
-         exports of other tools: JSON objects on a line each, over several lines, side by side or in arrays; plain or \
-         compressed with gzip or zstd. Each record is recognized by its content. Importing a file again adds nothing.\n\n\
-         Columns that are not listed are NULL. In every row `source` is the format's name, `stream` that name and the \
-         node, `seq` a hash of the record and, from its second row on, of the row's place in it.\n",
+        "# Importing\n\nGenerated from the formats' mapping tables by `make docs`. `kerntrail replay FILE…` imports \
+         exports of other tools: JSON objects, one per line, over several lines, concatenated or in arrays; plain or \
+         compressed with gzip or zstd. The format of each record is recognized by its content. Importing a file again \
+         adds nothing.\n\n\
+         Columns that are not listed are NULL. In every row, `source` is the format's name, `stream` consists of that \
+         name and the node, and `seq` is a hash of the record; if a record becomes several rows, the hashes of the \
+         second and later rows include the row's position.\n",
     );
     for format in formats {
         section(&mut page, *format);

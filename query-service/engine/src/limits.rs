@@ -15,16 +15,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Maximum memory of one query, at least 1MiB; 8 run at a time. What sorts, joins and aggregations need beyond it
-    /// spills to disk, or ends the query.
+    /// Maximum memory of one query, at least 1MiB; 8 run at a time. Beyond it, sorts, joins and aggregations spill to
+    /// disk, or the query ends with an error.
     #[serde(rename = "memory", deserialize_with = "read_memory", serialize_with = "write_memory")]
     #[schemars(with = "Size")]
     pub memory_bytes: NonZeroUsize,
-    /// Longest run of one query, from the request to the last row, including planning and a slow reader.
+    /// Longest duration of one query, from the request to the last row, including planning and waiting for a slow
+    /// reader.
     #[serde(with = "period::setting")]
     #[schemars(with = "period::Period")]
     pub timeout: Duration,
-    /// Maximum rows of one result; more end it with an error.
+    /// Maximum rows of one result; a larger result ends with an error.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub max_rows: usize,

@@ -38,7 +38,7 @@ columns! {
         flags: i64 = "flags of the call",
         ret: i64 = "result of the call: 0 or more, or minus the errno",
         ns_type: String = "namespaces named by the call: `mnt`, `pid`, `net`, `user`, `uts`, `ipc`, `cgroup`, `time`, joined by `,`",
-        mount_is_host: bool = "whether the target lies on the node's root file system",
+        mount_is_host: bool = "whether the target is on the node's root file system",
         target_process_uid: ProcessUid = "process whose namespaces are entered",
         target_pid: i32 = "thread group id of that process",
         old_uid: i32 = "effective user id before the call",

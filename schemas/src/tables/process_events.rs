@@ -37,7 +37,7 @@ columns! {
         binary_dev: i64 = "device of the program file (kernel encoding: major << 20 | minor)",
         binary_memfd: bool = "whether the program lives in memory only (memfd)",
         stdin_kind: String = "what descriptor 0 is: `file`, `tty`, `pipe`, `socket`, `other` or `closed`",
-        stdout_kind: String = "what descriptor 1 is, likewise",
+        stdout_kind: String = "what descriptor 1 is, with the same values",
     }
 }
 

@@ -13,7 +13,7 @@ use super::KeyError;
 pub(super) fn text(table: &mut Map<String, Value>, key: &str) -> Result<String, KeyError> {
     match table.remove(key) {
         Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(KeyError::value(key, format!("{other} is no text"))),
+        Some(other) => Err(KeyError::value(key, format!("{other} is not text"))),
         None => Err(KeyError::value(key, "is required")),
     }
 }

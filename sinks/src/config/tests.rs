@@ -31,7 +31,7 @@ fn what_is_wrong_is_named() {
         (splunk(json!({"batch_events": 0})), "nonzero"),
         (splunk(json!({"path": "/x"})), "path: belongs to ndjson, not to splunk_hec"),
         (splunk(json!({"api_key": "x"})), "api_key: belongs to elasticsearch, not to splunk_hec"),
-        (splunk(json!({"url": "splunk:8088"})), "url: \"splunk:8088\" is no http or https address"),
+        (splunk(json!({"url": "splunk:8088"})), "url: \"splunk:8088\" is not an http or https address"),
         (splunk(json!({"url": "https://u:p@splunk"})), "url: holds credentials"),
         (splunk(json!({"tables": ["proces_events"]})), "did you mean `process_events`?"),
         (splunk(json!({"where": "namespce = 'x'", "tables": ["process_events"]})), "did you mean `namespace`?"),

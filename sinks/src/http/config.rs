@@ -76,7 +76,7 @@ impl HttpConfig {
         let text = &self.url;
         let url = Url::parse(text).map_err(|error| KeyError::value("url", format!("{text:?}: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(KeyError::value("url", format!("{text:?} is no http or https address")));
+            return Err(KeyError::value("url", format!("{text:?} is not an http or https address")));
         }
         if url.password().is_some() || !url.username().is_empty() {
             return Err(KeyError::value("url", "holds credentials, which have keys of their own"));

@@ -76,7 +76,7 @@ impl ElasticsearchConfig {
             return Ok(());
         }
         let rule = "lower case, without - and \\ / * ? \" < > | , # :";
-        Err(KeyError::value("namespace", format!("{namespace:?} is no namespace of a data stream: {rule}")))
+        Err(KeyError::value("namespace", format!("{namespace:?} is not a namespace of a data stream: {rule}")))
     }
 
     fn credentials(&self) -> Result<Credentials, KeyError> {

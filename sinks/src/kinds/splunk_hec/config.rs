@@ -27,14 +27,14 @@ pub struct SplunkHecConfig {
     /// Index to write to; the token's default index where it is not set.
     #[serde(default)]
     pub index: Option<String>,
-    /// Wait until indexers acknowledge events, and send again those that they do not. The token must have
+    /// Wait until indexers acknowledge events, and resend those that they do not acknowledge. The token must have
     /// acknowledgement enabled.
     #[serde(default)]
     pub acknowledge: bool,
     /// Longest wait for an acknowledgement, in seconds.
     #[serde(default = "ack_timeout")]
     pub ack_timeout_seconds: NonZeroU32,
-    /// Pause between two queries for acknowledgements, in milliseconds.
+    /// Interval at which acknowledgements are queried, in milliseconds.
     #[serde(default = "ack_interval")]
     pub ack_interval_ms: NonZeroU32,
     /// What the server does with the events of a request that precede a refused one.

@@ -108,7 +108,7 @@ impl<'a> EventContext<'a> {
         };
         let origin = origin.ok_or_else(|| RecordRefusal::content("no node_name"))?;
         let time = given(&record.time).or(given(&body.time)).ok_or_else(|| RecordRefusal::content("no time"))?;
-        let time = rfc3339(time).ok_or_else(|| RecordRefusal::content(format!("time {time:?} is no time")))?;
+        let time = rfc3339(time).ok_or_else(|| RecordRefusal::content(format!("time {time:?} is not a time")))?;
         let count = record.aggregation_info.as_ref().and_then(|info| info.count);
         let envelope = Envelope {
             cluster: scope.cluster(given(&record.cluster_name)),

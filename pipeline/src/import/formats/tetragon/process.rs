@@ -238,7 +238,7 @@ fn program(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusa
 
 fn start_time(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
     if let Some(start) = given(&from.process.start_time) {
-        let wrong = || RecordRefusal::content(format!("process.start_time {start:?} is no time"));
+        let wrong = || RecordRefusal::content(format!("process.start_time {start:?} is not a time"));
         actor.process_start_time = Some(rfc3339(start).ok_or_else(wrong)?);
     }
     Ok(())
