@@ -54,13 +54,13 @@ pub enum CollectorError {
     #[error("cannot read events")]
     Source(#[from] SourceError),
     /// Rows could not become a message.
-    #[error("cannot make a message")]
+    #[error("cannot build a message")]
     Batch(#[from] BatchError),
     /// The event log rejects rows permanently.
     #[error("cannot append rows to the event log")]
     Log(#[from] LogError),
     /// The event log did not take the last rows in time; the next run reports them as not seen.
-    #[error("the event log did not take the last rows within {0:?}")]
+    #[error("the event log did not accept the last rows within {0:?}")]
     DrainTimeout(Duration),
 }
 
@@ -353,7 +353,7 @@ impl<S: Source> Work<S> {
             && let Ok(alive) = reap::alive(&self.node.procfs)
         {
             let gone = table.keep_only(&alive, now);
-            tracing::debug!(gone, "processes that ended unseen");
+            tracing::debug!(gone, "removed processes whose exit was not seen");
         }
         self.ticked_ns = now;
     }
@@ -410,7 +410,7 @@ impl<S: Source> Work<S> {
         self.lose(not_supported.as_slice());
         self.until_ns = stopped_ns;
         self.flush().await?;
-        tracing::info!(stream = %self.stream, "collected everything; ended");
+        tracing::info!(stream = %self.stream, "collected all events; stopped");
         Ok(())
     }
 }

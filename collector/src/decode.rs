@@ -42,7 +42,7 @@ pub enum DecodeError {
     #[error("unknown kind of record {0}")]
     Kind(u32),
     /// The record is shorter than the fixed part of its kind.
-    #[error("{kind} record of {bytes} bytes is cut short: {needed} are its fixed part")]
+    #[error("{kind} record of {bytes} bytes is truncated: its fixed part has {needed}")]
     Short {
         /// Which kind.
         kind: &'static str,
@@ -52,7 +52,7 @@ pub enum DecodeError {
         needed: usize,
     },
     /// The size in the header differs from the number of bytes.
-    #[error("{kind} record says {stated} bytes and has {bytes}")]
+    #[error("{kind} record states {stated} bytes but has {bytes}")]
     Size {
         /// Which kind.
         kind: &'static str,
@@ -62,7 +62,7 @@ pub enum DecodeError {
         bytes: usize,
     },
     /// A string ends beyond the bytes that follow the fixed part.
-    #[error("{kind} record has {bytes} bytes of strings, and {field} ends beyond")]
+    #[error("{kind} record has {bytes} bytes of strings, but {field} ends beyond them")]
     Strings {
         /// Which kind.
         kind: &'static str,

@@ -6,7 +6,7 @@ use kerntrail_schemas::tables::event_loss::{DECODE_ERROR, NOT_RUN, RING_FULL};
 kerntrail_common::metric_names! {
     /// Kernel events that became rows, by `kind` (the row's activity).
     counter EVENTS_IN = "kerntrail_collector_events_in_total";
-    /// Rows that the event log has, by `table`.
+    /// Rows appended to the event log, by `table`.
     counter EVENTS_OUT = "kerntrail_collector_events_out_total";
     /// Events that are missing, by `reason` (an activity of `event_loss`).
     counter EVENTS_LOST = "kerntrail_collector_events_lost_total";
@@ -18,7 +18,7 @@ kerntrail_common::metric_names! {
     gauge LAG_SECONDS = "kerntrail_collector_lag_seconds";
     /// Processes in the process table.
     gauge PROCESSES = "kerntrail_collector_processes";
-    /// Containers known.
+    /// Known containers.
     gauge CONTAINERS = "kerntrail_collector_containers";
     /// Pods of this node known from the API server.
     gauge PODS = "kerntrail_collector_pods";
@@ -26,7 +26,7 @@ kerntrail_common::metric_names! {
     gauge API_UP = "kerntrail_collector_kubernetes_api_up";
     /// Bundles that could not be read.
     counter BUNDLE_ERRORS = "kerntrail_collector_bundle_errors_total";
-    /// Appends to the event log that were tried again.
+    /// Appends to the event log that were retried.
     counter APPEND_RETRIES = "kerntrail_collector_append_retries_total";
     /// Rows waiting for the event log.
     gauge ROWS_WAITING = "kerntrail_collector_rows_waiting";

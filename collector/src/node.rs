@@ -92,7 +92,7 @@ impl Node {
             let pid = self.init;
             tracing::warn!(
                 pid,
-                "the namespaces of the node's init are unknown, so in_host_* stay NULL: is node.pid right?"
+                "cannot read the namespaces of the node's init, so in_host_* stay NULL; check node.pid"
             );
         }
     }

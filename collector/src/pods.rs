@@ -217,7 +217,7 @@ impl Store {
         if known.is_none() && self.by_uid.len() >= MOST_PODS && !self.forget_a_deleted_one() {
             self.refused += 1;
             if self.refused == 1 {
-                tracing::warn!(limit = MOST_PODS, "this node has more pods than can be held; the others stay unknown");
+                tracing::warn!(limit = MOST_PODS, "this node has more pods than the limit; the others stay unknown");
             }
             return false;
         }
@@ -267,7 +267,7 @@ pub async fn watch(pods: Arc<Pods>, kube: Kube, node: String, cancel: Cancellati
         // Every attempt ends in an error; only a different one is logged.
         let error = watched.err().map(|error| chain(&*error)).unwrap_or_default();
         if error != last_error {
-            tracing::warn!(error, "cannot watch this node's pods; trying again");
+            tracing::warn!(error, "cannot watch this node's pods; retrying");
             backoff.reset();
             last_error = error;
         }

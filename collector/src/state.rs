@@ -66,7 +66,7 @@ pub(crate) enum StateError {
         newer: Newer,
     },
     /// Its content is not what this program writes.
-    #[error("{} holds no collector state: {reason}", path.display())]
+    #[error("{} is not a collector state file: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -237,7 +237,7 @@ async fn the_state_is_not_ahead_of_the_log() {
     cancel.cancel();
     let log = Arc::new(MemoryLog::blocked());
     let failed = crate::script::fails(collector.run(Arc::clone(&log) as _, cancel).await);
-    assert!(failed.contains("did not take the last rows"), "{failed}");
+    assert!(failed.contains("did not accept the last rows"), "{failed}");
     assert!(!state.path().join("collector.json").exists());
     assert_eq!(Rows(log).of(Table::ProcessEvents), Vec::<Value>::new());
 }

@@ -48,7 +48,7 @@ pub enum DetectError {
         source: DataFusionError,
     },
     /// The findings that the lake holds already cannot be read.
-    #[error("cannot read the findings that were made before")]
+    #[error("cannot read earlier findings")]
     Known(#[source] DataFusionError),
     /// Findings cannot be encoded as a message.
     #[error("cannot encode findings")]
@@ -119,7 +119,7 @@ impl Detector {
                 }
                 Err(error) => {
                     metrics::pass_failed();
-                    tracing::warn!(error = chain(&error), "rules could not run; trying again");
+                    tracing::warn!(error = chain(&error), "rules could not run; retrying");
                 }
             }
         }
@@ -191,7 +191,7 @@ impl Detector {
         };
         if behind.is_none() {
             let error = DetectError::Evaluate { title: rule.title.clone(), source };
-            tracing::warn!(error = chain(&error), "a rule stays behind; trying again");
+            tracing::warn!(error = chain(&error), "a rule failed; retrying");
         }
         state.behind.insert(rule.id.as_str().to_owned(), behind.unwrap_or_else(|| before.clone()));
         Ok(Vec::new())
@@ -244,7 +244,7 @@ impl Detector {
 
     fn tell_gap(&self, table: Table, cursor: Option<i64>, oldest: i64) {
         metrics::gap(table);
-        tracing::warn!(%table, cursor, oldest, "rules missed rows: the lake no longer knows what it took after the cursor");
+        tracing::warn!(%table, cursor, oldest, "rules missed rows: the lake no longer has the commits after the cursor");
     }
 
     async fn evaluate(&self, rule: &Rule, fresh: &Fresh, state: &mut State) -> Result<Vec<Finding>, DataFusionError> {

@@ -12,11 +12,11 @@ kerntrail_common::metric_names! {
     counter EVENTS_OUT = "kerntrail_detections_events_out_total";
     /// Passes that could not read rows which a rule had not seen, by table.
     counter EVENTS_LOST = "kerntrail_detections_gaps_total";
-    /// Passes that failed, so that no rule ran; they are tried again.
+    /// Passes that failed before any rule ran; they are retried.
     counter PASSES_FAILED = "kerntrail_detections_failed_passes_total";
     /// Versions of the table that rules have not read yet, by table.
     gauge LAG = "kerntrail_detections_lag_versions";
-    /// Rules whose query failed and is tried again.
+    /// Rules whose query failed and is retried.
     gauge BEHIND = "kerntrail_detections_rules_behind";
 }
 

@@ -211,7 +211,7 @@ fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), StateError> {
     tracing::error!(
         error = chain(&StateError::Damaged { path: path.to_owned(), source }),
         kept = %aside.display(),
-        "rules look at all rows of the lake again"
+        "the damaged state was moved aside; rules evaluate all rows of the lake again"
     );
     Ok(())
 }

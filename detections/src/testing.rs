@@ -53,7 +53,7 @@ pub enum TestError {
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// The file's tests are wrong.
-    #[error("{file}: the tests are wrong: {reason}")]
+    #[error("{file}: invalid tests: {reason}")]
     Tests {
         /// The file.
         file: String,

@@ -59,7 +59,7 @@ impl LakeTable {
         let table = self.table();
         let schema = table.schema();
         if let Some(other) = rows.iter().find(|batch| batch.schema() != schema) {
-            return Err(LakeError::refused(table, format!("rows of other columns: {}", other.schema())));
+            return Err(LakeError::refused(table, format!("unexpected columns: {}", other.schema())));
         }
         let encoded = tokio::task::spawn_blocking(move || encode(&rows)).await;
         let failed = |source| LakeError::store(format!("encode rows of {table}"), source);
@@ -81,7 +81,7 @@ impl LakeTable {
         let store = self.log().files();
         for path in paths {
             if let Err(error) = store.delete(&Path::from(&**path)).await {
-                warn!(table = %self.table(), %path, %error, "left an uncommitted file to vacuum");
+                warn!(table = %self.table(), %path, %error, "an uncommitted file stays until the next vacuum");
             }
         }
     }

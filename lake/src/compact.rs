@@ -238,7 +238,7 @@ impl Merge {
             if outcome.is_err() {
                 for file in &written {
                     if let Err(error) = self.store.delete(&Path::from(&*file.path)).await {
-                        warn!(path = %file.path, %error, "left an uncommitted file to vacuum");
+                        warn!(path = %file.path, %error, "an uncommitted file stays until the next vacuum");
                     }
                 }
             }

@@ -65,7 +65,7 @@ pub(crate) fn missing(state: &TableState) -> Result<Vec<Action>, LakeError> {
 fn missing_metadata(state: &TableState) -> Result<Option<Metadata>, LakeError> {
     let table = state.table;
     let refused = |error: String| LakeError::refused(table, error);
-    let known = state.metadata.as_deref().ok_or_else(|| refused("the log names no schema".to_owned()))?;
+    let known = state.metadata.as_deref().ok_or_else(|| refused("the log has no schema".to_owned()))?;
     let mut properties = Vec::new();
     if state.progress_version()? < progress::VERSION {
         properties.push((VERSION_PROPERTY, progress::VERSION.to_string()));

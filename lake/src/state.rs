@@ -146,7 +146,7 @@ impl TableState {
     pub(crate) fn schema(&self) -> Result<SchemaRef, LakeError> {
         use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow;
         let refused = |reason: String| LakeError::refused(self.table, reason);
-        let metadata = self.metadata.as_ref().ok_or_else(|| refused("the log names no schema".into()))?;
+        let metadata = self.metadata.as_ref().ok_or_else(|| refused("the log has no schema".into()))?;
         let schema = metadata.parse_schema().map_err(|error| refused(format!("the log's schema: {error}")))?;
         let schema = (&schema).try_into_arrow().map_err(|error| refused(format!("the log's schema: {error}")))?;
         Ok(Arc::new(schema))

@@ -90,8 +90,8 @@ impl LakeTable {
             None => {
                 let log = &shared.log;
                 let created = log.write_commit(0, &shape::creation(log.table)?).await?;
-                info!(table = %log.table, created, "table made");
-                let missing = || LakeError::refused(shared.log.table, "the table vanished");
+                info!(table = %log.table, created, "created the table");
+                let missing = || LakeError::refused(shared.log.table, "the table no longer exists");
                 Self::open(Arc::clone(&shared)).await?.ok_or_else(missing)?
             }
         };
@@ -171,7 +171,7 @@ impl LakeTable {
             None
         });
         if checkpoint.is_some_and(|version| version > self.version()) {
-            let missing = || LakeError::refused(self.state.table, "the table vanished");
+            let missing = || LakeError::refused(self.state.table, "the table no longer exists");
             self.state = self.shared.load().await?.ok_or_else(missing)?;
         } else if checkpoint.is_some() && checkpoint != self.state.checkpoint {
             self.passed_checkpoint(checkpoint);

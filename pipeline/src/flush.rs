@@ -115,7 +115,7 @@ impl Flight {
             if attempts >= LAST_ATTEMPTS {
                 return Err(error);
             }
-            warn!(table = %self.table, error = chain(&error), "cannot commit; trying again");
+            warn!(table = %self.table, error = chain(&error), "cannot commit; retrying");
             tokio::select! {
                 () = tokio::time::sleep(backoff.after_failure()) => {}
                 () = ending.cancelled(), if !ending.is_cancelled() => {}

@@ -43,7 +43,7 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: CancellationToken) {
 async fn look_after_all(pipeline: &Pipeline, vacuumed: &mut HashMap<Table, Instant>) {
     for &table in Table::ALL {
         if let Err(error) = look_after(pipeline, table, vacuumed).await {
-            warn!(%table, error = chain(&error), "upkeep failed; next turn tries again");
+            warn!(%table, error = chain(&error), "maintenance failed; retrying at the next interval");
         }
     }
 }

@@ -124,7 +124,7 @@ impl Quarantine {
                 // Another pipeline counts the same partition: look again at what it has counted.
                 Err(LakeError::Conflict { .. }) => {}
                 Err(cause @ LakeError::Store { .. }) if attempt < ATTEMPTS => {
-                    error!(error = chain(&cause), attempt, "cannot count damaged messages; trying again");
+                    error!(error = chain(&cause), attempt, "cannot record damaged messages; retrying");
                     tokio::time::sleep(backoff.after_failure()).await;
                 }
                 Err(source) => return Err(PipelineError::Lake { table: Table::EventLoss.name(), source }),

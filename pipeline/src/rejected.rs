@@ -97,7 +97,7 @@ pub enum RejectedError {
         newer: Newer,
     },
     /// No message, or more than one, has an id that begins so.
-    #[error("{matching} rejected messages have an id that begins with {id:?}")]
+    #[error("{matching} rejected messages have an id that starts with {id:?}")]
     NotOne {
         /// The id, or its beginning.
         id: String,

@@ -73,7 +73,7 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
 async fn wait_out(error: LogError, backoff: &mut Backoff, cancel: &CancellationToken) -> Result<(), PipelineError> {
     match error {
         LogError::Failed { retriable: true, .. } if !cancel.is_cancelled() => {
-            warn!(error = chain(&error), "the event log fails; trying again");
+            warn!(error = chain(&error), "the event log failed; retrying");
             rest(backoff, cancel).await;
             Ok(())
         }
@@ -105,7 +105,7 @@ async fn recorded(
         let recorded = match ask_lake(pipeline, partition).await {
             Ok(recorded) => recorded,
             Err(error @ LakeError::Store { .. }) if !cancel.is_cancelled() => {
-                warn!(%partition, error = chain(&error), "the lake fails; trying again");
+                warn!(%partition, error = chain(&error), "the lake failed; retrying");
                 rest(&mut backoff, cancel).await;
                 continue;
             }
@@ -293,7 +293,7 @@ impl Run<'_> {
             }
             // Another writer got ahead; a newer one too, then the partitions are held.
             Err(conflict @ (LakeError::Conflict { .. } | LakeError::NewerProgress { .. })) => {
-                info!(%table, %conflict, "reading on from what the lake has");
+                info!(%table, %conflict, "resuming from the progress in the lake");
                 metrics::counter!(CONFLICTS_TOTAL, "table" => table.name()).increment(1);
                 self.buffers.of(table).take();
                 let partitions = self.tracker.forget(table);
@@ -312,7 +312,7 @@ impl Run<'_> {
         let Some(partition) = self.tracker.partitions(table).first().cloned() else { return };
         match ask_lake(self.pipeline, &partition).await {
             Ok(recorded) => self.tracker.keep_streams(table, &recorded.batches),
-            Err(error) => warn!(%table, error = chain(&error), "cannot ask the lake which streams have ended"),
+            Err(error) => warn!(%table, error = chain(&error), "cannot read from the lake which streams have expired"),
         }
     }
 
@@ -404,11 +404,11 @@ impl Run<'_> {
             match late::is_held(&self.pipeline.lake, table, stream, rows).await {
                 Ok(false) => return Ok(Verdict::Take),
                 Ok(true) => {
-                    warn!(%table, %stream, offset = message.offset, "a message that the lake holds was sent again late");
+                    warn!(%table, %stream, offset = message.offset, "dropped a late resend of a message that is in the lake");
                     return Ok(Verdict::Known);
                 }
                 Err(error @ LakeError::Store { .. }) if !self.cancel.is_cancelled() => {
-                    warn!(%table, error = chain(&error), "the lake fails; trying again");
+                    warn!(%table, error = chain(&error), "the lake failed; retrying");
                     rest(&mut backoff, self.cancel).await;
                 }
                 Err(source) => return Err(PipelineError::Lake { table: table.name(), source }),

@@ -98,7 +98,7 @@ pub enum DlqError {
         newer: Newer,
     },
     /// No letter, or more than one, begins with an id.
-    #[error("{matching} dead letters have an id that begins with {id:?}")]
+    #[error("{matching} dead letters have an id that starts with {id:?}")]
     NotOne {
         /// The id, or its beginning.
         id: String,

@@ -40,7 +40,7 @@ pub enum FilterError {
         problem: String,
     },
     /// It is not an SQL expression.
-    #[error("no SQL expression over the columns of a row")]
+    #[error("not an SQL expression over the columns of a row")]
     Sql(#[source] Box<DataFusionError>),
 }
 
@@ -260,15 +260,15 @@ mod tests {
     fn what_is_no_condition_is_refused() {
         for (condition, expected) in [
             ("namespce = 'x'", "no column `namespce` in process_events; did you mean `namespace`?"),
-            ("pid +", "no SQL expression"),
-            ("pid = 1 extra", "no SQL expression"),
+            ("pid +", "not an SQL expression"),
+            ("pid = 1 extra", "not an SQL expression"),
             ("pid = 1 as extra", "no use here"),
-            ("pid = 1; drop table x", "no SQL expression"),
+            ("pid = 1; drop table x", "not an SQL expression"),
             ("pid + 1", "not true or false"),
             ("now() > time", "now() depends on more than the row"),
             ("random() > 0.5", "random() depends on more than the row"),
             ("count(pid) > 1", "needs more than one row"),
-            ("no_such_function(pid)", "no SQL expression"),
+            ("no_such_function(pid)", "not an SQL expression"),
             ("pid = $1", "no value here"),
         ] {
             let error = Filter::compile(Some(condition), &[TABLE]).unwrap_err().to_string();

@@ -21,7 +21,7 @@ kerntrail_common::metric_names! {
     gauge LAG_MESSAGES = "kerntrail_sinks_lag_messages";
     /// Seconds for which rows have been waiting without one being delivered; 0 while none waits.
     gauge LAG_SECONDS = "kerntrail_sinks_lag_seconds";
-    /// 1 while the sink is paused because something has to be repaired, otherwise 0.
+    /// 1 while the sink is paused until an operator fixes something, otherwise 0.
     gauge PAUSED = "kerntrail_sinks_paused";
     /// Dead letters on disk.
     gauge DEAD_LETTERS = "kerntrail_sinks_dead_letters";

@@ -59,7 +59,7 @@ impl Serialize for Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The environment variable is not set, or is not text.
-    #[error("the environment variable {name} is not set to a text")]
+    #[error("the environment variable {name} is not set, or is not UTF-8")]
     Env {
         /// Its name.
         name: String,

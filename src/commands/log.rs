@@ -132,7 +132,7 @@ fn report(report: &ReplayReport, sent: anyhow::Result<()>) -> anyhow::Result<Exi
 fn known(folder: &Path, ids: &[String]) -> anyhow::Result<()> {
     let have = rejected::list(folder)?.messages;
     match ids.iter().find(|id| !have.iter().any(|message| message.id.starts_with(id.as_str()))) {
-        Some(id) => bail!("there is no rejected message {id:?}; `kerntrail log rejected list` names them"),
+        Some(id) => bail!("there is no rejected message {id:?}; `kerntrail log rejected list` lists them"),
         None => Ok(()),
     }
 }

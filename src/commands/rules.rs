@@ -90,7 +90,7 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Result<String, RuleE
     for path in paths {
         let files = rules::files(path)?;
         if files.is_empty() {
-            bail!("{} holds no rule: no file that ends in .yml or .yaml", path.display());
+            bail!("{} contains no rules: no file ends in .yml or .yaml", path.display());
         }
         found.extend(files.into_iter().map(|file| {
             let text = rules::read(&file);

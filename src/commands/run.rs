@@ -184,7 +184,7 @@ impl Running {
             Some(ended) = http.join_next() => ended,
         };
         match ended.map_err(anyhow::Error::from).flatten() {
-            Ok(()) => anyhow::anyhow!("a part ended by itself"),
+            Ok(()) => anyhow::anyhow!("a component ended unexpectedly"),
             Err(error) => error,
         }
     }

@@ -87,7 +87,7 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyh
 fn known(letters: &Path, sink: &str, ids: &[String]) -> anyhow::Result<()> {
     let have = dlq::list(letters, Some(sink))?.letters;
     match ids.iter().find(|id| !have.iter().any(|letter| letter.id().starts_with(id.as_str()))) {
-        Some(id) => bail!("sink {sink} has no dead letter {id:?}; `kerntrail sinks dlq list {sink}` names them"),
+        Some(id) => bail!("sink {sink} has no dead letter {id:?}; `kerntrail sinks dlq list {sink}` lists them"),
         None => Ok(()),
     }
 }
@@ -98,5 +98,5 @@ fn which(ids: Vec<String>) -> Which {
 
 fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a SinkConfig> {
     let found = config.sinks.iter().find(|sink| sink.name == name);
-    found.with_context(|| format!("the configuration has no sink named {name:?}; `kerntrail sinks list` names them"))
+    found.with_context(|| format!("the configuration has no sink named {name:?}; `kerntrail sinks list` lists them"))
 }

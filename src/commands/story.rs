@@ -23,7 +23,7 @@ pub async fn tree(config: &Config, story: Story) -> anyhow::Result<ExitCode> {
 /// Prints the timeline of the subject.
 pub async fn timeline(config: &Config, story: Story) -> anyhow::Result<ExitCode> {
     let entity =
-        entity(&story.subject)?.context("whose timeline? name it with --pod, --container, --process or --finding")?;
+        entity(&story.subject)?.context("a timeline needs a subject: --pod, --container, --process or --finding")?;
     let request = timeline::Request { window: window(&story)?, ..timeline::Request::new(entity) };
     let session = parts::session(config)?;
     print!("{}", timeline::timeline(&session, &request).await?.render(story.output));

@@ -44,7 +44,7 @@ impl Log {
     /// Returns once what was appended can be read: with Kafka, once the brokers have what was in the spool.
     pub async fn settle(&self) -> anyhow::Result<()> {
         match &self.spool {
-            Some(spool) => spool.flush().await.context("cannot send what is spooled"),
+            Some(spool) => spool.flush().await.context("cannot send spooled messages"),
             None => Ok(()),
         }
     }
@@ -66,7 +66,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
         Ok(log) => log,
         Err(error) if is_in_use(&error) => {
             let busy =
-                || error.context("another kerntrail command works in this data folder; try again when it has ended");
+                || error.context("another kerntrail command is using this data folder; try again when it has ended");
             return server(config).map(Opened::InServer).ok_or_else(busy);
         }
         Err(error) => return Err(error),
@@ -109,9 +109,9 @@ pub async fn forget_removed_sinks(config: &Config, log: &Log) {
     };
     for group in log.groups().iter().filter(|group| gone(group)) {
         match log.forget(group).await {
-            Ok(()) => tracing::warn!(group = group.0, "forgot the offsets of a sink that is no longer configured"),
+            Ok(()) => tracing::warn!(group = group.0, "removed the offsets of a sink that is no longer configured"),
             Err(error) => {
-                tracing::warn!(group = group.0, error = chain(&error), "cannot forget a sink")
+                tracing::warn!(group = group.0, error = chain(&error), "cannot remove the offsets of a sink")
             }
         }
     }

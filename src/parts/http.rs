@@ -69,7 +69,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = served => {}
-        () = cut => tracing::warn!("requests that do not end were cut off"),
+        () = cut => tracing::warn!("requests that did not end in time were cancelled"),
     }
 }
 

@@ -252,7 +252,7 @@ pub async fn ask_server(
         held.extend_from_slice(&bytes.context(INTERRUPTED)?);
         while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();
-            match serde_json::from_slice(&line).context("the running kerntrail answered something else")? {
+            match serde_json::from_slice(&line).context("unexpected response from the running kerntrail")? {
                 Line::Done(outcome) => return Ok(outcome),
                 Line::Failed { reason } => bail!("{reason}"),
                 so_far => tell(so_far),

@@ -62,5 +62,5 @@ pub async fn ask_server(address: &str, ids: Vec<String>) -> anyhow::Result<Repla
     if !status.is_success() {
         bail!("the running kerntrail cannot replay: {}", String::from_utf8_lossy(&body).trim());
     }
-    serde_json::from_slice(&body).context("the running kerntrail answered something else")
+    serde_json::from_slice(&body).context("unexpected response from the running kerntrail")
 }

@@ -157,7 +157,7 @@ impl Codec {
         match (&rows.actors, &layout.actors) {
             (Some(actors), Some(schema)) => lay_out_batch(rows, actors, schema, &mut budget, &mut plain)?,
             (None, None) => {}
-            _ => return Err(failed("actors are given for a table without, or missing")),
+            _ => return Err(failed("actors are missing, or given for a table without actors")),
         }
         lay_out_batch(rows, &rows.events, &layout.events, &mut budget, &mut plain)?;
         check_bound(rows, "bytes before compression", plain.len(), MAX_DECODED_BYTES)?;

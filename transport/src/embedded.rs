@@ -387,7 +387,7 @@ impl Shared {
         let _writing = self.writing();
         let mut state = self.state();
         if state.members.is_joined(group) {
-            return Err(failed(operation(), "it has a member"));
+            return Err(failed(operation(), "the group has a member"));
         }
         let mut write = self.store.write();
         for (id, number) in state.registered(group) {

@@ -22,7 +22,7 @@ pub async fn append_patiently(log: &dyn EventLog, topic: &Topic, messages: Vec<M
         match log.append(topic, messages.clone()).await {
             Err(error @ (LogError::Full { .. } | LogError::Failed { retriable: true, .. })) => {
                 if backoff.failures() == 0 {
-                    tracing::warn!(%topic, error = chain(&error), "cannot append; trying again");
+                    tracing::warn!(%topic, error = chain(&error), "cannot append; retrying");
                 }
             }
             outcome => return outcome,

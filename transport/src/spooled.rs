@@ -169,7 +169,7 @@ impl Forwarder {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
                     // The messages stay in the spool, which fills up and says so: nothing is skipped.
-                    tracing::error!(error = chain(&error), "cannot send what is spooled; trying again");
+                    tracing::error!(error = chain(&error), "cannot send spooled messages; retrying");
                     tokio::time::sleep(backoff.after_failure()).await;
                 }
             }
@@ -181,7 +181,7 @@ impl Forwarder {
             Ok(Polled::Messages(messages)) => messages,
             Ok(Polled::Assigned(_) | Polled::Revoked(_)) => return Ok(()),
             Err(LogError::Damaged { partition, offset, reason }) => {
-                tracing::error!(%partition, offset, reason, "a damaged message in the spool is left out");
+                tracing::error!(%partition, offset, reason, "skipped a damaged message in the spool");
                 return self.done(Position { partition, next: offset + 1 }).await;
             }
             Err(LogError::Newer { partition, offset, newer }) => {

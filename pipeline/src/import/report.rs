@@ -74,7 +74,7 @@ pub enum ImportError {
         source: std::io::Error,
     },
     /// The rows that the lake holds could not be read.
-    #[error("cannot tell which records {table} holds")]
+    #[error("cannot determine which records {table} contains")]
     Known {
         /// The table.
         table: Table,
@@ -101,6 +101,6 @@ pub enum ImportError {
         source: LogError,
     },
     /// A thread could not be started, or ended early.
-    #[error("a thread of the import ended")]
+    #[error("a thread of the import ended unexpectedly")]
     Thread(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -21,7 +21,7 @@ pub enum EngineError {
     #[error("cannot create the spill folder {0:?}")]
     SpillFolder(PathBuf, #[source] std::io::Error),
     /// What queries share.
-    #[error("cannot prepare what queries share")]
+    #[error("cannot prepare the query engine")]
     Runtime(#[source] Box<DataFusionError>),
 }
 

@@ -62,7 +62,7 @@ impl Bounded {
         let bytes: i128 = (0..rows).map(|row| (self.size)(&arrays, row).max(0)).sum();
         if bytes > self.most as i128 {
             let message =
-                format!("{}() would make {bytes} bytes at once; at most {} are possible", self.name(), self.most);
+                format!("{}() would make {bytes} bytes at once; at most {} are allowed", self.name(), self.most);
             return Err(QueryError::new(ErrorKind::Limit, message).into());
         }
         Ok(())

@@ -31,7 +31,7 @@ pub const MAX_BODY: usize = 1 << 20;
 
 /// An address that others can reach.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} can be reached from other machines, and queries need no login: listen on 127.0.0.1 or [::1]")]
+#[error("{0} can be reached from other machines, and queries need no authentication: listen on 127.0.0.1 or [::1]")]
 pub struct NotLoopback(SocketAddr);
 
 /// Refuses an address that is not a loopback address.

@@ -83,7 +83,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<(String, Format, Bounds), Qu
         None => accepted,
     };
     let timeout = request.timeout.map(|timeout| {
-        timeout.duration().ok_or_else(|| QueryError::user("timeout is seconds, or text such as \"30s\""))
+        timeout.duration().ok_or_else(|| QueryError::user("timeout must be seconds, or text such as \"30s\""))
     });
     Ok((request.sql, format, Bounds { timeout: timeout.transpose()?, max_rows: request.max_rows }))
 }
@@ -99,6 +99,6 @@ fn accepted(accept: &str) -> Result<Format, QueryError> {
     });
     format.ok_or_else(|| {
         let known: Vec<&str> = Format::ALL.iter().filter_map(|format| format.media_type().split(';').next()).collect();
-        QueryError::user(format!("Accept names no known format; known are {}", known.join(", ")))
+        QueryError::user(format!("Accept names no known format; expected one of {}", known.join(", ")))
     })
 }

@@ -73,7 +73,7 @@ impl<'a> Replay<'a> {
         for path in files::letters(&folder)?.into_iter().filter(|path| which.includes(&files::id(path))) {
             match files::read(&path) {
                 // It stays for the release that wrote it.
-                Err(error @ DlqError::Newer { .. }) => tracing::warn!(%error, "a dead letter is left as it is"),
+                Err(error @ DlqError::Newer { .. }) => tracing::warn!(%error, "skipped a dead letter"),
                 read => letters.extend(read?),
             }
         }

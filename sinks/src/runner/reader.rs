@@ -248,7 +248,7 @@ impl Source<'_> {
         if !matches!(error, LogError::Failed { retriable: true, .. }) {
             return Err(error);
         }
-        tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log fails; retrying");
+        tracing::warn!(sink = self.settings.name, error = chain(&error), "the event log failed; retrying");
         let time = backoff.after_failure();
         tokio::select! {
             () = cancel.cancelled() => {}

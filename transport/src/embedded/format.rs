@@ -27,7 +27,8 @@ pub(super) fn check(dir: &Path) -> Result<(), OpenError> {
         }
         Err(error) => return Err(folder(error)),
     };
-    let damaged = || folder(io::Error::new(io::ErrorKind::InvalidData, format!("{FILE} holds no version: {text:?}")));
+    let damaged =
+        || folder(io::Error::new(io::ErrorKind::InvalidData, format!("{FILE} contains no version: {text:?}")));
     let version: u32 = text.trim().parse().map_err(|_| damaged())?;
     Newer::check("log", version, VERSION).map_err(|newer| OpenError::Newer { dir: dir.to_owned(), newer })
 }

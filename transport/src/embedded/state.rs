@@ -39,7 +39,7 @@ impl State {
                         topics.insert(id, (topic, vec![Extent::default(); partitions as usize]));
                     }
                     None => {
-                        tracing::warn!(topic = name, "left alone: a newer release made this topic");
+                        tracing::warn!(topic = name, "ignored a topic that a newer release created");
                         state.unknown.insert(id, 0);
                     }
                 },

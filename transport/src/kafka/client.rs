@@ -142,14 +142,14 @@ pub(super) fn note(error: &KafkaError, reason: &str) {
     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
         tracing::debug!(%error, reason, "Kafka");
     } else if !AWAY.swap(true, Ordering::Relaxed) {
-        tracing::warn!("no Kafka broker can be reached; trying again");
+        tracing::warn!("no Kafka broker can be reached; retrying");
     }
 }
 
 /// A broker has answered.
 pub(super) fn note_back() {
     if AWAY.load(Ordering::Relaxed) && AWAY.swap(false, Ordering::Relaxed) {
-        tracing::info!("a Kafka broker is back");
+        tracing::info!("a Kafka broker is reachable again");
     }
 }
 

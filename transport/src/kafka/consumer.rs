@@ -89,7 +89,7 @@ impl ConsumerContext for Membership {
         match rebalance {
             Rebalance::Assign(list) => self.push(list, Change::Assigned),
             Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => tracing::warn!(%error, "the consumer group cannot share its partitions"),
+            Rebalance::Error(error) => tracing::warn!(%error, "the consumer group failed to rebalance"),
         }
     }
 }

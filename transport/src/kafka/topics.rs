@@ -87,7 +87,7 @@ impl Topics {
         let outcome = futures::executor::block_on(self.admin.create_topics([&topic], &options));
         for made in outcome.map_err(|error| failed(operation(), error))? {
             match made {
-                Ok(_) => tracing::info!(topic = name, partitions = self.partitions, "made a topic"),
+                Ok(_) => tracing::info!(topic = name, partitions = self.partitions, "created a topic"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(failed(operation(), KafkaError::AdminOp(code))),
             }

@@ -106,7 +106,7 @@ async fn container(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result
     match found.as_slice() {
         [id] => Ok(whole_container(id, format!("container {id}"), Vec::new())),
         [] => Err(QueryError::user(format!("there is no container \"{}\" in that time", visible(prefix)))),
-        several => Err(QueryError::user(format!("several containers begin with that: {}", several.join(", ")))),
+        several => Err(QueryError::user(format!("several container ids start with that: {}", several.join(", ")))),
     }
 }
 
@@ -158,7 +158,7 @@ async fn finding(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<S
     let ids: BTreeSet<_> = found.iter().filter_map(|(texts, _)| texts[0].clone()).collect();
     if ids.len() > 1 {
         let some: Vec<String> = ids.into_iter().take(NAMED).collect();
-        return Err(QueryError::user(format!("several findings begin with that: {}", some.join(", "))));
+        return Err(QueryError::user(format!("several finding ids start with that: {}", some.join(", "))));
     }
     let Some(([Some(id), rule, origin, container, uid], refs)) = found.into_iter().next() else {
         return Err(QueryError::user(format!("there is no finding \"{}\" in that time", visible(prefix))));

@@ -78,7 +78,7 @@ pub async fn tree(session: &Session, request: &Request) -> Result<Tree, QueryErr
                 |selection| (selection.title, selection.notes),
             );
             if collected.events.is_empty() {
-                return Err(QueryError::user(format!("no process is known of {} in that time", visible(&title))));
+                return Err(QueryError::user(format!("no process of {} is known in that time", visible(&title))));
             }
             Ok(Tree { title, notes, forest: build(collected, most, end) })
         })
