@@ -130,14 +130,14 @@ pub struct Replay {
 pub enum Rules {
     /// List the rules that `run` uses.
     List(Output),
-    /// Check the rules in files or folders; without any, those that `run` uses.
+    /// Check the rules in files or folders; by default, those that `run` uses.
     Check {
         /// Files or folders of Sigma rules.
         paths: Vec<PathBuf>,
     },
     /// Run the tests in rule files.
     Test {
-        /// Files or folders of Sigma rules; without any, the shipped rules.
+        /// Files or folders of Sigma rules. Default: the shipped rules.
         paths: Vec<PathBuf>,
     },
 }
@@ -157,7 +157,7 @@ pub enum Sinks {
 pub enum Dlq {
     /// List dead letters.
     List {
-        /// Only of this sink.
+        /// Only those of this sink.
         sink: Option<String>,
         #[command(flatten)]
         output: Output,
@@ -186,7 +186,7 @@ pub enum Dlq {
 /// `kerntrail log`
 #[derive(Debug, Subcommand)]
 pub enum LogAction {
-    /// Messages whose bytes could not be read, kept aside.
+    /// Messages that could not be read and were set aside.
     #[command(subcommand)]
     Rejected(Rejected),
 }
@@ -198,12 +198,12 @@ pub enum Rejected {
     List(Output),
     /// Show one rejected message: headers, reason, first bytes.
     Show {
-        /// Its id in the list; the first characters suffice.
+        /// Its id, or its first characters.
         id: String,
     },
-    /// Try rejected messages again; those that can be read now are appended to the event log and removed.
+    /// Decode rejected messages again; those that can be read now are appended to the event log and removed.
     Replay {
-        /// Only those whose ids begin so.
+        /// Only messages whose ids start with one of these.
         ids: Vec<String>,
     },
 }
@@ -241,7 +241,7 @@ pub fn parse() -> (Cli, Overrides) {
     }
 }
 
-/// Every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
+/// Adds every setting as a global flag and variable; `-h` shows the one that every command needs, `--help` all.
 fn with_settings(command: Command) -> Command {
     SETTINGS.iter().fold(command, |command, setting| {
         let default = match setting.default_text() {
@@ -293,19 +293,19 @@ fn sink_variables() -> Vec<(Origin, String)> {
     found
 }
 
-/// Variables that a typing error away would be a setting, each with the right name.
+/// Variables that look like a misspelled setting, each with the correct name.
 ///
-/// Others that begin so are somebody else's: Kubernetes itself sets `KERNTRAIL_PORT` for a service of that name.
-pub fn misspelt_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+/// Others with this prefix are not kerntrail's: Kubernetes sets `KERNTRAIL_PORT` for a service of that name.
+pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let mut known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
     known.push("KERNTRAIL_CONFIG".to_owned());
     let strange = names
         .filter(|name| name.starts_with("KERNTRAIL_") && !name.starts_with("KERNTRAIL_SINK_") && !known.contains(name));
-    let misspelt = strange.filter_map(|name| {
+    let misspelled = strange.filter_map(|name| {
         let right = typo_of(&name, known.iter().map(String::as_str), 2)?.to_owned();
         Some((name, right))
     });
-    misspelt.collect()
+    misspelled.collect()
 }
 
 #[cfg(test)]
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_told_from_a_foreign_one() {
+    fn a_misspelled_variable_is_distinguished_from_a_foreign_one() {
         for (name, right) in [
             ("KERNTRAIL_DATADIR", Some("KERNTRAIL_DATA_DIR")),
             ("KERNTRAIL_HTTP_LISTNE", Some("KERNTRAIL_HTTP_LISTEN")),
@@ -341,7 +341,7 @@ mod tests {
             ("KERNTRAIL_PORT_7474_TCP_ADDR", None),
             ("HOME", None),
         ] {
-            let found = misspelt_variables(std::iter::once(name.to_owned()));
+            let found = misspelled_variables(std::iter::once(name.to_owned()));
             assert_eq!(found.first().map(|(_, right)| right.as_str()), right, "{name}");
         }
     }

@@ -51,7 +51,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    if let Some((name, right)) = cli::misspelt_variables(names).into_iter().next() {
+    if let Some((name, right)) = cli::misspelled_variables(names).into_iter().next() {
         let reason = format!("there is no such setting; did you mean `{right}`?");
         return Err(ConfigError::Value { origin: Origin::Variable(name), reason }.into());
     }

@@ -59,7 +59,7 @@ pub enum CollectorError {
     /// The event log rejects rows permanently.
     #[error("cannot append rows to the event log")]
     Log(#[from] LogError),
-    /// The event log did not take the last rows in time; the next run reports them as not seen.
+    /// The event log did not accept the last rows in time; the next run reports them as not seen.
     #[error("the event log did not accept the last rows within {0:?}")]
     DrainTimeout(Duration),
 }
@@ -303,7 +303,7 @@ impl<S: Source> Work<S> {
             }
         }
         match record.event {
-            // Nobody asked for a row of it, but for rows of what its process does later.
+            // It gets no row, but later rows of its process need it.
             Ok(event) if event.is_filtered() => self.enricher.note(&event),
             Ok(event) => {
                 let actor = self.enricher.actor_of(&event);

@@ -61,7 +61,7 @@ fn read_offset() -> i64 {
 fn read(clock: libc::clockid_t) -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec for the length of the call; the two clocks used exist since Linux 2.6.39,
-    // and were the call to fail, `time` would stay as it is.
+    // and if the call failed, `time` would be unchanged.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }

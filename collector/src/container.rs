@@ -11,7 +11,7 @@ pub struct ContainerPath {
     pub pod_uid: Option<String>,
 }
 
-/// The innermost container that `cgroup` (`/`-separated, from the hierarchy's root or a part of it) lies in.
+/// The innermost container that `cgroup` (`/`-separated, from the hierarchy's root or a part of it) belongs to.
 ///
 /// Knows the cgroupfs and the systemd driver on v1 and v2, for containerd, CRI-O, Docker and podman. A runtime's own
 /// monitor (`crio-conmon-<id>.scope`) runs on the host and is in no container.

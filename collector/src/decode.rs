@@ -1,4 +1,4 @@
-//! Records of the kernel side become [`KernelEvent`]s: who acted, and a row of the table that the event belongs to.
+//! Decodes kernel records into [`KernelEvent`]s: the process that acted, and a row of the event's table.
 //!
 //! One module per concern, as on the kernel side: [`process`], [`privilege`] and [`network`]. What the process table acts
 //! on stays typed ([`EventKind`]); everything else is decoded straight into the columns of its table.

@@ -33,7 +33,7 @@ pub enum EntryType {
 }
 
 impl EntryType {
-    /// As the column `entry_type` has it.
+    /// Its name in the column `entry_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ContainerStart => "container_start",

@@ -137,7 +137,7 @@ impl EventRow {
 pub struct Program {
     /// File, as seen from the process's root; `memfd:name` for one in memory only. Empty for a kernel thread.
     pub path: String,
-    /// argv, one item each; bytes that are no UTF-8 are replaced.
+    /// argv, one item per argument; bytes that are not UTF-8 are replaced.
     pub args: Vec<String>,
     /// Whether arguments were cut.
     pub args_truncated: bool,

@@ -195,7 +195,7 @@ pub fn enrichment_state(container: Option<&Container>, identity: &Identity) -> &
     }
 }
 
-/// Uid of the pod of `container`, from whoever knows it.
+/// Uid of the pod of `container`, from the first source that has it.
 pub(crate) fn pod_uid<'a>(container: &'a Container, identity: &'a Identity) -> Option<&'a str> {
     let pod = identity.pod.as_ref().map(|pod| pod.uid.as_str());
     let bundle = identity.bundle.as_ref().and_then(|bundle| bundle.pod_uid.as_deref());

@@ -32,10 +32,10 @@ const ATTACHED_ONLY: &[&str] = &["mysql", "mysqldump", "mysqladmin", "mariadb"];
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct MaskConfig {
-    /// Whether anything is masked; no setting.
+    /// Whether anything is masked; not a setting.
     #[serde(skip, default = "yes")]
     pub enabled: bool,
-    /// Whether the built-in rules apply; no setting.
+    /// Whether the built-in rules apply; not a setting.
     #[serde(skip, default = "yes")]
     pub defaults: bool,
     /// Further rules: regular expressions over one argument; the group `secret`, or else the whole match, is masked.

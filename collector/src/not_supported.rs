@@ -1,4 +1,4 @@
-//! Probes that this kernel refuses: said once in the log, shown in a metric, and rows of `event_loss` all the while.
+//! Probes that this kernel refuses: logged once, shown in a metric, and recorded in rows of `event_loss`.
 //!
 //! There is one row at a time for all of them: it names each activity once, also when several probes of it are refused.
 //! A row that was written cannot be extended, so each row covers a time that is still to come: the first one from the
@@ -30,7 +30,7 @@ pub(crate) struct NotSupported {
 }
 
 impl NotSupported {
-    /// Of `probes`, in a run that began at `started_ns`. Tells of those that were refused.
+    /// Of `probes`, in a run that began at `started_ns`. Logs those that were refused.
     pub(crate) fn new(probes: Vec<Probe>, started_ns: u64) -> Self {
         for probe in &probes {
             let up = if probe.refused.is_none() { 1.0 } else { 0.0 };

@@ -33,7 +33,7 @@ impl Shown {
     pub fn of(program: &Program, flags: u32, mask: &Mask) -> Self {
         let unread = flags & (ARGS_UNREAD | KERNEL_THREAD) != 0;
         Self {
-            // A directory cannot be a program: the file is the root of a mount that is attached nowhere, as runc's copy is.
+            // A directory cannot be a program: the file is the root of a detached mount, such as runc's copy of itself.
             path: filled(&program.path).filter(|path| path != "/"),
             args: (!unread).then(|| mask.args(&program.args)),
             args_truncated: program.args_truncated,

@@ -1,7 +1,7 @@
 //! Appends messages to the event log, in order, and retries for as long as it takes.
 //!
 //! Invariant: a message leaves the queue only when the log has it. A full queue makes the collector wait; then the
-//! kernel's ring fills up, and `event_loss` has what it loses.
+//! kernel's ring fills up, and `event_loss` records what is lost.
 //! Invariant: all events up to the time in the state file are in the log.
 
 use std::path::PathBuf;
@@ -141,7 +141,7 @@ impl Appender {
         match state::write(dir, run) {
             Ok(()) => self.state_failed = false,
             Err(error) => {
-                // An old file only makes the next gap look longer than it was.
+                // An old file only makes the next gap appear longer than it was.
                 if !std::mem::replace(&mut self.state_failed, true) {
                     tracing::warn!(error = chain(&error), "cannot write the collector's state");
                 }

@@ -50,7 +50,7 @@ pub struct Probe {
 /// room there shows as a gap in the numbers.
 #[async_trait]
 pub trait Source: Send {
-    /// What already ran, in any order. Called once, before any other method.
+    /// The processes that are already running, in any order. Called once, before any other method.
     ///
     /// `context`: its node need not be complete yet.
     fn existing(&mut self, context: Context<'_>) -> Result<Vec<Record>, SourceError>;

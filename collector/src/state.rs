@@ -1,4 +1,4 @@
-//! The file that says until when the last run saw everything, so that the next one can say what nobody saw.
+//! The file that records until when the last run collected, so that the next run can report the gap.
 
 use std::fs;
 use std::io;
@@ -91,7 +91,7 @@ fn stored(dir: &Path) -> Result<Option<Vec<u8>>, StateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StateError::Read { path, source }),
     };
-    // What has no version is damaged, which is for its reader to say.
+    // A file without a version is damaged; the reader reports that.
     let version = serde_json::from_slice(&text).map_or(VERSION, |Versioned { version }| version);
     Newer::check("state", version, VERSION).map_err(|newer| StateError::Newer { path, newer })?;
     Ok(Some(text))
@@ -109,8 +109,8 @@ pub(crate) fn read(dir: &Path) -> Result<Option<LastRun>, StateError> {
     Ok(Some(LastRun { boot_id, stream, boot_ns, time: Micros(time_us) }))
 }
 
-/// Replaces the state in `dir`, which is made when it is missing. That of a newer release is not replaced: when that
-/// runs again, the gap that it reports is too long, but none is missing.
+/// Replaces the state in `dir`, creating `dir` when it is missing. That of a newer release is kept: when that release
+/// runs again, the gap that it reports is too long, but no gap is missing.
 pub(crate) fn write(dir: &Path, run: &LastRun) -> Result<(), StateError> {
     let path = dir.join(FILE);
     stored(dir)?;

@@ -231,10 +231,10 @@ async fn the_pod_watch_adds_labels_workload_and_service_account() {
     let (mut script, init) = Script::new();
     let process = script.spawn_in(&inside(&init), 10, &["/bin/sh"], &cgroup(ID));
     let setup = Setup::at(root.path());
-    let (pods, tell) = tokio::sync::oneshot::channel();
-    let mut tell = tell;
+    let (pods, receiver) = tokio::sync::oneshot::channel();
+    let mut receiver = receiver;
     script.then(move || {
-        let pods: std::sync::Arc<kerntrail_collector::pods::Pods> = tell.try_recv().unwrap();
+        let pods: std::sync::Arc<kerntrail_collector::pods::Pods> = receiver.try_recv().unwrap();
         pods.apply(Event::Apply(web_pod()));
     });
     script.exit(&process);

@@ -1,7 +1,7 @@
 //! The foundation: what any crate may need, one module per concept.
 //!
 //! Invariant: no word of the domain, and no other crate of the workspace. `tests/architecture.rs` checks both.
-//! Invariant: nothing here waits or starts a task; whoever calls decides where blocking is allowed.
+//! Invariant: nothing here waits or starts a task; the caller decides where blocking is allowed.
 
 pub mod backoff;
 pub mod durable;

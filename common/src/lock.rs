@@ -45,7 +45,7 @@ impl FileLock {
         Ok(Self { _file: file })
     }
 
-    /// As [`FileLock::take`]; `None` while somebody else holds the lock.
+    /// As [`FileLock::take`]; `None` while another holder has the lock.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         match Self::take(path) {
             Ok(lock) => Ok(Some(lock)),

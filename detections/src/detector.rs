@@ -23,7 +23,7 @@ use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
 use crate::state::{Cursors, Outbox, State, StateError};
 
-/// Findings of one pass that are logged one by one; more are logged as a number.
+/// Findings of one pass that are logged individually; beyond that, only their number is logged.
 const TOLD_SINGLY: usize = 10;
 
 /// A pass, or one rule in it, failed; the next pass starts from the same cursors.
@@ -92,7 +92,7 @@ impl Detector {
     }
 
     /// Runs until `cancel`; a failed pass is logged and tried again. The state of a newer release is left as it is: no rule
-    /// runs before the upgrade, which goes on from there.
+    /// runs before the upgrade; after it, they continue from there.
     ///
     /// Without a state file, rules start with all rows of the lake; findings that it holds already are not repeated.
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
@@ -279,7 +279,7 @@ impl Detector {
         state.write(path)?;
         self.send(&mut state, path).await?;
         findings.iter().for_each(|finding| metrics::finding(finding.rule_title()));
-        tell(&findings);
+        log_findings(&findings);
         Ok(())
     }
 
@@ -300,8 +300,8 @@ impl Detector {
     }
 }
 
-/// Logs a few findings one by one, and many as a number: an import can cause thousands.
-fn tell(findings: &[Finding]) {
+/// Logs a few findings individually, and only the number of many: an import can cause thousands.
+fn log_findings(findings: &[Finding]) {
     if findings.len() > TOLD_SINGLY {
         tracing::info!(findings = findings.len(), "new findings; the table `findings` has them");
         return;

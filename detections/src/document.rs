@@ -44,7 +44,7 @@ pub(crate) fn rules(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
     Ok(rules)
 }
 
-/// The documents, or line and reason of the first that is none of Sigma's.
+/// The documents, or line and reason of the first that is not a Sigma document.
 fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
     let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
     if let Some(error) = collection.errors.first() {

@@ -43,7 +43,7 @@ pub(crate) struct Writer {
 }
 
 impl Finding {
-    /// The finding of `rule` caused by `events`, which are in order; none when there is no event.
+    /// The finding of `rule` caused by `events`, which are in order; `None` when there are no events.
     pub(crate) fn new(rule: &Rule, events: &[Match], writer: &Writer) -> Option<Self> {
         let (first, last) = (events.first()?, events.last()?);
         // A sequence is known by where it was completed: its first event may turn out to be another.

@@ -39,14 +39,14 @@ const KEYS: &[&str] = &[
 /// What a sequence cannot ask of its rules.
 pub(crate) const NOT_ALL_RULES: &str = "a condition on the number of rules other than all";
 
-/// Line and reason of what is no YAML, of a `timeframe`, and of a key that is a typing error away from [`KEYS`].
+/// Line and reason of invalid YAML, of a `timeframe`, and of a key that looks like a misspelling of one of [`KEYS`].
 ///
 /// Other keys are the author's own, as the specification allows.
 pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
     for document in serde_yaml_ng::Deserializer::from_str(text) {
         let document = Value::deserialize(document)
             .map_err(|error| (error.location().map_or(1, |at| at.line()), format!("not YAML: {error}")))?;
-        // What is no mapping is for the parser of rules to tell.
+        // The parser of rules reports what is not a mapping.
         if let Ok(document) = serde_yaml_ng::from_value::<BTreeMap<String, Value>>(document) {
             check_keys(text, &document)?;
         }
@@ -64,7 +64,7 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         && correlation.get("rules").and_then(Value::as_sequence).is_some_and(|rules| rules.len() > 1)
         && correlation.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("temporal"))
     {
-        // The parser takes it for no condition, which is all of the rules.
+        // The parser treats it as no condition, which means all of the rules.
         let reason = CompileError::unsupported(NOT_ALL_RULES).to_string();
         let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
         return Err((line::of_key(text, title, "condition"), reason));

@@ -20,7 +20,7 @@ kerntrail_common::metric_names! {
     gauge BEHIND = "kerntrail_detections_rules_behind";
 }
 
-/// `rules` stay behind.
+/// Sets the number of rules that are behind.
 pub(crate) fn behind(rules: usize) {
     ::metrics::gauge!(BEHIND).set(rules as f64);
 }

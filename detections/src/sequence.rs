@@ -58,7 +58,7 @@ pub(crate) async fn completed(
     Ok(complete)
 }
 
-/// The time around new rows in which a sequence may lie; `None` when there are no new rows.
+/// The time around new rows in which a sequence may be; `None` when there are no new rows.
 fn window(sequence: &Sequence, touched: &BTreeMap<Vec<String>, (i64, i64)>) -> Option<Expr> {
     let first = touched.values().map(|span| span.0).min()? - sequence.timespan_us;
     let last = touched.values().map(|span| span.1).max()? + sequence.timespan_us;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// Sequences kept to detect an overlap.
 const MOST_RECENT: usize = 10_000;
 
-/// For each table the last version that was read.
+/// The last version read of each table.
 pub(crate) type Cursors = BTreeMap<String, i64>;
 
 /// Version of the state.
@@ -45,7 +45,7 @@ struct Versioned {
 /// The detector's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Version 1 where there is none: so it was written before there was a version.
+    /// 1 where it is missing, as in files from before there was a version.
     #[serde(default = "first")]
     version: u32,
     /// What rules have read.
@@ -159,7 +159,7 @@ impl State {
         Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Reads `path`; none where there is no file. A damaged file is moved aside, which the log says, and there is none.
+    /// Reads `path`; `None` where there is no file. A damaged file is moved aside and logged, and treated as missing.
     ///
     /// Errors: `Newer`, and the file is left as it is; or it cannot be read or moved.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
@@ -249,7 +249,7 @@ mod tests {
         state.write(&path).unwrap();
         assert_eq!(State::read(&path).unwrap().unwrap().cursors, state.cursors);
         std::fs::write(&path, "{").unwrap();
-        assert!(State::read(&path).unwrap().is_none(), "rules begin anew");
+        assert!(State::read(&path).unwrap().is_none(), "rules start from the beginning");
         assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), b"{");
     }
 

@@ -40,7 +40,7 @@ async fn modifiers_and_conditions() {
         ("  s: {pid: '6'}\n  condition: s", "pid: 6", 1),
         ("  s: {pid|startswith: '6'}\n  condition: s", "pid: 61", 1),
         ("  s: {in_host_mnt_ns: true}\n  condition: s", "in_host_mnt_ns: true", 1),
-        // A missing field is no match; negation applies after that.
+        // A missing field does not match; negation applies after that.
         ("  s: {cwd: /x}\n  condition: s", "pid: 1", 0),
         ("  s: {cwd: /x}\n  condition: not s", "pid: 1", 1),
         ("  s: {cwd: null}\n  condition: s", "pid: 1", 1),

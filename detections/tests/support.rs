@@ -1,4 +1,4 @@
-//! A lake with rows, and an event log that keeps what it was given or fails when told to.
+//! A lake with rows, and an event log that keeps what is appended or fails on request.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

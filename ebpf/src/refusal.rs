@@ -83,11 +83,11 @@ fn os_error(error: &ProgramError) -> Option<i32> {
     }
 }
 
-/// The last line of a verifier's log that tells a cause, before the statistics; `None` when the verifier names none.
+/// The last line of a verifier's log that states a cause, before the statistics; `None` when the verifier names none.
 fn verdict(log: &str) -> Option<&str> {
     let statistics = ["processed ", "verification time ", "stack depth ", "max_states"];
-    let tells = |line: &&str| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start));
-    log.lines().map(str::trim).rfind(tells)
+    let is_cause = |line: &&str| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start));
+    log.lines().map(str::trim).rfind(is_cause)
 }
 
 /// An optional probe that this kernel refuses.

@@ -14,7 +14,7 @@ use crate::shape;
 use crate::state::TableState;
 use crate::table::LakeTable;
 
-/// How many versions in a row may be lost to other writers before giving up.
+/// Consecutive conflicts with other writers before a commit gives up.
 const ATTEMPTS: usize = 100;
 
 /// What to commit, and which other commits would invalidate it.

@@ -102,7 +102,7 @@ impl DeltaLog {
         Ok(created.await??)
     }
 
-    /// Waits until a file of the table would survive a power cut. In an object store it already does.
+    /// Makes a file of the table durable. In an object store it already is.
     pub(crate) async fn sync(&self, path: &str) -> Result<(), LakeError> {
         let Some(local) = self.local(path) else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || durable::sync(&local)).await;

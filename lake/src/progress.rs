@@ -11,8 +11,8 @@
 //! | 1, or no property | offsets and batch numbers have `lastUpdated`; none expires |
 //! | 2 | only batch numbers have it, and expire [`RETENTION_PROPERTY`] after the stream's last commit |
 //!
-//! A message that is sent again when the record of its stream has expired cannot be known by its number.
-//! [`LakeTable::may_have_expired`](crate::LakeTable::may_have_expired) tells when to look for its rows instead, with
+//! A message that is resent after the record of its stream has expired cannot be recognized by its number.
+//! [`LakeTable::may_have_expired`](crate::LakeTable::may_have_expired) says when to look for its rows instead, with
 //! [`LakeTable::holds_event`](crate::LakeTable::holds_event).
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub(crate) const VERSION_PROPERTY: &str = "kerntrail.progressVersion";
 /// Table property that holds how long batch numbers are kept; Delta's own.
 pub(crate) const RETENTION_PROPERTY: &str = "delta.setTransactionRetentionDuration";
 /// Its value where there is none. A spool is sent as soon as its node has a network, and Kafka keeps messages for a week
-/// unless told otherwise: what is sent again is rarely older than days.
+/// by default, so resent messages are rarely older than days.
 pub(crate) const RETENTION: &str = "interval 30 days";
 
 /// What is between a topic and a stream in an appId.

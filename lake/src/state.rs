@@ -18,7 +18,7 @@ use crate::txns::{Recorded, Txns};
 
 /// Highest protocol that the log may ask for: plain tables, without features that readers must know.
 pub(crate) const READER_VERSION: i32 = 1;
-/// Likewise of writers.
+/// The same for writers.
 pub(crate) const WRITER_VERSION: i32 = 2;
 /// Commits whose added files are remembered; older ones are read from the log again.
 const REMEMBERED: i64 = 512;

@@ -1,7 +1,7 @@
 //! The latest `txn` action of each application id, and when it expires. No IO.
 //!
 //! Delta lets every writer of a checkpoint leave out a `txn` action whose `lastUpdated` is older than the table property
-//! `delta.setTransactionRetentionDuration`; one without `lastUpdated` stays for ever. So the batch numbers of streams,
+//! `delta.setTransactionRetentionDuration`; one without `lastUpdated` stays forever. So the batch numbers of streams,
 //! of which each start of a collector makes a new one, are recorded with it, and the offsets of partitions without.
 //! Source: Delta protocol, "Transaction Identifiers" and "Checkpoints".
 
@@ -36,7 +36,7 @@ impl Txns {
         self.retention = retention.and_then(|retention| i64::try_from(retention.as_millis()).ok());
     }
 
-    /// How long records are kept that can expire, in milliseconds; `None` is for ever.
+    /// How long records are kept that can expire, in milliseconds; `None` is forever.
     pub(crate) fn retention(&self) -> Option<i64> {
         self.retention
     }
@@ -46,7 +46,7 @@ impl Txns {
         self.records.insert_mut(app_id, recorded);
     }
 
-    /// The version recorded of `app_id`, unless it has expired at `now`.
+    /// The version recorded for `app_id`, unless it has expired at `now`.
     pub(crate) fn get(&self, app_id: &str, now: i64) -> Option<i64> {
         let recorded = self.records.get(app_id)?;
         (!self.is_expired(app_id, recorded, now)).then_some(recorded.version)

@@ -28,9 +28,9 @@ use url::Url;
 /// What happens to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is written, and the writer is told.
+    /// Nothing is written, and the writer gets an error.
     FailBefore,
-    /// It is written, and the writer is told that it was not.
+    /// It is written, but the writer gets an error.
     FailAfter,
     /// Nothing is written, and the writer never hears of it.
     StopBefore,

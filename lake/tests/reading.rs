@@ -67,7 +67,7 @@ async fn a_file_without_a_value_keeps_no_other_from_being_skipped() {
         assert_eq!(lines(table.provider(), &sql).await.len(), rows, "container {container}");
     }
     assert_eq!(files_in_plan(&table, "select seq from t where container_id is null").await, 1);
-    // What is only for skipping is no answer.
+    // Statistics are for skipping only; they are not results.
     let sql = "select min(container_id) as low, max(pid) as high from t";
     assert_eq!(lines(table.provider(), sql).await, [format!("{{\"low\":\"{:064x}\",\"high\":4}}", 1)]);
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::support::{DAY, NOON, TempLake, all_rows, make_checkpoint, processes, seqs, taken};
 
-/// All that a handle tells of its version.
+/// All that a handle reveals of its version.
 #[derive(Debug, PartialEq)]
 struct Seen {
     version: i64,
@@ -98,7 +98,7 @@ enum Deed {
     Vacuum,
     /// The handle of this number moves on.
     Refresh(usize),
-    /// The handle of this number is opened anew, as after a restart.
+    /// The handle of this number is reopened, as after a restart.
     Reopen(usize),
 }
 

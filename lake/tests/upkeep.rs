@@ -99,7 +99,7 @@ async fn a_damaged_checkpoint_is_passed_over() {
         assert_eq!(seqs(other.provider()).await.len(), 200);
     }
     std::fs::remove_file(log.join("_last_checkpoint")).unwrap();
-    assert_eq!(temp.again().table(Table::ProcessEvents).await.unwrap().version(), 200, "it is not made anew");
+    assert_eq!(temp.again().table(Table::ProcessEvents).await.unwrap().version(), 200, "it is not created again");
 }
 
 /// Lets the log look as if it was written an hour ago.

@@ -36,7 +36,7 @@ pub enum PipelineError {
     /// A rejected message could not be kept aside.
     #[error("cannot keep a rejected message")]
     Quarantine(#[source] RejectedError),
-    /// What is waited for lies behind a message that a newer release wrote.
+    /// The awaited messages come after a message that a newer release wrote.
     #[error("{partition} is held at message {offset}: {newer}")]
     Held {
         /// The partition.

@@ -33,7 +33,7 @@ pub(crate) async fn is_held(
     }
 }
 
-/// The least time of the rows; `None` when that of one is unknown.
+/// The earliest time of the rows; `None` when one of them has no time.
 fn oldest(rows: &RecordBatch) -> Option<Micros> {
     let times = rows.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
     if times.null_count() > 0 { None } else { arrow::compute::min(times).map(Micros) }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: the lake alone knows how far a partition was taken; the group's offsets are for people and for lag.
 //! Invariant: what was taken, dropped as known or held is decided in [`progress`], which does no IO.
-//! Invariant: bytes that are no message hold nothing up: they are kept aside ([`rejected`]) and counted in `event_loss`.
+//! Invariant: bytes that are not a message block nothing; they are set aside ([`rejected`]) and counted in `event_loss`.
 //! Invariant: a message of a newer release is neither skipped nor kept aside: its partition waits, the others go on.
 
 mod config;

@@ -27,7 +27,7 @@ kerntrail_common::metric_names! {
     counter RECORDS_IN_TOTAL = "kerntrail_import_events_in_total";
 }
 
-/// Nothing of `table` is lost so far: 0, rather than absent.
+/// Initializes the loss counters of `table`, so that no loss shows as 0 and not as absent.
 pub(crate) fn begin(table: Table) {
     ::metrics::counter!(EVENTS_LOST_TOTAL, "table" => table.name()).increment(0);
     ::metrics::counter!(MESSAGES_MISSING_TOTAL, "table" => table.name()).increment(0);

@@ -141,7 +141,7 @@ impl Pipeline {
         Ok(missing)
     }
 
-    /// Errors: one of `awaited` lies behind a message that waits for an upgrade.
+    /// Errors: one of `awaited` comes after a message that waits for an upgrade.
     fn check_held(&self, awaited: &[Position]) -> Result<(), PipelineError> {
         for hold in self.holds.all().into_iter().filter(|hold| hold.reader == GROUP) {
             let Some(Position { partition, next: offset }) = hold.position() else { continue };

@@ -3,7 +3,7 @@
 //! Life of an offset: delivered -> taken (its rows are in a buffer) -> cut (its rows are being committed) -> committed.
 //! A table has at most one cut at a time. Everything not committed is forgotten when another writer got ahead
 //! ([`Tracker::forget`]) or the partition goes to another reader ([`Tracker::revoke`]); the log still has it.
-//! A message that a newer release wrote holds its partition ([`Tracker::hold`]): what lies before it is committed,
+//! A message that a newer release wrote holds its partition ([`Tracker::hold`]): what precedes it is committed,
 //! nothing behind it is taken.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! Keeps what is no message aside, as files ([`crate::rejected`]) and counted as rows of `event_loss`.
+//! Sets undecodable messages aside, as files ([`crate::rejected`]), and counts them in rows of `event_loss`.
 //!
 //! The row is committed before the offset of the message is, under an application id of its own, so that it is there
 //! once however often the message is read again.

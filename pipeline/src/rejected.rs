@@ -1,4 +1,4 @@
-//! Rejected messages: bytes that are no message, kept aside as files, to be looked at and tried again.
+//! Rejected messages: bytes that are not a message, set aside as files for inspection and replay.
 //!
 //! A message that a newer release wrote is never rejected: its partition waits (see [`crate::progress`]). Here are those
 //! whose bytes are damaged, or were never ours; a release that was fixed may read some of them.

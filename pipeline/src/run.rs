@@ -1,4 +1,4 @@
-//! The loop: poll, take, cut, commit.
+//! The main loop: poll, take rows, start commits.
 //!
 //! One commit of a table is under way at a time, those of different tables side by side. Nothing is polled while twice
 //! `flush_bytes` are held, so the log is what waits. Poll is never dropped half-way: it may hold messages by then.
@@ -69,7 +69,7 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
     run.finish().await
 }
 
-/// Waits before the log is asked again, or returns the error where waiting is in vain.
+/// Waits before the log is polled again, or returns the error if it is permanent.
 async fn wait_out(error: LogError, backoff: &mut Backoff, cancel: &CancellationToken) -> Result<(), PipelineError> {
     match error {
         LogError::Failed { retriable: true, .. } if !cancel.is_cancelled() => {
@@ -85,7 +85,7 @@ fn retry() -> Backoff {
     Backoff::new(RETRY.0, RETRY.1)
 }
 
-/// Waits after one more failure, or until the pipeline is to end.
+/// Waits after one more failure, or until the pipeline is cancelled.
 async fn rest(backoff: &mut Backoff, cancel: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(backoff.after_failure()) => {}
@@ -138,7 +138,7 @@ async fn ask_lake(pipeline: &Pipeline, partition: &Partition) -> Result<Progress
     })
 }
 
-/// What a task of ours returned; its panic goes on here.
+/// The result of a task; a panic of the task is resumed here.
 fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, PipelineError> {
     outcome.map_err(|error| match error.try_into_panic() {
         Ok(reason) => std::panic::resume_unwind(reason),
@@ -194,7 +194,7 @@ impl Run<'_> {
             match self.consumer.poll(MOST_POLLED, patience).await {
                 Ok(Polled::Messages(messages)) => self.take(messages).await?,
                 Ok(Polled::Assigned(partitions)) => match self.assign(partitions).await {
-                    // What was not begun is left as it is; what is held is committed.
+                    // Messages not yet taken stay in the log; buffered rows are committed.
                     Err(_) if self.cancel.is_cancelled() => break,
                     assigned => assigned?,
                 },
@@ -216,7 +216,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Commits all that is held.
+    /// Commits all buffered rows.
     async fn finish(mut self) -> Result<(), PipelineError> {
         loop {
             for &table in Table::ALL {
@@ -229,7 +229,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether so much is held that nothing more may be read before a commit ends.
+    /// Whether the buffers are full, so that reading pauses until a commit ends.
     fn is_full(&self) -> bool {
         let held = self.buffers.bytes() + self.flying.values().sum::<usize>();
         held >= 2 * self.pipeline.config.flush_bytes && !self.flights.is_empty()
@@ -323,7 +323,7 @@ impl Run<'_> {
         }
     }
 
-    /// Reads `partitions` on from what the lake has.
+    /// Resumes reading `partitions` from the progress in the lake.
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), PipelineError> {
         let mut taken = Vec::new();
         for partition in partitions {
@@ -446,12 +446,12 @@ impl Run<'_> {
         }
     }
 
-    /// Stops before a message that a newer release wrote; the other partitions go on.
+    /// Stops before a message that a newer release wrote; the other partitions continue.
     async fn hold(&mut self, position: Position, newer: Newer) {
         self.tracker.hold(&position.partition);
         self.holds.hold(&position, newer);
         self.pipeline.wake();
-        // What comes of it all the same is dropped.
+        // Messages of it that still arrive are dropped.
         if let Err(error) = self.consumer.pause(&position.partition).await {
             warn!(partition = %position.partition, error = chain(&error), "cannot pause a partition");
         }
@@ -468,7 +468,7 @@ impl Run<'_> {
         self.hold(position, newer).await;
     }
 
-    /// Rejects a message whose very headers cannot be read, and reads on behind it.
+    /// Rejects a message whose headers cannot be read, and continues after it.
     async fn reject(&mut self, rejection: Rejection) -> Result<(), PipelineError> {
         if self.holds.holds(&rejection.partition) {
             return Ok(());

@@ -11,7 +11,7 @@ use kerntrail_transport::{Codec, Headers};
 /// Column that says when the lake took a row.
 const INGEST_TIME: &str = "ingest_time";
 
-/// The rows of a message of `table`, as the lake stores them but for `ingest_time`.
+/// The rows of a message of `table`, as the lake stores them, except for `ingest_time`.
 ///
 /// Errors: why it cannot be read, in words.
 pub(crate) fn rows(codec: &Codec, table: Table, headers: &Headers, payload: &[u8]) -> Result<RecordBatch, String> {

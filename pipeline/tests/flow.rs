@@ -134,12 +134,12 @@ async fn partitions_move_between_two_pipelines() {
 
     // The second takes partition 1 over before the first has let go of it.
     let others = Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());
-    log.tell(1, Polled::Assigned(vec![places[1].clone()]));
+    log.notify(1, Polled::Assigned(vec![places[1].clone()]));
     (20..40).for_each(|batch| send(1, batch));
     let (second, second_task) = start(&others);
     until("the second reads", || async { log.consumers() == 2 }).await;
     (40..60).for_each(|batch| send(1, batch));
-    log.tell(0, Polled::Revoked(vec![places[1].clone()]));
+    log.notify(0, Polled::Revoked(vec![places[1].clone()]));
     (60..80).for_each(|batch| send(1, batch));
     (20..40).for_each(|batch| send(0, batch));
     second.drain().await.unwrap();

@@ -92,7 +92,7 @@ impl MemoryLog {
     }
 
     /// Tells the consumer of that number (from 0, in the order of subscription).
-    pub fn tell(&self, consumer: usize, news: Polled) {
+    pub fn notify(&self, consumer: usize, news: Polled) {
         self.state.lock().unwrap().news.entry(consumer).or_default().push(news);
         self.appended.notify_waiters();
     }
@@ -147,7 +147,7 @@ impl EventLog for MemoryLog {
         let all = topics.iter().flat_map(|topic| (0..self.partitions).map(|number| partition(topic, number))).collect();
         // The first of a group has everything until the test says otherwise.
         if number == 0 || !self.state.lock().unwrap().news.contains_key(&number) {
-            self.tell(number, Polled::Assigned(all));
+            self.notify(number, Polled::Assigned(all));
         }
         Ok(Box::new(MemoryConsumer { log: self.clone(), group: group.clone(), number, positions: BTreeMap::new() }))
     }

@@ -35,7 +35,7 @@ async fn answers_are_as_written_down() {
         let root = stored.folder.path().to_str().unwrap();
         assert!(
             !text.contains(root) && !text.contains(root.trim_start_matches('/')),
-            "{path:?} tells where the lake is\n{text}"
+            "{path:?} reveals where the lake is\n{text}"
         );
         golden::check(&format!("queries/{}.txt", path.file_stem().unwrap().to_str().unwrap()), &text);
     }

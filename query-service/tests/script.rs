@@ -1,4 +1,4 @@
-//! A node on which a privileged pod is escaped from, and an unprivileged one tries in vain.
+//! A node on which a process escapes from a privileged pod, and one in an unprivileged pod fails to.
 
 use std::sync::Arc;
 

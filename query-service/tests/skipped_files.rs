@@ -44,7 +44,7 @@ async fn no_filter_learned_on_the_way_keeps_back_what_the_answer_needs() {
         // One aggregate's bound is none of the other's.
         ("select max(seq) as a, min(seq + 1) as b from process_events", "5 | 2"),
         ("select max(seq) as a, min(cmd_line) as b from process_events where seq > 0", "5 | 0"),
-        // NULL is no minimum.
+        // NULL is not a minimum.
         ("select min(pid) as a, max(seq) as b from process_events", "7 | 5"),
         // Two columns of one name: times of processes are far below those of connections.
         (

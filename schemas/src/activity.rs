@@ -46,12 +46,12 @@ pub struct RecordCode {
 pub enum BoundaryEvidence {
     /// The pairs `old_*` and `new_*`: namespaces, cgroup, user id, capabilities.
     StateChange,
-    /// Besides these, `mount_is_host` tells whether the new root directory lies on the node's root file system.
+    /// Besides these, `mount_is_host` says whether the new root directory is on the node's root file system.
     NewRoot {
         /// Column with the new root directory.
         path: &'static str,
     },
-    /// Besides these, `mount_is_host` tells whether the mount shows the node's root file system.
+    /// Besides these, `mount_is_host` says whether the mount shows the node's root file system.
     Mount {
         /// Column with the mount point.
         path: &'static str,
@@ -70,7 +70,7 @@ impl Activity {
         Self::all().find(|activity| activity.records.contains(&code))
     }
 
-    /// The activities that the Sigma category `category` selects, all of one table; empty when there is no such category.
+    /// The activities that the Sigma category `category` selects, all of one table; empty for an unknown category.
     pub fn of_sigma_category(category: &str) -> Vec<&'static Self> {
         Self::all().filter(|activity| activity.sigma.contains(&category)).collect()
     }

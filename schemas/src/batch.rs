@@ -49,7 +49,8 @@ impl TableBatch {
     /// The rows with every column of the table, as the lake stores them ([`Table::schema`]): NULL where the batches do not
     /// have a column, as those of an earlier schema version do not have all.
     ///
-    /// Errors: the batches have a column that the table has not, or columns in another order, or a pointer leads nowhere.
+    /// Errors: the batches have a column that the table does not have, or columns in another order, or an actor index is
+    /// out of range.
     pub fn flatten(&self) -> Result<RecordBatch, ArrowError> {
         let held = match &self.actors {
             None => named(&self.events),

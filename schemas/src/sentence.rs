@@ -1,6 +1,6 @@
 //! Sentences with gaps that a row fills.
 
-/// Values in sentences that are no columns: whoever prints a sentence computes them.
+/// Names in sentences that are not columns; the code that prints a sentence computes their values.
 pub const COMPUTED: &[(&str, &str)] = &[
     ("program", "command line, path or name of the actor, the first that is known"),
     ("notes", "what is unusual about a program: in memory only, standard input is a socket"),
@@ -17,7 +17,7 @@ pub const COMPUTED: &[(&str, &str)] = &[
 /// A sentence about a row, such as `mount[ {source_path}] on {target_path|an unknown path}`.
 ///
 /// `{name}` stands for the value called `name`: a column, or something that the one who prints it computes ([`COMPUTED`]).
-/// `{name|words}` stands for `words` where there is no such value. A part in `[` and `]` is left out when a value in
+/// `{name|words}` stands for `words` where the value is missing. A part in `[` and `]` is left out when a value in
 /// it is missing; `[[` is a bracket, and so is a `]` that closes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sentence(pub &'static str);

@@ -51,7 +51,7 @@ pub enum Wait {
         /// The server's message.
         words: String,
     },
-    /// For the longest backoff, and alert somebody.
+    /// For the longest backoff, and raise an alert.
     Pause {
         /// What is wrong.
         alert: String,

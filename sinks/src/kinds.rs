@@ -65,7 +65,7 @@ macro_rules! kinds {
 
             /// The kind `name` with the settings in `table`.
             ///
-            /// Errors: there is no such kind; a key is missing, or its value has the wrong type.
+            /// Errors: the kind is unknown; a key is missing, or its value has the wrong type.
             pub(crate) fn read(name: &str, table: Map<String, Value>) -> Result<Self, KeyError> {
                 match name {
                     $($name => <$settings as SinkKind>::read(table).map(Self::$variant),)*
@@ -102,7 +102,7 @@ kinds! {
 impl Kind {
     /// The keys that only sinks of the kind `name` have.
     ///
-    /// Errors: there is no such kind.
+    /// Errors: the kind is unknown.
     pub(crate) fn keys(name: &str) -> Result<Vec<String>, KeyError> {
         let kind = Self::all().into_iter().find(|(kind, _)| *kind == name);
         kind.map(|(_, keys)| keys).ok_or_else(|| unknown(name))

@@ -26,9 +26,9 @@ pub enum Outcome {
         /// The server's message.
         words: String,
     },
-    /// The destination accepts nothing before somebody repairs something: wait long, and alert somebody.
+    /// The destination accepts nothing until an operator fixes something: wait long, and raise an alert.
     Pause {
-        /// What is wrong, for the log and for whoever is on call.
+        /// What is wrong, for the log and the operator.
         alert: String,
     },
 }

@@ -35,7 +35,7 @@ pub enum SinkState {
         /// Its last message, or why there was no response.
         words: String,
     },
-    /// The destination accepts nothing before somebody repairs something.
+    /// The destination accepts nothing until an operator fixes something.
     Paused {
         /// What is wrong.
         alert: String,

@@ -113,7 +113,7 @@ async fn rows_for_which_the_condition_cannot_be_computed_become_letters() {
     let config = config(json!({"kind": "ndjson", "path": path}), json!({"where": "100 / pid > 20"}));
     let sink = Running::start(&config, &log, &dir.path().join("dlq"));
     committed(&log, "test", 1).await;
-    // 1 to 4 are selected, 5 to 9 are not, 0 cannot be told.
+    // 1 to 4 are selected, 5 to 9 are not, 0 is undecided.
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
     let letters = dlq::list(&dir.path().join("dlq"), None).unwrap().letters;
     assert_eq!(letters.len(), 1);

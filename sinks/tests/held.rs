@@ -74,7 +74,7 @@ async fn a_sink_waits_for_the_upgrade_in_one_partition_and_goes_on_in_the_others
     assert!(reason.contains("at message 1: schema version 2 is newer than 1"), "{reason}");
     sink.stop().await;
     assert_eq!(committed_in_all(&log).await, messages as i64 - 2);
-    assert!(dlq::list(dlq_dir.path(), None).unwrap().letters.is_empty(), "it is no dead letter");
+    assert!(dlq::list(dlq_dir.path(), None).unwrap().letters.is_empty(), "it is not a dead letter");
     assert!(holds.all().is_empty(), "who has stopped holds nothing");
 
     let sink = start(release(2));

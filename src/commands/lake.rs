@@ -1,4 +1,4 @@
-//! `kerntrail lake`: what lies in it.
+//! `kerntrail lake`: its tables and files.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -66,12 +66,12 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
     let bytes = if from_stdin { None } else { Some(std::fs::metadata(path).with_context(cannot)?.len()) };
     let input = Input { name: path.display().to_string(), bytes };
     let bar = bar(&input, quiet);
-    let mut tell = |line: Line| show(&bar, &input.name, &line);
+    let mut on_progress = |line: Line| show(&bar, &input.name, &line);
     let outcome = match route {
         Route::Here(importer) => {
             let reader: Box<dyn Read + Send> =
                 if from_stdin { Box::new(std::io::stdin()) } else { Box::new(File::open(path).with_context(cannot)?) };
-            importer.run(reader, &input, &mut tell).await
+            importer.run(reader, &input, &mut on_progress).await
         }
         Route::Server(address) => {
             let body = if from_stdin {
@@ -82,7 +82,7 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome>
                     1 << 18,
                 ))
             };
-            import::ask_server(address, &input, body, &mut tell).await
+            import::ask_server(address, &input, body, &mut on_progress).await
         }
     };
     bar.finish_and_clear();

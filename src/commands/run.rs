@@ -137,15 +137,15 @@ fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running
 
 fn stop_signal() -> anyhow::Result<tokio::sync::mpsc::Receiver<()>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (tell, told) = tokio::sync::mpsc::channel(1);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        let _ = tell.send(()).await;
+        let _ = sender.send(()).await;
     });
-    Ok(told)
+    Ok(receiver)
 }
 
 /// In which order parts stop.

@@ -70,7 +70,7 @@ pub enum ConfigError {
         /// What is wrong and how to fix it.
         reason: String,
     },
-    /// A value that is written nowhere is wrong: a default, or a missing key.
+    /// A value without a place is invalid: a default, or a missing key.
     #[error("{reason}")]
     Unwritten {
         /// What is wrong and how to fix it.
@@ -80,7 +80,7 @@ pub enum ConfigError {
 
 /// Reads `file` (where there is one), lays `overrides` over it, and checks each value.
 ///
-/// What a value refers to (folders, servers) is for those to check who use it.
+/// The users of a value check what it refers to (folders, servers).
 pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
     let (mut table, mut sources) = match file {
         Some(path) => read_file(path)?,
@@ -136,7 +136,7 @@ fn check_keys(prefix: &str, table: &toml::Table, sources: &Sources) -> Result<()
 
 fn unknown(path: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.path.as_str());
-    // A key without a dot may be a misspelt table.
+    // A key without a dot may be a misspelled table.
     let tables = names.clone().filter_map(|name| name.split_once('.').map(|(table, _)| table));
     match did_you_mean(path, names.chain(tables).chain(["sinks"])) {
         hint if hint.is_empty() => format!("unknown key `{path}`; `kerntrail config show` lists all keys"),
@@ -169,7 +169,7 @@ fn json(table: toml::Table) -> Map<String, Value> {
     }
 }
 
-/// serde's message for a person: numbers without their Rust type, and behind an unknown name the nearest right one.
+/// serde's message for users: numbers without their Rust type, and after an unknown name the most similar known one.
 pub(super) fn plain(message: &str) -> String {
     let plain = ["usize", "u64", "u32", "i64", "i32"].iter().fold(message.to_owned(), |message, number| {
         message

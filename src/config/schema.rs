@@ -89,7 +89,7 @@ impl Setting {
         }
     }
 
-    /// `text`, of a flag or variable, as the type that the default has. What is no value of that type stays text, for
+    /// `text`, of a flag or variable, as the type of the default. Text that is not a value of that type stays text, for
     /// the setting's own check to refuse.
     pub fn value(&self, text: &str) -> toml::Value {
         let as_text = || toml::Value::String(text.to_owned());

@@ -78,7 +78,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
 async fn embedded(config: &Config) -> anyhow::Result<Log> {
     let options = EmbeddedOptions {
         max_bytes: config.log.max_size.0,
-        // A destination that stays down must not hold up storage.
+        // A destination that stays down must not block storage.
         expendable: Some("sink-".into()),
         ..EmbeddedOptions::default()
     };
@@ -99,7 +99,7 @@ fn log_dir(config: &Config) -> PathBuf {
     config.data_dir.join("log")
 }
 
-/// A sink that is no longer configured must not hold back messages for ever. For a server to call: a command may have
+/// A sink that is no longer configured must not retain messages forever. Only a server calls this: a command may have
 /// been given another configuration.
 pub async fn forget_removed_sinks(config: &Config, log: &Log) {
     let Some(log) = &log.embedded else { return };
@@ -130,7 +130,7 @@ fn address_file(config: &Config) -> PathBuf {
     config.data_dir.join("server")
 }
 
-/// Address of the server that has the log open; none when it is another command, which ends by itself.
+/// Address of the server that has the log open; `None` when another command has it open.
 fn server(config: &Config) -> Option<String> {
     let address = std::fs::read_to_string(address_file(config)).ok()?;
     Some(address.trim().to_owned()).filter(|address| !address.is_empty())

@@ -41,17 +41,17 @@ fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D:
     Ok(address)
 }
 
-/// How long requests under way may go on once the program is to end.
+/// How long requests in flight may continue during shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A bound listener, so that a port in use is told before anything starts.
+/// A bound listener, so that a port in use is reported before anything starts.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} (http.listen); is another kerntrail running?"))
 }
 
-/// Serves until `stop`, then lets requests under way end, for [`GRACE`] at most.
+/// Serves until `stop`, then waits for requests in flight, for at most [`GRACE`].
 pub async fn serve(
     listener: TcpListener,
     queries: Router,
@@ -60,7 +60,7 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let routes = queries.merge(extra).merge(health(metrics, readiness)).fallback(nowhere);
+    let routes = queries.merge(extra).merge(health(metrics, readiness)).fallback(not_found);
     let app = server::only_from_here(routes);
     let served = server::serve(listener, app, server::HEAD_TIMEOUT, stop.clone());
     let cut = async {
@@ -73,17 +73,17 @@ pub async fn serve(
     }
 }
 
-/// What there is, for who asks for something else.
-async fn nowhere() -> (StatusCode, &'static str) {
+/// The response to an unknown path: the paths that exist.
+async fn not_found() -> (StatusCode, &'static str) {
     let routes = "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline, POST /api/v1/import, \
                   POST /api/v1/rejected/replay, GET /healthz, GET /readyz, GET /metrics\n";
     (StatusCode::NOT_FOUND, routes)
 }
 
-/// Whether every part runs and takes what comes.
+/// Whether every component runs and accepts work.
 #[derive(Clone)]
 pub struct Readiness {
-    /// Whether every part has started, and none is to end.
+    /// Whether every component has started and none is stopping.
     pub started: watch::Receiver<bool>,
     /// What waits for an upgrade.
     pub holds: Holds,
@@ -102,7 +102,8 @@ impl Readiness {
     }
 }
 
-/// `/healthz`: the process lives. `/readyz`: every part runs, and none waits for an upgrade. `/metrics`: Prometheus text.
+/// `/healthz`: the process is alive. `/readyz`: every part runs, and none waits for an upgrade. `/metrics`: Prometheus
+/// text.
 fn health(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     let readyz = move || {
         let answer = readiness.answer();

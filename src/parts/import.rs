@@ -109,16 +109,16 @@ impl Importer {
         &self,
         reader: R,
         input: &Input,
-        tell: &mut (dyn FnMut(Line) + Send),
+        on_progress: &mut (dyn FnMut(Line) + Send),
     ) -> anyhow::Result<Outcome> {
-        let _alone = self.alone(tell).await?;
+        let _alone = self.alone(on_progress).await?;
         // Rows that a killed import left in the log must be in the lake before the import compares with it.
         self.settle().await.context("cannot commit what the event log still holds")?;
         let mut options = ImportOptions::new(input.name.clone(), self.rejects_dir.clone());
         options.bytes_total = input.bytes;
         options.cluster = self.cluster.clone();
         let mut progress = |now: ImportProgress| {
-            tell(Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected });
+            on_progress(Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected });
         };
         let report = import(reader, options, self.opened.log.as_ref(), &self.lake, &mut progress).await;
         self.settle().await.context("cannot commit the imported rows")?;
@@ -126,13 +126,16 @@ impl Importer {
     }
 
     /// Waits for other imports into this lake to end, in this process and, through Kafka, in others.
-    async fn alone(&self, tell: &mut (dyn FnMut(Line) + Send)) -> anyhow::Result<(MutexGuard<'_, ()>, LakeLock)> {
+    async fn alone(
+        &self,
+        on_progress: &mut (dyn FnMut(Line) + Send),
+    ) -> anyhow::Result<(MutexGuard<'_, ()>, LakeLock)> {
         if let Ok(here) = self.one.try_lock()
             && let Some(lock) = self.lake.try_lock(LOCK)?
         {
             return Ok((here, lock));
         }
-        tell(Line::Waiting);
+        on_progress(Line::Waiting);
         Ok((self.one.lock().await, self.lake.lock(LOCK).await?))
     }
 
@@ -163,11 +166,11 @@ async fn take(
     tokio::spawn(hand_over(body, pieces));
     let reader = Pieces { held, piece: Bytes::new() };
     tokio::spawn(async move {
-        let mut tell = |line: Line| {
+        let mut on_progress = |line: Line| {
             let _ = lines.try_send(written(&line));
         };
         let done = tokio::select! {
-            done = importer.run(reader, &input, &mut tell) => done,
+            done = importer.run(reader, &input, &mut on_progress) => done,
             () = stop.cancelled() => Err(anyhow!(INTERRUPTED)),
         };
         let line = match done {
@@ -232,7 +235,7 @@ pub async fn ask_server(
     address: &str,
     input: &Input,
     body: reqwest::Body,
-    tell: &mut (dyn FnMut(Line) + Send),
+    on_progress: &mut (dyn FnMut(Line) + Send),
 ) -> anyhow::Result<Outcome> {
     let mut url = reqwest::Url::parse(&format!("http://{address}{PATH}"))?;
     url.query_pairs_mut().append_pair("name", &input.name);
@@ -255,7 +258,7 @@ pub async fn ask_server(
             match serde_json::from_slice(&line).context("unexpected response from the running kerntrail")? {
                 Line::Done(outcome) => return Ok(outcome),
                 Line::Failed { reason } => bail!("{reason}"),
-                so_far => tell(so_far),
+                so_far => on_progress(so_far),
             }
         }
     }

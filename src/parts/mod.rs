@@ -41,7 +41,7 @@ pub fn session(config: &Config) -> anyhow::Result<Session> {
     session_over(config, lake_to_read(config)?)
 }
 
-/// The lake, of which there is something to read.
+/// The lake, for reading.
 ///
 /// Errors: there is no data folder, so a mistyped one does not look like an empty history; or this user may not read it.
 pub fn lake_to_read(config: &Config) -> anyhow::Result<Arc<Lake>> {
@@ -92,12 +92,12 @@ pub fn pipeline(config: &Config, opened: &Log, lake: Arc<Lake>) -> Pipeline {
     Pipeline::new(Arc::clone(&opened.log), lake, settings).with_holds(opened.holds.clone())
 }
 
-/// Where bad input is kept aside.
+/// The folder of rejected input.
 pub fn rejected_dir(config: &Config) -> PathBuf {
     config.data_dir.join("rejected")
 }
 
-/// Where dead letters lie.
+/// The folder of the dead letters.
 pub fn dead_letters_dir(config: &Config) -> PathBuf {
     config.data_dir.join("dead-letters")
 }
@@ -107,7 +107,7 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
     let mut rules = Rules::shipped()?;
     if !config.rules.dir.as_os_str().is_empty() {
         let dir = &config.rules.dir;
-        // What is wrong in a rule's file is told with that file; a wrong folder where it was named.
+        // An error in a rule file names that file; a wrong folder is reported where it was configured.
         rules.load(dir).map_err(|error| match error {
             RuleError::Read { path, source } if path == *dir => {
                 let reason = format!("rules.dir: cannot read {}: {source}", dir.display());
@@ -119,9 +119,9 @@ pub fn rules(config: &Config) -> anyhow::Result<Rules> {
     Ok(rules)
 }
 
-/// Checks that what the configuration points to on this machine is there.
+/// Checks that the paths in the configuration exist on this machine.
 ///
-/// Errors: the first path that is not, where it was written.
+/// Errors: the first path that does not, with the place where it was configured.
 pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let root = &config.node.root;
     if !root.is_dir() {

@@ -50,7 +50,7 @@ async fn answer(State(state): State<Arc<(Config, Log)>>, Json(request): Json<Req
     }
 }
 
-/// Has the server at `address` replay.
+/// Asks the server at `address` to replay.
 pub async fn ask_server(address: &str, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
     let request = reqwest::Client::new()
         .post(format!("http://{address}{PATH}"))

@@ -164,7 +164,7 @@ impl Codec {
         Ok(plain)
     }
 
-    /// Whether this codec knows the versions of a payload; what is no payload at all has none.
+    /// Whether this codec knows the versions of a payload; bytes that are not a payload have none.
     ///
     /// Errors: the version that is newer.
     pub fn check_version(&self, schema_version: u16, payload: &[u8]) -> Result<(), Newer> {

@@ -14,7 +14,7 @@ pub const MOST_STREAMS: usize = 10_000;
 
 /// The batch numbers that a consumer of one topic has taken, by stream.
 ///
-/// Holds at most a given number of streams; beyond, the one whose last message lies furthest back is forgotten: a
+/// Holds at most a given number of streams; beyond, the one whose last message is the oldest is forgotten: a
 /// collector that has been silent for that long has nothing left to send again.
 #[derive(Clone, Debug)]
 pub struct BatchFilter {

@@ -47,7 +47,7 @@ pub struct EmbeddedOptions {
     pub keep: Duration,
     /// Partitions of a topic made from now on; at least one. A topic keeps the number it was made with.
     pub partitions: u32,
-    /// Beginning of the names of groups that must not hold up the others: where there is no room otherwise, the
+    /// Prefix of the names of groups that must not block the others: when the log is full otherwise, the
     /// oldest messages that only they have not read are removed. They see the gap in the offsets. `None`: no group.
     pub expendable: Option<String>,
 }

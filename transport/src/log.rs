@@ -88,7 +88,7 @@ pub struct Message {
 /// A message as a consumer got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// Where it lay.
+    /// Its position.
     pub partition: Partition,
     /// Its offset there.
     pub offset: i64,
@@ -175,10 +175,10 @@ pub enum LogError {
         retriable: bool,
     },
     /// What was read is not a message of kerntrail: its headers are missing or malformed. [`Consumer::poll`] returns what
-    /// lies before it first, then this, then what lies behind it. A payload that does not decode is not this error.
+    /// precedes it first, then this error, then what follows it. A payload that does not decode is not this error.
     #[error("message {offset} of {partition} is damaged: {reason}")]
     Damaged {
-        /// Where it lay.
+        /// Its position.
         partition: Partition,
         /// Its offset.
         offset: i64,
@@ -186,10 +186,10 @@ pub enum LogError {
         reason: String,
     },
     /// A newer release appended the message, in a form that this one does not know. [`Consumer::poll`] returns what
-    /// lies before it first, then this once, and pauses the partition there.
+    /// precedes it first, then this error once, and pauses the partition there.
     #[error("message {offset} of {partition} cannot be read: {newer}")]
     Newer {
-        /// Where it lies.
+        /// Its position.
         partition: Partition,
         /// Its offset.
         offset: i64,

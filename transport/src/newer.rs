@@ -1,4 +1,4 @@
-//! What a newer release wrote, and this one must neither read nor remove.
+//! Data that a newer release wrote, which this one must neither read nor remove.
 
 /// The version of something stored is above the newest that this release knows.
 ///

@@ -35,7 +35,7 @@ const READER: &str = "spool";
 /// Bounds of the first and of any wait after a failure to send.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// Where the spool lies and how much it holds.
+/// The spool's folder and size limit.
 #[derive(Clone, Debug)]
 pub struct SpoolOptions {
     /// Folder of the spool.

@@ -1,6 +1,6 @@
 //! Messages as earlier releases wrote them, kept as files: `golden/v<schema version>/<table>.message`.
 //!
-//! A file of a released version is never written again: it stands for what lies in somebody's log.
+//! A file of a released version is never rewritten: it represents data in existing logs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -27,7 +27,7 @@ async fn child_appends_until_killed() {
     }
 }
 
-/// Kills a process at a random moment; the number of messages that it was told are durable.
+/// Kills a process at a random moment; returns the number of messages that were acknowledged as durable.
 fn append_and_kill(folder: &Path, random: &mut StdRng) -> i64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["kill::child_appends_until_killed", "--exact", "--ignored", "--nocapture"])
@@ -116,7 +116,7 @@ async fn a_cut_journal_gives_what_lies_before_the_cut() {
     }
 }
 
-/// A byte that the disk changed: the store says so, or gives what lies before; it never gives anything else.
+/// A byte that the disk changed: the store reports it, or returns what precedes it; it never returns anything else.
 #[tokio::test]
 async fn a_damaged_journal_gives_nothing_that_was_not_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ enum Mood {
     TakesAndFails,
 }
 
-/// An embedded log that can be told to fail.
+/// An embedded log that fails on request.
 struct Fickle {
     inner: EmbeddedLog,
     mood: watch::Receiver<Mood>,
@@ -165,7 +165,7 @@ async fn a_message_of_a_newer_release_stays_in_the_spool_until_one_knows_it() {
     let spooled = spool_again(folders[1].path(), behind.clone()).await;
     let held = spooled.flush().await;
     assert!(matches!(held, Err(LogError::Newer { offset: 1, .. })), "{held:?}");
-    // Appending goes on; what lies before it is sent, and what lies behind it waits in order.
+    // Appending continues; what precedes it is sent, and what follows it waits in order.
     spooled.append(&topic("t"), messages("n", 3..4)).await.unwrap();
     while spooled.waiting().await.unwrap() > 3 {
         tokio::task::yield_now().await;

@@ -90,7 +90,7 @@ fn only_a_change_raises_the_generation() {
     assert!(!applied(api_pod("u", "p", serde_json::json!({"metadata": {"resourceVersion": "9"}}))));
     assert!(applied(api_pod("u", "p", status(&[("c", "id1")]))));
     assert!(applied(api_pod("u", "p", status(&[("c", "id2")]))));
-    assert!(pods.find(None, "id1").is_none(), "the restarted container's old id leads nowhere");
+    assert!(pods.find(None, "id1").is_none(), "the restarted container's old id is no longer known");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
     create_udf("any_item_matches", input, DataType::Boolean, Volatility::Volatile, Arc::new(function)).call(vec![list])
 }
 
-/// Whether the address in `text` lies in `network`.
+/// Whether the address in `text` is in `network`.
 pub(super) fn in_network(text: Expr, network: Network) -> Expr {
     let function = move |args: &[ColumnarValue]| {
         let addresses = single_array(args)?;
@@ -102,7 +102,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Reads `address/bits`; none when it is no network.
+    /// Reads `address/bits`; `None` when it is not a network.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;

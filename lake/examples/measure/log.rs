@@ -1,7 +1,7 @@
-//! What the log costs: opening, listing, updating by a commit of somebody else, committing; ours beside deltalake-core's.
+//! The cost of the log: opening, listing, applying another writer's commit, committing; compared with deltalake-core.
 //!
 //! The log is made by hand, a commit of one file each with the statistics of a real one; nothing reads the files. Each
-//! side runs in a process of its own on a copy of the log, so that its memory can be told; the sides take turns.
+//! side runs in a process of its own on a copy of the log, so that its memory can be measured; the sides alternate.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ const TAIL: i64 = 50;
 const ROUNDS: usize = 5;
 /// Updates and commits in each.
 const REPEATS: usize = 20;
-/// Where the lake's only table lies below the lake's folder.
+/// Path of the lake's only table below the lake's folder.
 const TABLE: &str = "measure/process_events";
 
 /// What one process measured: microseconds, and KiB beyond what it had before.

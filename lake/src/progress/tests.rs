@@ -69,7 +69,7 @@ fn batch_numbers_expire_and_offsets_do_not() {
     let read = Progress::read("t/0", &recorded, later);
     assert_eq!((read.next_offset, read.batches), (8, [("b".to_owned(), 5)].into()));
     assert_eq!(Progress::read("rejected/t/0", &recorded, later + 365 * DAY).next_offset, 3);
-    // An expired number does not hold up a stream that starts anew.
+    // An expired number does not block a stream that starts again.
     let offered = progress(8, 9, &[("a", 0)]);
     let rising = Progress::rising(Table::EventLoss, &[offered], &recorded, later).unwrap();
     assert_eq!(rising, [("t/0".to_owned(), 8), ("t/stream/a".to_owned(), 0)]);

@@ -15,7 +15,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// As `table` records them for the topic of `partition`; all streams are new where there is no table.
+    /// As `table` records them for the topic of `partition`; without a table, all streams are new.
     ///
     /// A stream that the table may have forgotten is numbered from the present microsecond on: other consumers may
     /// remember its old numbers, and would drop messages with the same ones as known.

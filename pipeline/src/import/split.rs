@@ -1,4 +1,4 @@
-//! Splits a stream of bytes into JSON objects, whatever lies between and around them.
+//! Splits a stream of bytes into JSON objects, whatever is between and around them.
 //!
 //! Accepted in any mixture: an object on each line, objects over several lines, objects side by side, arrays of
 //! objects. Between objects, white space, commas, brackets, byte order marks and NUL bytes (left by log rotation)
@@ -24,7 +24,7 @@ use self::scan::{Scan, Scanned, TOO_LONG};
 /// A stretch of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Where it lies in the buffer.
+    /// Its range in the buffer.
     pub(super) range: Range<usize>,
     /// Line of its first byte.
     pub(super) line: u64,

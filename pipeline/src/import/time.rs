@@ -4,7 +4,7 @@ use kerntrail_schemas::cell::Micros;
 
 /// The time that `text` names in RFC 3339, with any number of fractional digits; nanoseconds are truncated.
 ///
-/// `None`: it is not a time, or lies before 1970.
+/// `None`: it is not a time, or is before 1970.
 pub(crate) fn rfc3339(text: &str) -> Option<Micros> {
     utc(text.as_bytes()).or_else(|| {
         let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;

@@ -92,7 +92,7 @@ impl Reader {
         }
     }
 
-    /// The commit reaches the lake; `heard`: whether the reader is told how it ended.
+    /// The commit reaches the lake; `heard`: whether the reader learns how it ended.
     fn land(&mut self, lake: &mut ModelLake, heard: bool) {
         let Some((rows, progress)) = self.flight.take() else { return };
         let committed = lake.append(&rows, &progress);

@@ -63,7 +63,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Rej
     move |source| RejectedError::File { operation, path, source }
 }
 
-/// `None` where there is no such file.
+/// `None` where the file does not exist.
 fn existing<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -179,7 +179,7 @@ impl Folder {
         replace(&path, &description)
     }
 
-    /// Removes the message; one that is gone is no error.
+    /// Removes the message; a missing one is not an error.
     pub(crate) fn remove(&self, id: &str) -> Result<(), RejectedError> {
         for ending in [DESCRIPTION, PAYLOAD] {
             let path = self.path(id, ending);

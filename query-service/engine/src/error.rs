@@ -18,7 +18,7 @@ use crate::spill::SpillFull;
 pub enum ErrorKind {
     /// The query is wrong: correct it.
     User,
-    /// The query would write: it is refused, whoever asks.
+    /// The query would write; it is always refused.
     ReadOnly,
     /// It ran longer than allowed.
     Timeout,

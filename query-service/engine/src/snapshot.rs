@@ -103,7 +103,7 @@ impl Snapshot {
     }
 }
 
-/// Refuses plans that write, and makes all others stoppable: whoever builds a plan, it is executed only through here.
+/// Refuses plans that write, and makes all others stoppable. Every plan is executed through here.
 #[derive(Debug)]
 struct GuardedPlanner {
     stop: Stop,

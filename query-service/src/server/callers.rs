@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kerntrail_query_engine::{Engine, Limits, Origin, Principal, Role, Session};
 
-/// Makes the session of a request. There is no login: everyone who can reach the socket reads the one tenant.
+/// Makes the session of a request. No authentication: anyone who can reach the socket can read the one tenant.
 #[derive(Clone)]
 pub(super) struct Callers {
     pub(super) engine: Arc<Engine>,

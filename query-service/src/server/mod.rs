@@ -2,7 +2,7 @@
 //!
 //! `POST /api/v1/query` takes SQL (as text, or in JSON with options) and streams rows. `GET /api/v1/tree` and
 //! `GET /api/v1/timeline` take the options of the commands of the same names. Every refusal is JSON:
-//! `{"error":{"kind","message"}}`. There is no login: whoever can reach the socket may read. So the listener is to be
+//! `{"error":{"kind","message"}}`. No authentication: anyone who can reach the socket can read, so the listener must be
 //! on loopback ([`check_loopback`]), and requests made by a web page of another site are refused ([`access`]).
 
 mod access;

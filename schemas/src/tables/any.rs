@@ -1,4 +1,4 @@
-//! Rows of any table, for whoever makes rows of more than one.
+//! Rows of any table, for producers of more than one table.
 
 /// Generates [`AnyColumns`](super::AnyColumns) and [`TableBuilders`](super::TableBuilders) from the list of tables.
 macro_rules! any_table {

@@ -61,7 +61,7 @@ pub enum Problem {
     /// It names a secret that cannot be read.
     #[error("cannot read the secret")]
     Secret(#[source] SecretError),
-    /// It is no condition on a row.
+    /// It is not a condition on a row.
     #[error(transparent)]
     Where(FilterError),
     /// It names a file that cannot be read.

@@ -34,7 +34,7 @@ impl Answer {
 
 /// Sends `request`.
 ///
-/// Errors: there is no answer, or none that can be read; the words say why. Whether the server worked on the request
+/// Errors: there is no response, or it cannot be read; the text says why. Whether the server worked on the request
 /// is not known then.
 pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> {
     let response = request.send().await.map_err(|error| chain(&error))?;

@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Stops before a message that a newer release wrote; the other partitions go on.
+    /// Stops before a message that a newer release wrote; the other partitions continue.
     async fn hold(&mut self, position: Position, newer: Newer) {
         self.held.hold(&position, newer);
         // Messages of it that are polled nevertheless are dropped.

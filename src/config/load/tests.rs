@@ -8,13 +8,13 @@ fn variable(path: &str, value: &str) -> (Origin, &'static Setting, String) {
     (Origin::Variable(setting(path).variable()), setting(path), value.into())
 }
 
-/// What is said of a file with `text`, without the folder it lies in.
+/// The error for a file with `text`, without the file's folder.
 fn wrong(text: &str, overrides: &Overrides) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     std::fs::write(&file, text).unwrap();
-    let told = load(Some(&file), overrides).unwrap_err().to_string();
-    told.replace(&format!("{}/", dir.path().display()), "")
+    let error = load(Some(&file), overrides).unwrap_err().to_string();
+    error.replace(&format!("{}/", dir.path().display()), "")
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
         ("[log.kafka.properties]\n\"acks\" = \"1\"\n", 2, "acks cannot be changed"),
     ];
     for (text, line, reason) in cases {
-        let told = wrong(text, &Overrides::default());
-        assert!(told.starts_with(&format!("c.toml:{line}: ")) && told.contains(reason), "{text}: {told}");
+        let error = wrong(text, &Overrides::default());
+        assert!(error.starts_with(&format!("c.toml:{line}: ")) && error.contains(reason), "{text}: {error}");
     }
 }
 
@@ -74,8 +74,8 @@ fn a_wrong_value_names_where_it_was_written() {
         let name = setting(path).variable();
         // Also where the file says something else.
         for text in ["", "tenant = \"b\"\n[node]\npid = 3\n[http]\nlisten = \"127.0.0.1:1\"\n"] {
-            let told = wrong(text, &overrides);
-            assert!(told.starts_with(&format!("environment variable {name}: ")), "{told}");
+            let error = wrong(text, &overrides);
+            assert!(error.starts_with(&format!("environment variable {name}: ")), "{error}");
         }
     }
 }
@@ -91,7 +91,7 @@ fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
     for (path, place) in
         [("sinks.b.path", "c.toml:9: "), ("sinks.b.where", "c.toml:6: "), ("sinks.a.files", "flag --sink: ")]
     {
-        let told = config.sources.error_at(path, "wrong").to_string();
-        assert!(told.contains(place), "{path}: {told}");
+        let error = config.sources.error_at(path, "wrong").to_string();
+        assert!(error.contains(place), "{path}: {error}");
     }
 }

@@ -36,7 +36,7 @@ pub(super) const NONE: u8 = 0;
 pub(super) const ALL: u8 = 1;
 const SOME: u8 = 2;
 
-/// Memory that decoded arrays take, counted alike by writer and reader.
+/// Memory that decoded arrays take; writer and reader count it in the same way.
 pub(super) struct Budget {
     spent: usize,
     limit: usize,
@@ -171,7 +171,7 @@ fn present(array: &ArrayRef) -> ArrayRef {
         None => array.clone(),
         Some(nulls) => {
             let rows: Int32Array = nulls.valid_indices().map(|row| row as i32).collect();
-            // Every index lies within the array: `take` has nothing to refuse.
+            // Every index is within the array, so `take` cannot fail.
             take(array, &rows, None).unwrap_or_else(|_| array.clone())
         }
     }

@@ -1,6 +1,6 @@
-//! Reads the small parts that everything is made of, within the bytes there are.
+//! Reads the primitive values of the format, checking bounds.
 
-/// A place in bytes that somebody else wrote.
+/// A position in untrusted bytes.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -69,7 +69,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Small numbers of either sign as small unsigned ones.
+/// Zigzag: maps small numbers of either sign to small unsigned ones.
 pub(super) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }

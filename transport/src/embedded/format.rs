@@ -1,4 +1,4 @@
-//! The version of what lies in the log's folder, in a file of its own, so that it is known before anything is opened.
+//! The version of the log's folder, in a separate file, so that it is known before anything is opened.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use crate::newer::Newer;
 const VERSION: u32 = 1;
 const FILE: &str = "format";
 
-/// Checks that this release knows what lies in `dir`, and marks what has no version: a new folder, or one that was
+/// Checks that this release knows the format of `dir`, and marks a folder without a version: a new one, or one that was
 /// written before folders had one, which is version 1.
 ///
 /// Errors: `Newer`, and the folder is left as it is; or the file cannot be read or written.

@@ -1,4 +1,4 @@
-//! What of the store is held in memory: topics, how far each partition reaches, and what groups have committed.
+//! The in-memory state of the store: topics, the offsets of each partition, and what groups have committed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use super::groups::Groups;
 use super::store::{Entry, Store, StoreError};
 use crate::log::{Group, Partition, Position, Topic};
 
-/// How far a partition reaches.
+/// The offsets and size of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Offset of the oldest message held; `next` where none is.

@@ -1,4 +1,4 @@
-//! What lies in the store, and under which key.
+//! The entries of the store and their keys.
 //!
 //! ```text
 //! keyspace meta      't' name                                  -> topic id u32, number of partitions u32

@@ -67,7 +67,7 @@ impl Topics {
         Ok(self.count(name)?.unwrap_or(0))
     }
 
-    /// Number of partitions; `None` where there is no such topic.
+    /// Number of partitions; `None` if the topic does not exist.
     fn count(&self, name: &str) -> Result<Option<i32>, LogError> {
         let operation = || format!("ask for the partitions of {name}");
         let answer = self.client.fetch_metadata(Some(name), TIMEOUT).map_err(|error| failed(operation(), error))?;

@@ -42,7 +42,7 @@ pub(crate) fn visible_but(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, st
 
 /// JSON text with each hidden character inside its strings as `\uXXXX`: the same value, harmless to print.
 ///
-/// JSON writers escape what lies below U+0020; here the rest follows. Line feeds between values stay.
+/// JSON writers escape characters below U+0020; this escapes the rest. Line feeds between values stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     let must_go = |c: char| c >= '\u{7f}' && is_hidden(c);
     if !text.contains(must_go) {

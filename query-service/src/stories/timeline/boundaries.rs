@@ -1,9 +1,9 @@
 //! Which boundaries each event crossed.
 //!
 //! Two sources: a call's own before/after columns, and the actor's state compared with what its lineage had before
-//! (imported events have only that). A crossing is told once a lineage: children inherit what was told.
+//! (imported events have only that). A crossing is reported once per lineage: children inherit what was reported.
 //!
-//! A lineage is *confined* once it was born in a container or put into one by a runtime; that is no crossing. A
+//! A lineage is *confined* once it was born in a container or put into one by a runtime; that is not a crossing. A
 //! confined lineage that enters a namespace, cgroup or root directory of the host is *outside* from then on, and so
 //! are its children: that is the escape.
 
@@ -85,7 +85,7 @@ struct Lineage {
     container: Option<String>,
     confined: bool,
     outside: bool,
-    told: BTreeSet<(Boundary, String)>,
+    reported: BTreeSet<(Boundary, String)>,
 }
 
 struct Walk<'a> {
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Crossings that a successful call tells of itself.
+    /// Crossings that a successful call itself shows.
     fn of_call(&self, event: &Event, change: &Change, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
         let pairs: [(Boundary, Pair); 6] = [
             (Boundary::MountNamespace, change.mnt_ns),
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
         };
         let after = format!("the node's root file system at {}", change.path.as_deref().unwrap_or("an unknown path"));
         let before = "the container's files".to_owned();
-        tell(
+        report(
             Crossing { boundary, before, after, gained: Vec::new(), escape: boundary == Boundary::RootDirectory },
             lineage,
             out,
@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
             let (before, after) = (self.labels.container(&lineage.container), self.labels.container(&container));
             let escape = lineage.confined && container.is_none();
             lineage.container = container;
-            tell(Crossing { boundary: Boundary::Container, before, after, gained: Vec::new(), escape }, lineage, out);
+            report(Crossing { boundary: Boundary::Container, before, after, gained: Vec::new(), escape }, lineage, out);
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
                 && lineage.confined
                 && matches!(boundary, Boundary::MountNamespace | Boundary::PidNamespace),
         };
-        tell(crossing, lineage, out);
+        report(crossing, lineage, out);
     }
 }
 
@@ -236,12 +236,12 @@ fn compared(actor: &Actor) -> [(Boundary, Option<i64>); 5] {
     ]
 }
 
-/// Capabilities that were not there before; losing some is no crossing.
+/// Capabilities gained; losing some is not a crossing.
 fn gain(before: i64, after: i64, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
     let gained = capability_names(after & !before);
     if !gained.is_empty() {
         let (before, after) = (format!("0x{before:x}"), format!("0x{after:x}"));
-        tell(Crossing { boundary: Boundary::Capabilities, before, after, gained, escape: false }, lineage, out);
+        report(Crossing { boundary: Boundary::Capabilities, before, after, gained, escape: false }, lineage, out);
     }
 }
 
@@ -249,9 +249,9 @@ fn capability_names(mask: i64) -> Vec<String> {
     capabilities::names(mask, |bit| format!("CAP_{bit}"))
 }
 
-/// Tells `crossing` unless the lineage's story has it already.
-fn tell(crossing: Crossing, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
-    if lineage.told.insert((crossing.boundary, crossing.after.clone())) {
+/// Reports `crossing` unless it was already reported for the lineage.
+fn report(crossing: Crossing, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
+    if lineage.reported.insert((crossing.boundary, crossing.after.clone())) {
         lineage.outside |= crossing.escape;
         out.push(crossing);
     }

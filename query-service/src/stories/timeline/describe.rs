@@ -1,4 +1,4 @@
-//! What an event was, in a few words. The words hold text of watched processes as it is: who prints them escapes.
+//! Describes an event in a few words. They contain unescaped text of monitored processes; the renderer escapes it.
 
 use kerntrail_common::size;
 use kerntrail_schemas::errno;

@@ -95,7 +95,7 @@ pub(crate) struct Event {
     pub(crate) seq: i64,
     pub(crate) activity: String,
     /// What happened, without the actor: `setns into mnt namespace of pid 1`. Holds text of watched processes as it is:
-    /// whoever prints it escapes it.
+    /// the renderer escapes it.
     pub(crate) title: String,
     pub(crate) actor: Actor,
     /// Result of a call: 0 or more, or minus the errno.

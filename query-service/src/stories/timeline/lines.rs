@@ -1,4 +1,4 @@
-//! Puts a story into lines: one an event, but for what says the same.
+//! Arranges a story in lines: one per event, except for events that are folded into others.
 //!
 //! Folded: a fork whose process runs a program (that line says it), an exit (said by the program's line), a close
 //! (said by the connection's line), a runtime's preparation of a container, repeats. An event that crossed a boundary or has a finding keeps its line.
@@ -32,7 +32,7 @@ pub(crate) struct EventLine {
     /// Generations below the oldest process of the story.
     pub(crate) depth: usize,
     pub(crate) title: String,
-    /// Said after the title: how a process ended, what a connection carried.
+    /// Shown after the title: how a process ended, what a connection carried.
     pub(crate) suffix: String,
     /// Where the process is, when that is new.
     pub(crate) place: Option<String>,
@@ -161,7 +161,7 @@ struct Places<'a> {
     events: &'a [Event],
     marks: &'a [Marks],
     depths: HashMap<&'a str, usize>,
-    /// What was said last of where a process is.
+    /// The location last shown for each process.
     said: HashMap<&'a str, String>,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Places<'a> {
         self.depths.get(actor.process.as_str()).copied().unwrap_or(0)
     }
 
-    /// Where the actor of an event is, unless its last line or its parent's said so.
+    /// The location of an event's actor, unless its last line or its parent's shows it already.
     fn news(&mut self, index: usize) -> Option<String> {
         let actor = &self.events[index].actor;
         let place = place(actor, self.marks[index].outside);

@@ -1,4 +1,4 @@
-//! What an engineer on call needs first: did it escape, how, and what did it do then.
+//! What an engineer on call needs first: whether it escaped, how, and what it did then.
 
 use std::collections::{BTreeMap, BTreeSet};
 

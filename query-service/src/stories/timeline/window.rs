@@ -86,7 +86,7 @@ fn utc(time: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(time).unwrap_or_default()
 }
 
-/// A length of time in microseconds, rounded for people; a negative one is shown as none.
+/// A duration in microseconds, rounded for display; a negative one is shown as 0.
 pub(crate) fn span(micros: i64) -> String {
     period::rounded(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }

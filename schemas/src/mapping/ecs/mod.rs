@@ -159,7 +159,7 @@ fn actor(document: &mut Document<'_>) {
         let same = document.see(column).zip(document.see("process_uid")).map(|(leader, process)| leader == process);
         document.put_known(&format!("process.{leader}_leader.same_as_process"), same);
     }
-    // The column stays too: ECS does not tell a container's start from an exec into it.
+    // The column is kept too: ECS does not distinguish a container's start from an exec into it.
     let entry = document.see_text("entry_type").and_then(|entry| ENTRIES.iter().find(|(name, _)| *name == entry));
     document.put_known("process.entry_leader.entry_meta.type", entry.map(|(_, value)| *value));
     if document.see("pod_uid").is_some() {

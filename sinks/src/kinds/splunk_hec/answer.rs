@@ -50,7 +50,7 @@ pub(crate) fn read(answer: &Answer, events: usize, before_refused: BeforeRefused
         (_, 413) => Outcome::Split { words }.all(events),
         (_, 408 | 425 | 429 | 500..=599) => retry(None).all(events),
         (_, 400) => Outcome::Split { words }.all(events),
-        // There is no HEC at this address, or something in front of it refuses access.
+        // This address has no HEC, or something in front of it refuses access.
         _ => Outcome::Pause { alert: words }.all(events),
     };
     Read { outcomes, ack_id: body.and_then(|body| body.ack_id) }

@@ -1,4 +1,4 @@
-//! Events that are no calls: which kind becomes a row of which table, and which fields the columns are.
+//! Events that are not calls: which kind becomes a row of which table, and which fields fill the columns.
 //!
 //! `process_connect`, `process_accept`, `process_listen` and `process_close` come from older versions of Tetragon.
 

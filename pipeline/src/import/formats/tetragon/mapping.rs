@@ -15,7 +15,7 @@ use crate::import::format::{EventOrigin, ImportedRow, MappedColumn, MappedRow, R
 /// What a row is made of.
 pub(super) struct TetragonEvent<'a> {
     pub(super) body: &'a Body<'a>,
-    /// The arguments; empty for events that are no calls.
+    /// The arguments; empty for events that are not calls.
     pub(super) call: CallArguments<'a>,
     pub(super) actor: &'a Actor,
     pub(super) time: Micros,

@@ -353,7 +353,7 @@ proptest! {
     }
 }
 
-/// Pairs that a careless hash would not tell apart, and texts at the edge of being JSON.
+/// Pairs that a careless hash would not distinguish, and texts that are barely JSON or barely not.
 #[test]
 fn known_traps() {
     let texts = [
