@@ -73,7 +73,7 @@ fn standard_input_is_read() {
 fn a_bad_record_is_named_and_kept_aside_and_the_rest_is_imported() {
     let program = Program::new();
     let mut content = lines(0, 10);
-    content.push_str("this is no JSON\n");
+    content.push_str("this is not JSON\n");
     content.push_str(&lines(10, 20));
     content.push_str("{\"process_exec\": {\"process\": {\"pid\": \"seven\"}}, \"node_name\": \"n\", \"time\": \"2026-09-01T00:00:00Z\"}\n");
     content.push_str(&lines(20, 30));
@@ -97,7 +97,7 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_is_imported() {
     assert_eq!(kept.len(), 1);
     let kept = std::fs::read_to_string(&kept[0]).unwrap();
     assert_eq!(kept.lines().count(), 3);
-    assert!(kept.contains("this is no JSON"), "{kept}");
+    assert!(kept.contains("this is not JSON"), "{kept}");
     std::fs::remove_file(&file).unwrap();
 }
 

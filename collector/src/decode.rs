@@ -111,7 +111,7 @@ struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// The fixed part, and the strings behind it.
+    /// The fixed part, and the strings after it.
     fn parts<T: Layout>(self) -> Result<(T, Strings<'a>), DecodeError> {
         let needed = size_of::<T>();
         let short = DecodeError::Short { kind: self.kind, bytes: self.bytes.len(), needed };

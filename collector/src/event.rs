@@ -70,7 +70,7 @@ pub struct ProcessRef {
 pub struct PrivilegeState {
     /// Effective user id.
     pub euid: u32,
-    /// Effective capabilities, a bit each.
+    /// Effective capabilities, one bit each.
     pub cap_effective: u64,
     /// Inode numbers of the namespaces.
     pub mnt_ns: u32,

@@ -1,4 +1,4 @@
-//! Which container and pod a process acts in, as far as it is known yet.
+//! Which container and pod a process acts in, as far as is known.
 //!
 //! The bundle is looked up at the first event of a container and, while it is missing, again at later ones; the pod
 //! comes from the watch whenever it has it. What was once found stays until no process needs it.
@@ -140,7 +140,7 @@ impl Identities {
         }
     }
 
-    /// Forgets the half that was not used for longest of those that nobody refers to.
+    /// Forgets the least recently used half of those that no process refers to.
     fn make_room(&mut self) {
         if self.known.len() < MOST_CONTAINERS {
             return;

@@ -57,7 +57,7 @@ pub(crate) enum StateError {
         #[source]
         source: io::Error,
     },
-    /// A newer release wrote it; it is left as it is.
+    /// A newer release wrote it; it is left unchanged.
     #[error("cannot use {}: {newer}", path.display())]
     Newer {
         /// The file.
@@ -81,7 +81,7 @@ struct Versioned {
     version: u32,
 }
 
-/// The file in `dir` as it is; `None` where there is none.
+/// The content of the file in `dir`; `None` where there is none.
 ///
 /// Errors: it cannot be read, or a newer release wrote it.
 fn stored(dir: &Path) -> Result<Option<Vec<u8>>, StateError> {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// The waits between the attempts of one operation. Whoever retries decides what is worth another attempt, and sleeps.
+/// The waits between the attempts of one operation. The caller decides what is worth another attempt, and sleeps.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     initial: Duration,

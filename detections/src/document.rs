@@ -18,7 +18,7 @@ use crate::compile::{self, CompileError};
 use crate::rules::{Rule, RuleError, RuleKind, Sequence, Step};
 use crate::{ignored, line};
 
-/// One file's documents on the way to rules.
+/// One file's documents, being compiled to rules.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,

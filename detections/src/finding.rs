@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::evaluate::{Match, int, text};
 use crate::rules::{Rule, RuleKind};
 
-/// A finding on its way to the event log.
+/// A finding to be sent to the event log.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) id: FindingId,

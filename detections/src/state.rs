@@ -132,7 +132,7 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
-    /// A newer release wrote it; it is left as it is.
+    /// A newer release wrote it; it is left unchanged.
     #[error("cannot use the detector's state {}: {newer}", path.display())]
     Newer {
         /// The file.
@@ -161,7 +161,7 @@ impl State {
 
     /// Reads `path`; `None` where there is no file. A damaged file is moved aside and logged, and treated as missing.
     ///
-    /// Errors: `Newer`, and the file is left as it is; or it cannot be read or moved.
+    /// Errors: `Newer`, and the file is left unchanged; or it cannot be read or moved.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,

@@ -288,7 +288,7 @@ static __always_inline void write_mount(struct privilege_scratch *scratch, struc
 		record->target_dev = BPF_CORE_READ(mnt, mnt_sb, s_dev);
 }
 
-/* Source and target of pivot_root(2) and chroot(2), and where the root lies now. */
+/* Source and target of pivot_root(2) and chroot(2), and where the root is now. */
 static __always_inline void write_root(struct privilege_scratch *scratch, struct task_struct *task,
 				       const struct call *call, bool pivot)
 {

@@ -3,9 +3,9 @@
  * The ring, the numbers of the records in it, and what was lost.
  *
  * Each record takes the next number of its CPU when it is about to enter the ring, also when the ring is full. So a
- * gap in the numbers is a loss, and `lost` tells its kind. Programs interrupt each other: a record of softirq context
+ * gap in the numbers is a loss, and `lost` has its kind. Programs interrupt each other: a record of softirq context
  * can take a later number and still come first, but only by the few instructions between number and reservation.
- * A record with KT_FILTERED takes no number: nobody asked for it, so a missing one is no loss.
+ * A record with KT_FILTERED takes no number: it becomes no row, so a missing one is not a loss.
  *
  * Records of constant size are reserved first and filled in place. exec and privilege are a few hundred bytes as a
  * rule and 28 KiB at worst, and 5.15 reserves only constant sizes (dynptrs came with 5.19), so they are built in a

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --profile quick -p kerntrail-ebpf --example filter_cost [rounds]`, as root. The states take turns within a
 //! round; a program's time is the median of the rounds, with the least and the greatest. The kernel's clock is part of
-//! each run, in all states alike. Turns `kernel.bpf_stats_enabled` on while it runs.
+//! each run, equally in all states. Turns `kernel.bpf_stats_enabled` on while it runs.
 
 use std::collections::BTreeMap;
 use std::error::Error;

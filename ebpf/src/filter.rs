@@ -8,8 +8,8 @@
 //! processes that leave the cgroup. Processes that already ran ([`crate::Programs::existing`]) pass no filter.
 //!
 //! A cgroup is named by the id that records carry ([`crate::records::State::cgroup_id`]: v2, or the `pids` controller
-//! of v1), which is the inode number of its directory. Its child cgroups are others: whoever sets a filter for a pod
-//! sets it for each of them. An entry outlives its cgroup until it is cleared.
+//! of v1), which is the inode number of its directory. Its child cgroups have entries of their own: a filter for a pod
+//! must be set for each of them. An entry outlives its cgroup until it is cleared.
 
 use std::collections::HashMap;
 

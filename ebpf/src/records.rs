@@ -46,7 +46,7 @@ layouts! {
         cgroup_id: u64,
         /// Effective user id.
         euid: u32,
-        /// Inode number of the mount namespace; likewise the next ones.
+        /// Inode number of the mount namespace; the next fields are those of the other namespaces.
         mnt_ns: u32,
         /// Pid namespace of new children.
         pid_ns: u32,
@@ -125,7 +125,7 @@ constants! {
         EXE_UNREAD = 1 << 0,
         /// Only the end of the executable's path.
         EXE_CUT = 1 << 1,
-        /// The executable lies outside the process's root; its path starts at the top of its mounts.
+        /// The executable is outside the process's root; its path starts at the top of its mounts.
         EXE_OUTSIDE = 1 << 2,
         /// The executable was removed from its directory.
         EXE_DELETED = 1 << 3,
@@ -135,7 +135,7 @@ constants! {
         CWD_UNREAD = 1 << 5,
         /// Only the end of the working directory.
         CWD_CUT = 1 << 6,
-        /// The working directory lies outside the process's root.
+        /// The working directory is outside the process's root.
         CWD_OUTSIDE = 1 << 7,
         /// The arguments could not be read.
         ARGS_UNREAD = 1 << 8,

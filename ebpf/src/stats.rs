@@ -11,7 +11,7 @@ pub struct ProgramStats {
     pub program: &'static str,
     /// How often it ran; 0 while the sysctl `kernel.bpf_stats_enabled` is off.
     pub runs: u64,
-    /// How long it ran, ns; likewise.
+    /// How long it ran, ns; counted in the same way.
     pub run_ns: u64,
     /// How often the kernel skipped it.
     pub skipped: u64,

@@ -180,7 +180,7 @@ fn dropped_programs_are_still_sent_for_the_process_table_without_a_number() {
     assert_eq!((forks, execs, exits), (2, 4, 3));
     assert_eq!([FORK, EXEC, EXIT, PRIVILEGE].map(|kind| filtered(&counters, kind)), [2, 4, 3, 0]);
     let calls = live.records.iter().filter(|record| header(record).kind == PRIVILEGE).count();
-    assert!(calls >= 1, "the call of unshare(1) is no program");
+    assert!(calls >= 1, "the call of unshare(1) is not a program");
     assert_nothing_is_missing(&mut live, &counters);
 }
 

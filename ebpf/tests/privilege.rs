@@ -103,7 +103,7 @@ fn setns_by_pidfd_names_the_process() {
     assert_eq!((call.ret, call.call_flags), (0, (libc::CLONE_NEWUTS | libc::CLONE_NEWNET) as u64));
     assert_eq!(call.task.state.net_ns, own_ns("net"));
     assert_ne!(call.before.net_ns, own_ns("net"));
-    // Before 6.9 nothing tells a pidfd from other anonymous files.
+    // Before 6.9 a pidfd cannot be distinguished from other anonymous files.
     if call.target_process.tgid != 0 {
         assert_is_self(call.target_process);
     }

@@ -7,7 +7,7 @@ kerntrail_common::metric_names! {
     counter EVENTS_IN_TOTAL = "kerntrail_lake_events_in_total";
     /// Bytes of the files that appends committed, by table.
     counter BYTES_WRITTEN_TOTAL = "kerntrail_lake_bytes_written_total";
-    /// Commits that lost the race for a version, by table; most are retried at the next version.
+    /// Commits that lost a race for a version, by table; most are retried at the next version.
     counter RACES_TOTAL = "kerntrail_lake_races_total";
     /// Appends refused because their progress was already recorded, by table.
     counter CONFLICTS_TOTAL = "kerntrail_lake_conflicts_total";

@@ -8,10 +8,10 @@ use crate::rejected::RejectedError;
 /// Why a pipeline stops, or cannot be drained. Rows that were not committed are read again at the next start.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The event log cannot be read, and trying again does not help.
+    /// The event log cannot be read, and a retry does not help.
     #[error("cannot read the event log")]
     Log(#[source] LogError),
-    /// The lake cannot be written, and trying again does not help, or the pipeline is to end.
+    /// The lake cannot be written, and a retry does not help, or the pipeline is stopping.
     #[error("cannot write {table}")]
     Lake {
         /// The table.
@@ -33,7 +33,7 @@ pub enum PipelineError {
         /// Offset that the lake wants next.
         taken: i64,
     },
-    /// A rejected message could not be kept aside.
+    /// A rejected message could not be stored.
     #[error("cannot keep a rejected message")]
     Quarantine(#[source] RejectedError),
     /// The awaited messages come after a message that a newer release wrote.

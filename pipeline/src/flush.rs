@@ -19,7 +19,7 @@ use crate::take::stamp;
 
 /// Bounds of the first and of any wait before a commit is tried again when the store fails.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// Attempts after which a commit is given up once the pipeline is to end: a second and a half on average.
+/// Attempts after which a commit is given up while the pipeline stops: a second and a half on average.
 const LAST_ATTEMPTS: usize = 6;
 
 /// Rows taken and not yet being committed.
@@ -70,7 +70,7 @@ impl Buffers {
     }
 }
 
-/// A commit under way.
+/// A commit in flight.
 pub(crate) struct Flight {
     pub(crate) table: Table,
     pub(crate) rows: Vec<RecordBatch>,
@@ -85,7 +85,7 @@ pub(crate) struct Landed {
 }
 
 impl Flight {
-    /// Commits, again and again while only the store fails; `ending` limits that.
+    /// Commits, with retries while only the store fails; `ending` limits them.
     pub(crate) async fn fly(self, lake: Arc<Lake>, ending: CancellationToken) -> Landed {
         let table = self.table;
         let rows = self.rows.iter().map(RecordBatch::num_rows).sum();

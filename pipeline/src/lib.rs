@@ -1,12 +1,12 @@
 //! Event log to lake, and the adapters of imported formats.
 //!
-//! The way of a row: [`Consumer::poll`](kerntrail_transport::Consumer::poll) -> decode and flatten (`take`) -> the
+//! Path of a row: [`Consumer::poll`](kerntrail_transport::Consumer::poll) -> decode and flatten (`take`) -> the
 //! table's buffer -> one Delta commit with the progress of its partitions (`flush`) -> the group's offsets.
 //!
-//! Invariant: the lake alone knows how far a partition was taken; the group's offsets are for people and for lag.
+//! Invariant: the lake alone knows how far a partition was taken; the group's offsets are for monitoring only.
 //! Invariant: what was taken, dropped as known or held is decided in [`progress`], which does no IO.
 //! Invariant: bytes that are not a message block nothing; they are set aside ([`rejected`]) and counted in `event_loss`.
-//! Invariant: a message of a newer release is neither skipped nor kept aside: its partition waits, the others go on.
+//! Invariant: a message of a newer release is neither skipped nor set aside: its partition waits, the others continue.
 
 mod config;
 mod error;

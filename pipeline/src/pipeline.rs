@@ -20,7 +20,7 @@ pub(crate) const GROUP: &str = "pipeline";
 /// How often [`Pipeline::drain`] looks at the lake when nothing was committed here: another pipeline may have.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How long [`Pipeline::drain`] goes on asking a log that fails, and the bounds of the first and of any wait in between.
+/// How long [`Pipeline::drain`] keeps retrying a log that fails, and the bounds of the first and of any wait in between.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 

@@ -4,7 +4,7 @@
 //! A table has at most one cut at a time. Everything not committed is forgotten when another writer got ahead
 //! ([`Tracker::forget`]) or the partition goes to another reader ([`Tracker::revoke`]); the log still has it.
 //! A message that a newer release wrote holds its partition ([`Tracker::hold`]): what precedes it is committed,
-//! nothing behind it is taken.
+//! nothing after it is taken.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ pub enum Verdict {
     Take,
     /// Its batch was taken before: a resend.
     Known,
-    /// It is of no partition that is read, of one that is held, or from before where it is read on.
+    /// Its partition is not assigned or is held, or its offset is before the position to read from.
     Stray,
 }
 
@@ -127,7 +127,7 @@ impl Tracker {
     }
 
     /// Starts to commit what was taken of `table`: the progress that goes with the buffered rows.
-    /// Call it only when no cut of the table is under way.
+    /// Call it only when no cut of the table is in flight.
     pub fn cut(&mut self, table: Table) -> Vec<Progress> {
         let mut progress = Vec::new();
         for (partition, taken) in self.partitions.iter_mut().filter(|(partition, _)| partition.topic.table == table) {

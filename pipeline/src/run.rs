@@ -1,7 +1,7 @@
 //! The main loop: poll, take rows, start commits.
 //!
-//! One commit of a table is under way at a time, those of different tables side by side. Nothing is polled while twice
-//! `flush_bytes` are held, so the log is what waits. Poll is never dropped half-way: it may hold messages by then.
+//! Each table has at most one commit in flight; different tables commit concurrently. Polling pauses while twice
+//! `flush_bytes` are buffered: backpressure on the log. A poll is never dropped before it ends: it may have messages.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -166,7 +166,7 @@ struct Run<'a> {
     tracker: Tracker,
     buffers: Buffers,
     flights: JoinSet<Landed>,
-    /// Bytes of each commit under way.
+    /// Bytes of each commit in flight.
     flying: HashMap<Table, usize>,
     /// When streams of a table were last forgotten.
     forgot: HashMap<Table, Instant>,
@@ -262,7 +262,7 @@ impl Run<'_> {
         }
     }
 
-    /// Starts the commit of what was taken of `table`, unless one is under way.
+    /// Starts the commit of the buffered rows of `table`, unless one is in flight.
     fn cut(&mut self, table: Table) {
         if self.flying.contains_key(&table) {
             return;

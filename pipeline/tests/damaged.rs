@@ -1,4 +1,4 @@
-//! Bytes that are no message: kept aside, counted once, and holding nothing up.
+//! Bytes that are not a message: set aside, counted once, and blocking nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn the_rest_goes_on_and_the_loss_is_a_row() {
         Entry::Damaged,
         wrong_count(message(Table::ProcessEvents, "s", 3, 30, 10)),
         good(Table::ProcessEvents, 4),
-        // A damaged resend of what was taken is no loss.
+        // A damaged resend of what was taken is not a loss.
         Entry::Message(damaged(message(Table::ProcessEvents, "s", 4, 40, 10))),
     ] {
         log.push(&processes, entry);

@@ -146,7 +146,7 @@ async fn a_partition_waits_for_the_upgrade_and_the_others_go_on() {
     assert!(!folder.path().join("rejected").exists(), "nothing is rejected");
     assert!(seqs(&bed.lake, Table::EventLoss).await.is_empty(), "nothing is lost");
 
-    // The same release meets it again; the next one takes it and what lies behind it.
+    // The same release meets it again; the next one takes it and what follows it.
     let first = bed.pipeline(folder.path(), &releases.first);
     let work = until("it is held again", || async { bed.holds.all().len() == 1 });
     running(&first, work).await.1.unwrap();

@@ -77,7 +77,7 @@ fn ids(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn rejected_messages_are_listed_and_shown() {
     let bed = Bed::new().await;
-    // What an import rejected lies there too, and is none of them.
+    // What an import rejected is there too, but is not a rejected message.
     std::fs::write(bed.rejected().join("export-1234.ndjson"), "{}\n").unwrap();
     let listing = rejected::list(&bed.rejected()).unwrap();
     assert!(listing.unreadable.is_empty());

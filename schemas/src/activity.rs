@@ -1,8 +1,8 @@
 //! What can happen: one entry for each activity of each table, with everything that depends on the activity.
 //!
-//! The entries stand beside the columns of their table, in `tables/<table>.rs`. Whoever needs to know something of an
-//! activity reads it from its entry: the mappings to OCSF and ECS, the collector's decoder, the timeline, the rules'
-//! log sources and `docs/tables.md`.
+//! The entries are beside the columns of their table, in `tables/<table>.rs`. All code that depends on an activity
+//! reads its entry: the mappings to OCSF and ECS, the collector's decoder, the timeline, the rules' log sources and
+//! `docs/tables.md`.
 
 use std::fmt;
 

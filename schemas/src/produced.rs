@@ -2,7 +2,7 @@
 //!
 //! Each crate that makes rows has a test that runs it on inputs for everything it can make, collects the rows here and
 //! compares the listing with `schemas/producers/<producer>.txt` (`KERNTRAIL_WRITE_GOLDEN=1` writes it). The tests below
-//! hold the declared activities and columns against all these lists: what nobody makes must not be declared.
+//! compare the declared activities and columns with all these lists: what has no producer must not be declared.
 
 use std::collections::BTreeSet;
 

@@ -27,7 +27,7 @@ kerntrail_common::metric_names! {
     gauge DEAD_LETTERS = "kerntrail_sinks_dead_letters";
 }
 
-/// Initializes the metrics of `sink`, so that a loss that has not happened is 0 and not absent.
+/// Initializes the metrics of `sink`, so that they are 0 and not absent before the first loss.
 pub(crate) fn begin(sink: &str) {
     for reason in ["damaged", "rotated"] {
         ::metrics::counter!(EVENTS_LOST, "sink" => sink.to_owned(), "reason" => reason).increment(0);

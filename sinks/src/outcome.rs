@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum Outcome {
     /// The destination has it.
     Delivered,
-    /// It is to be sent again.
+    /// It has to be sent again.
     Retry {
         /// The shortest wait that the server asked for.
         after: Option<Duration>,

@@ -50,7 +50,7 @@ async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
                 report(path, &outcome);
                 good &= outcome.rejected == 0;
             }
-            // The other files are imported nevertheless.
+            // The other files are still imported.
             Err(error) => {
                 eprintln!("kerntrail: {error:#}");
                 good = false;

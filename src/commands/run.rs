@@ -1,7 +1,7 @@
 //! `kerntrail run`: everything on this machine, in one process.
 //!
-//! Start: event log, lake, HTTP, pipeline, rules, sinks, and last the collector, so that nothing waits for a part
-//! behind it. Stop (SIGTERM or SIGINT): the collector first, then each part once what is before it has drained.
+//! Start: event log, lake, HTTP, pipeline, rules, sinks, and last the collector, so that no part waits for a
+//! later one. Stop (SIGTERM or SIGINT): the collector first, then each part once those before it have drained.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ impl Running {
         self.stages[stage as usize].1.spawn(part);
     }
 
-    /// The first part that ends by itself, which none should.
+    /// The first part that ends unexpectedly; none should.
     async fn first_end(&mut self) -> anyhow::Error {
         let [(_, collecting), (_, storing), (_, http)] = &mut self.stages;
         let ended = tokio::select! {

@@ -136,7 +136,7 @@ fn server(config: &Config) -> Option<String> {
     Some(address.trim().to_owned()).filter(|address| !address.is_empty())
 }
 
-/// Says where the server listens until the value is dropped.
+/// The file that says where the server listens; removed on drop.
 pub fn tell_others(config: &Config, address: SocketAddr) -> anyhow::Result<Told> {
     let file = address_file(config);
     if file.is_dir() {

@@ -16,7 +16,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// An error that trying again does not help.
+/// A permanent error.
 pub(crate) fn failed_for_good(
     operation: impl Into<String>,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

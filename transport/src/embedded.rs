@@ -77,7 +77,7 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// A newer release wrote the folder; it is left as it is.
+    /// A newer release wrote the folder; it is left unchanged.
     #[error("cannot open the event log in {}: {newer}", dir.display())]
     Newer {
         /// The folder of the log.

@@ -1,8 +1,8 @@
 //! What waits for an upgrade: partitions and files whose next content a newer release wrote.
 //!
-//! Whoever reads stops there, goes on with the rest, and notes it here: in the log at once and every ten minutes, as a
-//! metric, and in [`Holds::all`], from which the program answers `/readyz`. Nothing is lost: the release that knows the
-//! version goes on from there.
+//! A reader stops there, continues with the rest, and records it here: in the log immediately and every ten minutes, as
+//! a metric, and in [`Holds::all`], from which the program answers `/readyz`. Nothing is lost: the release that knows
+//! the version continues from there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ enum Subject {
 /// Something that waits for an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Who does not read on: `pipeline`, `sink-<name>`, `spool`, `rules`.
+    /// The reader that waits: `pipeline`, `sink-<name>`, `spool`, `rules`.
     pub reader: String,
     subject: Subject,
     /// Offset of the message in its partition.
@@ -39,7 +39,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Where reading goes on, if this is a partition.
+    /// Where reading will resume, if this is a partition.
     pub fn position(&self) -> Option<Position> {
         match &self.subject {
             Subject::Partition(partition) => Some(Position { partition: partition.clone(), next: self.offset }),
@@ -94,7 +94,7 @@ impl ReaderHolds {
         self.note(Subject::Partition(position.partition.clone()), position.next, newer);
     }
 
-    /// Leaves a file as it is.
+    /// Holds a file, which stays unchanged.
     pub fn hold_file(&mut self, path: &Path, newer: Newer) {
         self.note(Subject::File(path.to_owned()), 0, newer);
     }
@@ -104,14 +104,14 @@ impl ReaderHolds {
         self.all.lock().contains_key(&(self.reader.clone(), Subject::Partition(partition.clone())))
     }
 
-    /// Holds `partitions` no longer: they are read from elsewhere, or by another reader.
+    /// Releases `partitions`: they are read from elsewhere, or by another reader.
     pub fn release(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             self.remove(Subject::Partition(partition.clone()));
         }
     }
 
-    /// Leaves the file alone no longer.
+    /// Releases the file.
     pub fn release_file(&mut self, path: &Path) {
         self.remove(Subject::File(path.to_owned()));
     }

@@ -140,7 +140,7 @@ impl Shared {
         self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A producer that has failed for good is replaced; the appends that wait for it try again.
+    /// Replaces a producer that has failed permanently; the appends that wait for it are retried.
     fn replace_if_fatal(&self, used: &FutureProducer<Context>) -> Result<(), LogError> {
         let Some((code, reason)) = used.client().fatal_error() else { return Ok(()) };
         let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
@@ -215,7 +215,7 @@ async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Me
         let mut enqueued = enqueue(producer, topic, message);
         while !matches!(enqueued, Ok(Some(_))) {
             let is_empty = waiting.is_empty();
-            // What is on its way makes room, or its error says better what is wrong.
+            // Messages in flight make room when they complete, or their error says more precisely what is wrong.
             settle(std::mem::take(&mut waiting)).await?;
             match enqueued {
                 Err(error) => return Err(error),

@@ -101,7 +101,7 @@ pub struct Delivered {
 pub enum Polled {
     /// Messages, in order within each partition; empty when none came in time.
     Messages(Vec<Delivered>),
-    /// The partitions that this consumer reads from now on; it reads on from the group's committed offsets
+    /// The partitions that this consumer reads from now on; it resumes at the group's committed offsets
     /// (or the oldest message) unless it seeks. Delivered before any message of them.
     Assigned(Vec<Partition>),
     /// Partitions that another consumer of the group reads from now on: drop what was buffered of them.
@@ -139,14 +139,14 @@ pub trait Consumer: Send + Sync {
     /// assignment. Cancel-safe: a poll that is dropped has taken nothing.
     async fn poll(&mut self, most: usize, wait: Duration) -> Result<Polled, LogError>;
 
-    /// Reads `position.partition` on from `position.next`, also when it was paused; the partition must be assigned.
+    /// Resumes `position.partition` at `position.next`, also when it was paused; the partition must be assigned.
     async fn seek(&mut self, position: &Position) -> Result<(), LogError>;
 
-    /// Reads no more of `partition` until it is sought or assigned again. It stays assigned, and what was read ahead of it
-    /// is dropped; so the caller keeps the position from which to go on.
+    /// Stops reading `partition` until it is sought or assigned again. It stays assigned, and prefetched messages are
+    /// dropped, so the caller keeps the position at which to resume.
     async fn pause(&mut self, partition: &Partition) -> Result<(), LogError>;
 
-    /// Stores positions for the group; a later subscription reads on from them.
+    /// Stores positions for the group; a later subscription resumes there.
     ///
     /// Errors: a partition is not, or no longer, assigned to this member; else as named.
     async fn commit(&mut self, positions: &[Position]) -> Result<(), LogError>;

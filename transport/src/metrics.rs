@@ -14,13 +14,13 @@ kerntrail_common::metric_names! {
     gauge HELD_BYTES = "kerntrail_transport_held_bytes";
     /// Appends refused because the embedded log was full.
     counter FULL_TOTAL = "kerntrail_transport_full_total";
-    /// Times that messages were removed which an expendable group had not read, because the embedded log was full.
+    /// Times that messages unread by an expendable group were removed because the embedded log was full.
     counter EXPIRED_TOTAL = "kerntrail_transport_expired_total";
-    /// Partitions that a reader does not read on, since a newer release wrote their next message; labels `reader`, `table`.
+    /// Partitions held for a reader because a newer release wrote their next message; labels `reader`, `table`.
     gauge HELD_PARTITIONS = "kerntrail_transport_held_partitions";
-    /// Files that a reader leaves alone, since a newer release wrote them; label `reader`.
+    /// Files that a reader does not read because a newer release wrote them; label `reader`.
     gauge HELD_FILES = "kerntrail_transport_held_files";
-    /// Messages in the spool that the log behind it has not acknowledged yet.
+    /// Messages in the spool that the log has not acknowledged yet.
     gauge SPOOL_LAG_MESSAGES = "kerntrail_transport_lag_spool_messages";
 }
 

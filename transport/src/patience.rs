@@ -10,11 +10,11 @@ use crate::log::{EventLog, LogError, Message, Topic};
 const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// Appends `messages`, and again as long as the log is full or fails in a way that may pass: backpressure.
+/// Appends `messages`, with retries while the log is full or fails temporarily: backpressure.
 ///
 /// A caller that must end sooner drops the future; the messages may then be in the log, or not.
 ///
-/// Errors: only what trying again does not help.
+/// Errors: only permanent ones.
 pub async fn append_patiently(log: &dyn EventLog, topic: &Topic, messages: Vec<Message>) -> Result<(), LogError> {
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     loop {

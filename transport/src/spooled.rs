@@ -1,11 +1,12 @@
-//! An event log behind a spool on disk: appended messages are safe at once and travel when the log behind takes them.
+//! An event log with a spool on disk in front of it: appended messages are durable immediately, and are forwarded when
+//! the log accepts them.
 //!
-//! Life of a message: it is appended to the spool (one fsync), and `append` returns; one task sends it on, in order,
-//! with the batch number it came with; once the log behind has acknowledged it, the spool's offset is committed and the
-//! message is removed. After a crash in between it is sent again, and consumers drop the number they have taken.
+//! Life of a message: it is appended to the spool (one fsync), and `append` returns; one task forwards it, in order,
+//! with its original batch number; once the log has acknowledged it, the spool's offset is committed and the message is
+//! removed. After a crash in between it is sent again, and consumers drop a batch number that they already have.
 //!
-//! Invariant: a message leaves the spool only once the log behind has it. One in a form of a newer release stays, and
-//! holds its topic, until a release knows it; messages of a newer schema travel on, since nobody decodes them here.
+//! Invariant: a message leaves the spool only once the log has acknowledged it. A record of a newer version stays, and
+//! holds its topic, until a release knows it; messages of a newer schema are forwarded, since they are not decoded here.
 //! Invariant: at the spool's bound `append` returns [`LogError::Full`]; nothing is dropped.
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::metrics::SPOOL_LAG_MESSAGES;
 use crate::newer::Newer;
 use crate::patience::append_patiently;
 
-/// Messages sent on at once.
+/// Messages forwarded in one batch.
 const MOST_SENT: usize = 512;
 /// How long one poll of the spool waits; it is woken sooner.
 const LONGEST_POLL: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ pub struct SpoolOptions {
     pub holds: Holds,
 }
 
-/// A log behind a spool. Reading goes to the log behind; only appends take the way through the spool.
+/// A log with a spool in front of it. Only appends go through the spool; reads go to the log directly.
 pub struct Spooled {
     spool: EmbeddedLog,
     behind: Arc<dyn EventLog>,
@@ -74,7 +75,7 @@ impl Spooled {
         Ok(Self { spool, behind, topics: options.topics, holds: all, forwarder, progress })
     }
 
-    /// Messages that the log behind has not acknowledged.
+    /// Messages that the log has not acknowledged.
     ///
     /// Errors: the spool fails.
     pub async fn waiting(&self) -> Result<u64, LogError> {
@@ -168,7 +169,7 @@ impl Forwarder {
             match self.send_some().await {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
-                    // The messages stay in the spool, which fills up and says so: nothing is skipped.
+                    // The messages stay in the spool, which reports when it is full: nothing is skipped.
                     tracing::error!(error = chain(&error), "cannot send spooled messages; retrying");
                     tokio::time::sleep(backoff.after_failure()).await;
                 }

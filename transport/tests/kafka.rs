@@ -210,7 +210,7 @@ async fn no_message_overtakes_one_that_was_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_that_has_failed_is_replaced() {
-    // librdkafka's own broker can be told to refuse. It checks no sequence numbers as Kafka does, hence one request at
+    // librdkafka's own broker can be set to refuse. It does not check sequence numbers as Kafka does, so one request at
     // a time.
     let broker = MockCluster::new(1).unwrap();
     let topic = topic("refused");

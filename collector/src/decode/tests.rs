@@ -14,7 +14,7 @@ use super::*;
 use crate::event::{EventKind, EventRow, FdKind, Program};
 use crate::mask::MaskConfig;
 
-/// A node whose namespaces are 10, 20 and 30 and whose root lies on device 0x100001.
+/// A node whose namespaces are 10, 20 and 30 and whose root is on device 0x100001.
 fn node() -> Node {
     Node {
         name: "n".into(),

@@ -1,4 +1,4 @@
-//! The rows of a checkpoint: one action each, in the column of its kind. Read as Arrow; columns that nobody wants are
+//! The rows of a checkpoint: one action each, in the column of its kind. Read as Arrow; columns that are not needed are
 //! not decoded. Source: Delta protocol, "Checkpoint Schema".
 
 use std::sync::Arc;

@@ -50,7 +50,7 @@ pub use self::report::{ImportError, ImportProgress, ImportReport};
 /// The log must have been drained into the lake before, and must be drained after. It may be drained meanwhile, and must
 /// be if it can fill up: the import waits while the log is full. Nobody else may import events of the same nodes at the
 /// same time. Returns when everything is in the log. Rejected records do not stop it; see [`ImportReport`].
-/// `progress` is called about once a mebibyte.
+/// `progress` is called about once per mebibyte.
 ///
 /// Errors: see [`ImportError`]; what had been appended stays. Cancel-safe in the same sense.
 pub async fn import<R: Read + Send + 'static>(

@@ -1,4 +1,4 @@
-//! The batch numbers that an import's messages go on from.
+//! The batch numbers at which an import continues.
 
 use std::collections::BTreeMap;
 

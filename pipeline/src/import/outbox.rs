@@ -1,7 +1,8 @@
 //! Rows to messages in the event log: gathered by table and node, numbered, encoded, appended.
 //!
-//! Invariant: the messages of a stream and table are numbered without gaps from the last number that the lake has
-//! taken, or from the present microsecond on where the lake has forgotten it. The log must have been drained into the lake before, and nobody else may import the same node meanwhile.
+//! Invariant: the messages of a stream and table are numbered without gaps from the last number in the lake, or from
+//! the current time in microseconds where that number has expired. The log must have been drained into the lake before,
+//! and no other import of the same node may run meanwhile.
 //! Invariant: what is appended again after an error has the number that it had.
 //! Bounds: [`MOST_ROWS`] rows wait for their message to fill, [`MOST_READY`] bytes of messages to be appended.
 
@@ -192,7 +193,7 @@ impl<'a> Outbox<'a> {
             loop {
                 match self.log.append(&topic, messages.clone()).await {
                     Ok(()) => break,
-                    // Whoever reads the log makes room.
+                    // Readers of the log make room.
                     Err(LogError::Full { .. }) => {}
                     Err(LogError::Failed { retriable: true, .. }) if attempts < ATTEMPTS => attempts += 1,
                     Err(source) => return Err(ImportError::Append { table, source }),

@@ -35,7 +35,7 @@ pub(super) struct Piece {
 /// What [`Splitter::next`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A piece; go on at the second value.
+    /// A piece; continue at the second value.
     Piece(Piece, usize),
     /// Bytes before this position are skipped; what follows needs more input.
     More(usize),

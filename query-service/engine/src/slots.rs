@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::metrics::Measured;
 use crate::stop::Stop;
 
-/// Queries that may wait for a slot; the next one is refused at once.
+/// Queries that may wait for a slot; further ones are refused immediately.
 const MAX_WAITING: usize = 64;
 
 /// The slots of all queries that may run at a time, given out in the order of the requests.

@@ -68,7 +68,7 @@ pub(super) async fn rows(mut answer: QueryStream, format: Format) -> Result<Resp
     Ok(respond(format, Body::from_stream(served.pieces())))
 }
 
-/// An answer on its way out.
+/// An answer being sent.
 struct Served {
     answer: QueryStream,
     format: Format,

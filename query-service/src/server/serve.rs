@@ -21,7 +21,7 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wait after a connection could not be accepted: without a free file descriptor the next attempt fails as well.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
-/// Serves `routes` over HTTP/1.1 until `stop`, then lets requests under way end. Dropping it afterwards leaves them.
+/// Serves `routes` over HTTP/1.1 until `stop`, then waits for requests in flight. Dropping it afterwards aborts the wait.
 ///
 /// A client that takes longer than `head_timeout` to send the head of a request is disconnected. Handlers find the
 /// client's address as [`ConnectInfo`].

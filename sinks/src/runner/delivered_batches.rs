@@ -2,7 +2,7 @@
 //!
 //! A message is repeated when its producer missed the acknowledgement, or when its offset could not be committed. The
 //! numbers are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. When the file is lost, damaged or of a
-//! newer release (which is left as it is), such a message may be delivered twice.
+//! newer release (which is left unchanged), such a message may be delivered twice.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

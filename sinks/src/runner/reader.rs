@@ -55,7 +55,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Joins the group; `None` when cancelled before.
     ///
-    /// Errors: the event log failed for good.
+    /// Errors: the event log failed permanently.
     pub(super) async fn join(
         source: Source<'a>,
         dlq_dir: &Path,
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
 
     /// Reads messages until there are enough, the first has waited for `batch_wait_ms`, or `cancel`.
     ///
-    /// Errors: the event log failed for good.
+    /// Errors: the event log failed permanently.
     pub(super) async fn take(
         &mut self,
         destination: &'a dyn Destination,
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     /// Stops before a message that a newer release wrote; the other partitions continue.
     async fn hold(&mut self, position: Position, newer: Newer) {
         self.held.hold(&position, newer);
-        // Messages of it that are polled nevertheless are dropped.
+        // Messages of it that are still polled are dropped.
         if let Err(error) = self.consumer.pause(&position.partition).await {
             let (sink, partition) = (&self.source.settings.name, &position.partition);
             tracing::warn!(sink, %partition, error = chain(&error), "cannot pause a partition");

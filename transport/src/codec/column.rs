@@ -51,7 +51,7 @@ impl Budget {
         self.spent
     }
 
-    /// Counts `count` things of `width` bytes. The writer goes on beyond the limit, so that its error can say by how much.
+    /// Counts `count` items of `width` bytes. The writer continues beyond the limit, so that its error can say by how much.
     fn spend(&mut self, count: usize, width: usize) {
         self.spent = self.spent.saturating_add(count.saturating_mul(width));
     }

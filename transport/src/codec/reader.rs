@@ -41,12 +41,12 @@ impl<'a> Reader<'a> {
         Err("a number has more than 64 bits".into())
     }
 
-    /// A number of things. Whether so many fit is for the caller to check.
+    /// A count of items. The caller checks whether that many fit.
     pub(super) fn length(&mut self) -> Result<usize, String> {
         usize::try_from(self.varint()?).map_err(|error| error.to_string())
     }
 
-    /// A number of things of which each takes at least a byte of what follows.
+    /// A count of items that take at least one byte each of what follows.
     pub(super) fn count(&mut self) -> Result<usize, String> {
         let count = self.length()?;
         if count > self.rest.len() { Err(ENDS_EARLY.into()) } else { Ok(count) }

@@ -1,4 +1,4 @@
-//! Rows that are too many for one message become several.
+//! Splits rows that are too many for one message.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ impl EmbeddedConsumer {
                 self.next.retain(|partition, _| !partitions.contains(partition));
                 drop(state);
                 self.stop(partitions);
-                // Whoever gains them waits for this.
+                // The members that gain them wait for this.
                 self.shared.changed.notify_waiters();
             }
             Polled::Messages(_) => {}
@@ -73,7 +73,7 @@ impl EmbeddedConsumer {
     async fn read(&mut self, ready: Vec<Ready>, most: usize) -> Result<Vec<Delivered>, LogError> {
         let shared = Arc::clone(&self.shared);
         let read = blocking(move || Ok(read(&shared, &ready, most))).await?;
-        // Nothing awaits from here on: a poll that is dropped before has not moved on.
+        // No await from here on: a poll that is dropped before this point has not advanced.
         for Delivered { partition, offset, .. } in &read.messages {
             self.next.insert(partition.clone(), offset + 1);
         }

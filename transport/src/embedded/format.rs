@@ -16,7 +16,7 @@ const FILE: &str = "format";
 /// Checks that this release knows the format of `dir`, and marks a folder without a version: a new one, or one that was
 /// written before folders had one, which is version 1.
 ///
-/// Errors: `Newer`, and the folder is left as it is; or the file cannot be read or written.
+/// Errors: `Newer`, and the folder is left unchanged; or the file cannot be read or written.
 pub(super) fn check(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join(FILE);
     let folder = |source| OpenError::Folder { dir: dir.to_owned(), source };

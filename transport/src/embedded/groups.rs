@@ -1,4 +1,4 @@
-//! Who reads which partition. No IO, no waiting: the members ask.
+//! Which member reads which partition. No IO, no waiting: the members poll.
 //!
 //! A partition goes to its new reader only once the old one has given it up: see [`Groups::change`].
 
@@ -12,9 +12,9 @@ pub(super) type MemberId = u64;
 #[derive(Default)]
 struct Member {
     topics: BTreeSet<Topic>,
-    /// The partitions that it knows to be its own.
+    /// The partitions that it has taken over.
     owned: BTreeSet<Partition>,
-    /// What it is to read.
+    /// The partitions assigned to it.
     wanted: BTreeSet<Partition>,
 }
 
@@ -38,7 +38,7 @@ impl Groups {
         self.next
     }
 
-    /// Takes a member away; what it read goes to the others.
+    /// Removes a member; its partitions go to the others.
     pub(super) fn leave(&mut self, group: &Group, id: MemberId) {
         let Some(members) = self.members.get_mut(group) else { return };
         let all: BTreeSet<Partition> = members.values().flat_map(|member| &member.wanted).cloned().collect();
@@ -51,7 +51,7 @@ impl Groups {
     }
 
     /// The next change that the member must get, which the caller hands over. What it must give up comes first, and what it
-    /// gains only once nobody else reads it.
+    /// gains only once no other member reads it.
     pub(super) fn change(&mut self, group: &Group, id: MemberId) -> Option<Polled> {
         let members = self.members.get_mut(group)?;
         let member = members.get_mut(&id)?;

@@ -141,7 +141,7 @@ impl State {
         positions
     }
 
-    /// Where `group` reads on in `partition` when it does not say.
+    /// The offset at which `group` resumes in `partition`.
     pub(super) fn start(&self, group: &Group, partition: &Partition) -> i64 {
         let committed = self.committed.get(group).and_then(|offsets| offsets.get(partition)).copied().flatten();
         let low = self.extent(partition).map_or(0, |(_, extent)| extent.low);

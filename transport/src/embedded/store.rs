@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-/// Changes that are made together or not at all.
+/// Changes that are applied atomically.
 pub(super) struct Write<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
@@ -118,12 +118,12 @@ impl Write<'_> {
         self.batch.remove(&self.store.messages, message_key(id, partition, offset));
     }
 
-    /// Survives the end of the process, and once a later durable write returns, that of the machine.
+    /// Survives a crash of the process, and once a later durable write returns, that of the machine.
     pub(super) fn commit(self) -> Result<(), StoreError> {
         Ok(self.batch.durability(Some(PersistMode::Buffer)).commit()?)
     }
 
-    /// Survives the end of the machine.
+    /// Survives a crash of the machine.
     pub(super) fn commit_durably(self) -> Result<(), StoreError> {
         Ok(self.batch.durability(Some(PersistMode::SyncData)).commit()?)
     }

@@ -25,7 +25,7 @@ const SENDING_KBYTES: &str = "65536";
 /// Kilobytes that a consumer fetches ahead.
 const FETCHED_KBYTES: &str = "16384";
 
-/// What exactly-once rests on.
+/// Properties that exactly-once delivery depends on.
 const FIXED: &[&str] = &[
     "acks",
     "auto.offset.reset",
@@ -91,7 +91,7 @@ pub(super) fn admin(options: &KafkaOptions) -> Result<AdminClient<Context>, LogE
     config(options, &[]).create_with_context(Context).map_err(|error| failed("make the Kafka admin client", error))
 }
 
-/// A client that asks, and joins nothing; about committed offsets only as `group`.
+/// A client for metadata and offsets that joins no group; committed offsets are those of `group`.
 pub(super) fn watcher(options: &KafkaOptions, group: Option<&Group>) -> Result<BaseConsumer<Context>, LogError> {
     let mut config = config(options, &[("enable.auto.commit", "false"), ("allow.auto.create.topics", "false")]);
     if let Some(group) = group {

@@ -195,7 +195,7 @@ impl KafkaConsumer {
                 client::note_back();
                 self.delivered(&message)
             }
-            // It goes on by itself.
+            // librdkafka retries by itself.
             Err(error) if is_passing(&error) => return tracing::debug!(%error, "reading from Kafka"),
             Err(error) => Err(failed("read from Kafka", error)),
         };

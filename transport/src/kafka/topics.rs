@@ -1,4 +1,4 @@
-//! Topics: which there are, and making those that are not.
+//! Topics: looking them up, and creating missing ones.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -48,7 +48,7 @@ impl Topics {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    /// Makes the topic unless it is there. Blocks.
+    /// Creates the topic unless it exists. Blocks.
     pub(super) fn ensure(&self, name: &str) -> Result<(), LogError> {
         if self.is_known(name) {
             return Ok(());
@@ -61,7 +61,7 @@ impl Topics {
         Ok(())
     }
 
-    /// Number of partitions of the topic, which is made unless it is there. Blocks.
+    /// Number of partitions of the topic, which is created unless it exists. Blocks.
     pub(super) fn partitions(&self, name: &str) -> Result<i32, LogError> {
         self.ensure(name)?;
         Ok(self.count(name)?.unwrap_or(0))

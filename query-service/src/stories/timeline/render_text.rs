@@ -90,7 +90,7 @@ pub(crate) fn facts(timeline: &Timeline) -> Vec<(&'static str, String)> {
 fn escape(timeline: &Timeline) -> String {
     let Some(index) = timeline.summary.escape else { return "none seen".to_owned() };
     let event = &timeline.collected.events[index];
-    // One program often crosses several boundaries, a call each.
+    // One program often crosses several boundaries, with one call each.
     let same = timeline
         .collected
         .events

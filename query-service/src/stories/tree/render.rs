@@ -14,7 +14,7 @@ const WIDTH: usize = 160;
 /// Deepest indentation; deeper ones are not drawn deeper.
 const MAX_DEPTH: usize = 40;
 
-/// A process on its way to the page.
+/// A process to be printed.
 struct Shown<'a> {
     process: &'a Process,
     depth: usize,

@@ -79,7 +79,7 @@ fn before(place: usize, before_refused: BeforeRefused) -> Vec<Outcome> {
     }
 }
 
-/// Send again at once: the server accepts events.
+/// Retry immediately: the server accepts events.
 fn again() -> Outcome {
     Outcome::Retry { after: Some(Duration::ZERO), words: "was in a request with a refused event".to_owned() }
 }

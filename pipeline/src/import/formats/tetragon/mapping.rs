@@ -21,7 +21,7 @@ pub(super) struct TetragonEvent<'a> {
     pub(super) time: Micros,
 }
 
-/// A value of an event, on its way to a column.
+/// A value of an event, to be stored in a column.
 #[derive(Debug)]
 pub(super) enum ColumnValue {
     Text(String),
