@@ -81,7 +81,7 @@ fn imports_from_several_machines_into_one_lake_run_one_after_the_other() {
     for import in imports {
         let output = import.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
-        waited += u32::from(text(&output.stderr).contains("waits for another import to end"));
+        waited += u32::from(text(&output.stderr).contains("waiting for another import to end"));
     }
     assert!(waited >= 1, "they ran at once");
     let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";

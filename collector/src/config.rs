@@ -95,7 +95,7 @@ impl CollectorConfig {
 fn ring_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
     checked(deserializer, |size: &Size| match (64 << 10..=1 << 30).contains(&size.0) {
         true => Ok(()),
-        false => Err("the ring takes 64KiB to 1GiB".to_owned()),
+        false => Err("the ring must be 64KiB to 1GiB".to_owned()),
     })
 }
 

@@ -146,7 +146,7 @@ fn remove_staged(folder: &LocalPath, cutoff: SystemTime) -> std::io::Result<usiz
         } else if durable::is_staged(&entry.file_name().to_string_lossy()) && metadata.modified()? < cutoff {
             match std::fs::remove_file(entry.path()) {
                 Ok(()) => removed += 1,
-                Err(error) => warn!(path = %entry.path().display(), %error, "cannot remove a half-written file"),
+                Err(error) => warn!(path = %entry.path().display(), %error, "cannot remove a partly written file"),
             }
         }
     }

@@ -123,7 +123,7 @@ fn report(report: &ReplayReport, sent: anyhow::Result<()>) -> anyhow::Result<Exi
     }
     sent.with_context(|| format!("{replayed} messages are spooled, not yet sent; `kerntrail run` sends them"))?;
     if let Some(why) = stopped {
-        bail!("the event log takes no messages now: {why}");
+        bail!("the event log is not accepting messages: {why}");
     }
     Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

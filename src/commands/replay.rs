@@ -105,7 +105,7 @@ fn bar(input: &Input, quiet: bool) -> ProgressBar {
 
 fn show(bar: &ProgressBar, name: &str, line: &Line) {
     match line {
-        Line::Waiting => eprintln!("kerntrail: {name}: waits for another import to end"),
+        Line::Waiting => eprintln!("kerntrail: {name}: waiting for another import to end"),
         Line::Progress { bytes_read, rows, .. } => {
             bar.set_position(*bytes_read);
             bar.set_message(format!("{rows} rows"));
@@ -122,7 +122,7 @@ fn report(path: &Path, outcome: &Outcome) {
         outcome.records, outcome.rows, outcome.already_there, outcome.rejected
     );
     for (function, count) in &outcome.without_place {
-        println!("{name}: no table has a place for {function} ({count})");
+        println!("{name}: {function} ({count}) is not stored by any table");
     }
     for (line, reason) in &outcome.first_rejects {
         eprintln!("{name}:{line}: {reason}");

@@ -47,7 +47,7 @@ fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    println!("{} rules are valid, with {tests} tests; {wrong} files are wrong", rules.iter().count());
+    println!("{} rules are valid, with {tests} tests; {wrong} files are invalid", rules.iter().count());
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -78,7 +78,7 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyh
         eprintln!("{id}: {}", words.replace(char::is_control, " "));
     }
     if let Some(why) = &report.stopped {
-        bail!("the destination accepts no events now: {why}");
+        bail!("the destination is not accepting events: {why}");
     }
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -11,7 +11,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(failed_for_good(format!("use {what} while the program ends"), error)),
+            Err(error) => Err(failed_for_good(format!("use {what} while the program is stopping"), error)),
         },
     }
 }

@@ -223,7 +223,7 @@ impl Shared {
         let held = |record: &Vec<u8>| (store::KEY_BYTES + record.len()) as u64;
         self.make_room(records.iter().map(held).sum())?;
         let Some((id, mut extents)) = self.state().topic(topic) else {
-            return Err(failed(operation(), "the topic is gone"));
+            return Err(failed(operation(), "the topic no longer exists"));
         };
         let mut write = self.store.write();
         for (message, record) in messages.iter().zip(records) {
@@ -258,7 +258,7 @@ impl Shared {
         let (id, partitions) = (self.state().next_topic_id(), self.options.partitions.max(1));
         let mut write = self.store.write();
         write.topic(topic, id, partitions);
-        write.commit().map_err(|error| failed(format!("make the topic {topic}"), error))?;
+        write.commit().map_err(|error| failed(format!("create the topic {topic}"), error))?;
         self.state().add_topic(topic.clone(), id, partitions);
         Ok(())
     }
@@ -383,7 +383,7 @@ impl Shared {
     }
 
     fn forget(&self, group: &Group) -> Result<(), LogError> {
-        let operation = || format!("forget the group {}", group.0);
+        let operation = || format!("remove the group {}", group.0);
         let _writing = self.writing();
         let mut state = self.state();
         if state.members.is_joined(group) {

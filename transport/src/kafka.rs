@@ -145,7 +145,7 @@ impl Shared {
         let Some((code, reason)) = used.client().fatal_error() else { return Ok(()) };
         let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
         if std::ptr::eq(current.client().native_ptr(), used.client().native_ptr()) {
-            tracing::warn!(?code, reason, "the Kafka producer has failed; a new one takes over");
+            tracing::warn!(?code, reason, "the Kafka producer has failed; creating a new one");
             *current = client::producer(&self.options)?;
             // Appends that wait for it fail at once, and try the new one.
             used.purge(PurgeConfig::default().queue().inflight());
@@ -174,7 +174,7 @@ impl Shared {
 
     fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let name = topic.to_string();
-        let operation = || format!("ask what {} has committed of {topic}", group.0);
+        let operation = || format!("read the offsets that {} has committed for {topic}", group.0);
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&name, 0, self.topics.partitions(&name)? - 1);
         let offsets = self.watcher(group)?.committed_offsets(list, client::TIMEOUT);

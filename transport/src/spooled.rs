@@ -98,7 +98,7 @@ impl Spooled {
             }
             if progress.changed().await.is_err() {
                 let source = "the task that sends has ended".into();
-                return Err(LogError::Failed { operation: "send what is spooled".into(), source, retriable: false });
+                return Err(LogError::Failed { operation: "send spooled messages".into(), source, retriable: false });
             }
         }
     }

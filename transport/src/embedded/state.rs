@@ -53,10 +53,10 @@ impl State {
                 continue;
             }
             let place = topics.get_mut(&id).and_then(|(_, extents)| extents.get_mut(partition as usize));
-            *place.ok_or_else(|| format!("partition {partition} of topic {id} belongs to no topic"))? = extent;
+            *place.ok_or_else(|| format!("partition {partition} of topic {id} has no topic"))? = extent;
         }
         for (group, id, number, next) in offsets.into_iter().filter(|(_, id, ..)| !state.unknown.contains_key(id)) {
-            let (topic, _) = topics.get(&id).ok_or_else(|| format!("{} has offsets of no topic", group.0))?;
+            let (topic, _) = topics.get(&id).ok_or_else(|| format!("{} has offsets of an unknown topic", group.0))?;
             let partition = Partition { topic: topic.clone(), number: number as i32 };
             state.committed.entry(group).or_default().insert(partition, next);
         }

@@ -48,7 +48,7 @@ pub(super) fn check(options: &KafkaOptions) -> Result<(), LogError> {
 /// Refuses a property that librdkafka does not know or take, or that would break what this module promises.
 pub(super) fn check_property(name: &str, value: &str) -> Result<(), String> {
     if FIXED.contains(&name) {
-        return Err(format!("{name} cannot be changed: what kerntrail promises rests on it"));
+        return Err(format!("{name} cannot be changed: exactly-once delivery depends on it"));
     }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
@@ -84,11 +84,11 @@ pub(super) fn producer(options: &KafkaOptions) -> Result<FutureProducer<Context>
         ("partitioner", "murmur2_random"),
     ];
     let made = config(options, &own).create_with_context(Context);
-    made.map_err(|error| failed("make the Kafka producer", error))
+    made.map_err(|error| failed("create the Kafka producer", error))
 }
 
 pub(super) fn admin(options: &KafkaOptions) -> Result<AdminClient<Context>, LogError> {
-    config(options, &[]).create_with_context(Context).map_err(|error| failed("make the Kafka admin client", error))
+    config(options, &[]).create_with_context(Context).map_err(|error| failed("create the Kafka admin client", error))
 }
 
 /// A client for metadata and offsets that joins no group; committed offsets are those of `group`.
@@ -97,7 +97,7 @@ pub(super) fn watcher(options: &KafkaOptions, group: Option<&Group>) -> Result<B
     if let Some(group) = group {
         config.set("group.id", &group.0);
     }
-    config.create_with_context(Context).map_err(|error| failed("make a Kafka client", error))
+    config.create_with_context(Context).map_err(|error| failed("create a Kafka client", error))
 }
 
 pub(super) fn member(options: &KafkaOptions, group: &Group) -> ClientConfig {

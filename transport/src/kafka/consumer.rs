@@ -166,7 +166,7 @@ impl KafkaConsumer {
 
     fn delivered(&self, message: &BorrowedMessage<'_>) -> Result<Delivered, LogError> {
         let partition = self.partition(message.topic(), message.partition()).ok_or_else(|| {
-            failed_for_good("read", format!("a message of {} came, which was not asked for", message.topic()))
+            failed_for_good("read", format!("received a message of {}, which is not assigned", message.topic()))
         })?;
         let offset = message.offset();
         match headers::read(message) {

@@ -39,7 +39,7 @@ impl Topics {
                 Ok((_, end)) => return Ok(end),
                 // Asking again for the leader also keeps this from spinning.
                 Err(error) if has_moved(&error) && Instant::now() < deadline => drop(self.count(name)?),
-                Err(error) => return Err(failed(format!("ask for the end of {name}/{number}"), error)),
+                Err(error) => return Err(failed(format!("read the end offset of {name}/{number}"), error)),
             }
         }
     }
@@ -69,7 +69,7 @@ impl Topics {
 
     /// Number of partitions; `None` if the topic does not exist.
     fn count(&self, name: &str) -> Result<Option<i32>, LogError> {
-        let operation = || format!("ask for the partitions of {name}");
+        let operation = || format!("read the partitions of {name}");
         let answer = self.client.fetch_metadata(Some(name), TIMEOUT).map_err(|error| failed(operation(), error))?;
         client::note_back();
         let Some(topic) = answer.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
@@ -81,7 +81,7 @@ impl Topics {
     }
 
     fn make(&self, name: &str) -> Result<(), LogError> {
-        let operation = || format!("make the topic {name}");
+        let operation = || format!("create the topic {name}");
         let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
         let outcome = futures::executor::block_on(self.admin.create_topics([&topic], &options));
