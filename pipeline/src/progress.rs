@@ -1,7 +1,7 @@
 //! What has been taken of each partition, what is being committed, what is committed. No IO.
 //!
 //! Life of an offset: delivered -> taken (its rows are in a buffer) -> cut (its rows are being committed) -> committed.
-//! A table has at most one cut at a time. Everything not committed is forgotten when another writer got ahead
+//! A table has at most one cut at a time. Everything not committed is forgotten when another writer committed first
 //! ([`Tracker::forget`]) or the partition goes to another reader ([`Tracker::revoke`]); the log still has it.
 //! A message that a newer release wrote holds its partition ([`Tracker::hold`]): what precedes it is committed,
 //! nothing after it is taken.
@@ -97,7 +97,7 @@ impl Tracker {
         }) || self.streams.get(&partition.topic.table).is_some_and(|streams| streams.contains_key(stream))
     }
 
-    /// Forgets the streams of `table` that the lake has forgotten: all but those in `recorded`.
+    /// Forgets the streams of `table` that have expired in the lake: all except those in `recorded`.
     pub fn keep_streams(&mut self, table: Table, recorded: &BTreeMap<String, i64>) {
         if let Some(streams) = self.streams.get_mut(&table) {
             streams.retain(|stream, _| recorded.contains_key(stream));
@@ -160,7 +160,7 @@ impl Tracker {
         positions
     }
 
-    /// Another writer got ahead with `table`: forgets all that is not committed. The partitions returned must be
+    /// Another writer has committed to `table` first: forgets all that is not committed. The partitions returned must be
     /// assigned again, with their progress read again, and sought.
     pub fn forget(&mut self, table: Table) -> Vec<Partition> {
         for taken in self.of_mut(table) {

@@ -187,7 +187,7 @@ impl Quarantine {
         let fits = |(kept, bytes): (usize, u64)| kept < MOST_KEPT && bytes + message.bytes <= MOST_BYTES;
         let mut size = match self.size {
             Some(size) if fits(size) => size,
-            // Somebody may have made room.
+            // Another process may have made room.
             _ => self.folder.size().map_err(PipelineError::Quarantine)?,
         };
         if fits(size) {

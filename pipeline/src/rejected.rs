@@ -4,7 +4,7 @@
 //! whose bytes are damaged, or were never ours; a release that was fixed may read some of them.
 //!
 //! Invariant: a message is removed only once a replay has appended it, durably.
-//! Bounds: [`MOST_KEPT`] messages and [`MOST_BYTES`] of payload; of what comes beyond, the row of `event_loss` remains.
+//! Bounds: [`MOST_KEPT`] messages and [`MOST_BYTES`] of payload; beyond that, only the row of `event_loss` remains.
 
 mod files;
 mod replay;
@@ -61,7 +61,7 @@ pub struct Shown {
 pub struct Listing {
     /// Oldest first.
     pub messages: Vec<RejectedMessage>,
-    /// Files that describe no message.
+    /// Files that do not describe a message.
     pub unreadable: Vec<RejectedError>,
 }
 
@@ -96,7 +96,7 @@ pub enum RejectedError {
         /// Which version is newer.
         newer: Newer,
     },
-    /// No message, or more than one, has an id that begins so.
+    /// No message, or more than one, has an id that starts with it.
     #[error("{matching} rejected messages have an id that starts with {id:?}")]
     NotOne {
         /// The id, or its beginning.

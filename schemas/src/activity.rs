@@ -26,7 +26,7 @@ pub struct Activity {
     pub ecs: ecs::Event,
     /// Categories of a Sigma rule's `logsource` that select it, besides the name of the table.
     pub sigma: &'static [&'static str],
-    /// What a timeline says of it.
+    /// Its sentence in a timeline.
     pub sentence: Sentence,
     /// Whether it crosses a boundary of a container, and which columns show that; `None` when it crosses none.
     pub boundary: Option<BoundaryEvidence>,
@@ -76,7 +76,7 @@ impl Activity {
     }
 }
 
-/// An entry is the same as itself only; no two of a table have the same name.
+/// Entries are compared by identity; no two of a table have the same name.
 impl PartialEq for Activity {
     fn eq(&self, other: &Self) -> bool {
         (self.table, self.name) == (other.table, other.name)

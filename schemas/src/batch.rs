@@ -113,7 +113,7 @@ pub struct TableBuilder<Own: OwnColumns> {
     own: Own::Builder,
     /// Actors already appended. Holding each keeps its address from being used again.
     seen: HashMap<*const Actor, (i32, Arc<Actor>)>,
-    /// Likewise, of those appended by key.
+    /// The same for actors appended by key.
     keyed: HashMap<u64, i32>,
     rows: usize,
 }

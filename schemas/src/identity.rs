@@ -1,4 +1,4 @@
-//! A type for each identity, so that two of them cannot trade places.
+//! A type for each identity, so that they cannot be confused.
 
 use std::fmt;
 use std::str::FromStr;

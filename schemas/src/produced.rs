@@ -1,4 +1,4 @@
-//! What a producer makes: the activities and columns of the rows that its test got out of it.
+//! What a producer makes: the activities and columns of the rows that its test produced.
 //!
 //! Each crate that makes rows has a test that runs it on inputs for everything it can make, collects the rows here and
 //! compares the listing with `schemas/producers/<producer>.txt` (`KERNTRAIL_WRITE_GOLDEN=1` writes it). The tests below

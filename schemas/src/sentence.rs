@@ -1,4 +1,4 @@
-//! Sentences with gaps that a row fills.
+//! Sentence templates that are filled from a row.
 
 /// Names in sentences that are not columns; the code that prints a sentence computes their values.
 pub const COMPUTED: &[(&str, &str)] = &[
@@ -16,7 +16,7 @@ pub const COMPUTED: &[(&str, &str)] = &[
 
 /// A sentence about a row, such as `mount[ {source_path}] on {target_path|an unknown path}`.
 ///
-/// `{name}` stands for the value called `name`: a column, or something that the one who prints it computes ([`COMPUTED`]).
+/// `{name}` stands for the value called `name`: a column, or a value that the renderer computes ([`COMPUTED`]).
 /// `{name|words}` stands for `words` where the value is missing. A part in `[` and `]` is left out when a value in
 /// it is missing; `[[` is a bracket, and so is a `]` that closes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ enum Part {
     Close,
 }
 
-/// Takes a sentence apart; holds what is left of it.
+/// Parses a sentence; holds the rest of it.
 struct Parts(&'static str);
 
 impl Iterator for Parts {

@@ -77,7 +77,7 @@ impl SinkConfig {
         Ok(Self { name, kind: Kind::read(&kind, table)?, delivery })
     }
 
-    /// Whether a sink can be made of it; reads secrets and certificates, connects to nothing.
+    /// Checks that a sink can be created from it; reads secrets and certificates, connects to nothing.
     ///
     /// Errors: the first thing that is wrong, by its key.
     pub fn check(&self) -> Result<(), ConfigError> {

@@ -1,9 +1,9 @@
-//! Dead letters: what a destination refused, one JSON file each, below `<dlq_dir>/<sink>/`.
+//! Dead letters: records that a destination refused, one JSON file each, in `<dlq_dir>/<sink>/`.
 //!
 //! A letter is named by a hash of table and event id, so one that is written again after a crash is the same file. It
 //! is written atomically, so the command line reads, purges and replays while the server runs.
 //!
-//! Invariant: a sink has at most as many as [`Letters::open`] allows; at the limit it waits.
+//! Invariant: a sink has at most the number that [`Letters::open`] allows; at the limit it waits.
 //! Invariant: only `replay` and `purge` remove a letter, and `replay` only when its event was delivered.
 
 mod files;
@@ -33,7 +33,7 @@ pub struct Letter {
     pub event_id: String,
     /// Why, as a code.
     pub reason: Reason,
-    /// Why, as the server or whatever failed reported it.
+    /// Why, as reported by the server or the failed operation.
     pub words: String,
     /// When, RFC 3339 in UTC.
     pub written: String,
@@ -121,7 +121,7 @@ pub enum DlqError {
 pub enum Which {
     /// All.
     All,
-    /// Those whose ids begin so.
+    /// Those whose ids start with one of these.
     Ids(Vec<String>),
 }
 

@@ -148,14 +148,14 @@ fn stop_signal() -> anyhow::Result<tokio::sync::mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// In which order parts stop.
+/// The order in which parts stop.
 #[derive(Clone, Copy)]
 enum Stage {
-    /// What brings rows.
+    /// Parts that produce rows.
     Collecting,
-    /// What takes rows from the event log.
+    /// Parts that read the event log.
     Storing,
-    /// What others may still ask.
+    /// Parts that answer requests.
     Http,
 }
 
@@ -166,7 +166,7 @@ struct Running {
 }
 
 impl Running {
-    /// What ends the parts of `stage`.
+    /// The token that stops the parts of `stage`.
     fn stop_of(&self, stage: Stage) -> CancellationToken {
         self.stages[stage as usize].0.clone()
     }

@@ -1,4 +1,4 @@
-//! The collector, as the configuration asks for it.
+//! The collector, set up from the configuration.
 
 use std::sync::Arc;
 

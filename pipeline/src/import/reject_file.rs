@@ -1,4 +1,4 @@
-//! Rejected records, kept in a file: `<rejects_dir>/<input>-<hash>.ndjson`, an object on each line with `file`, `line`,
+//! Rejected records, stored in a file: `<rejects_dir>/<input>-<hash>.ndjson`, one object per line with `file`, `line`,
 //! `reason` and `raw`.
 //!
 //! Invariant: the file holds the rejected records of the latest import of that input only. The file of standard input,

@@ -1,4 +1,4 @@
-//! What an import says of itself: progress, report, error.
+//! What an import reports: progress, result, error.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use kerntrail_schemas::{Table, TableBatch, TableBuilder};
 use super::identity::row_number;
 use super::scope::{EventOrigin, KeyedActor};
 
-/// A row of any table, as a format makes it of a record.
+/// A row of any table, as a format builds it from a record.
 #[derive(Debug)]
 pub struct ImportedRow {
     /// Where the row comes from. It gives `node` and, unless the envelope has one, `stream`.

@@ -1,4 +1,4 @@
-//! One import from its parsed records on: duplicates are dropped, rows leave for the event log, the rest is counted.
+//! The second half of an import: drops duplicates, appends rows to the event log, and counts the rest.
 
 use kerntrail_lake::Lake;
 use kerntrail_transport::EventLog;

@@ -139,7 +139,7 @@ const MAX_ACTORS: usize = 8192;
 /// The actors made lately: a process has several events, and making its actor costs more than the rest of a record.
 #[derive(Debug, Default)]
 pub(super) struct Actors {
-    /// Random, so that nobody can construct two records whose actors have the same key.
+    /// Random, so that no one can construct two records whose actors have the same key.
     seed: RandomSeed,
     made: Mutex<Generations>,
 }

@@ -12,7 +12,7 @@ const READ: usize = 256 * 1024;
 /// How the input's bytes are compressed, as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// They are not.
+    /// Not compressed.
     Plain,
     /// gzip, one member or several.
     Gzip,

@@ -5,7 +5,7 @@
 //! are skipped; anything else is garbage up to the end of its line.
 //!
 //! Invariant: every byte is part of one piece or skipped as above, so nothing unreadable goes unreported.
-//! Invariant: a piece knows the line on which it starts, counted from 1.
+//! Invariant: a piece has the number of the line on which it starts, counted from 1.
 //!
 //! An object is found by its braces. It is broken when a string is not closed on its line (JSON allows no line break
 //! in a string), a bracket closes what it did not open, an object starts where none may, or the input ends. Splitting

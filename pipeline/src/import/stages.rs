@@ -27,7 +27,7 @@ pub(super) enum InputEnd {
     Read,
     /// Where it could not be read any more.
     Failed(std::io::Error),
-    /// At once, since it is something that is not read, with this name.
+    /// At the start, since it is an unsupported kind of file, with this name.
     NotReadable(&'static str),
 }
 

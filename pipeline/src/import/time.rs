@@ -1,4 +1,4 @@
-//! Times as exports write them (RFC 3339).
+//! Timestamps of exports (RFC 3339).
 
 use kerntrail_schemas::cell::Micros;
 

@@ -1,4 +1,4 @@
-//! Tries rejected messages again.
+//! Replays rejected messages.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub struct ReplayReport {
     pub replayed: usize,
     /// Messages that cannot be read yet, or whose description cannot, with the reason: id and words. They stay.
     pub refused: Vec<(String, String)>,
-    /// Messages that were not tried to the end, because the event log takes none now. They stay.
+    /// Messages not replayed because the event log is not accepting messages. They stay.
     pub not_tried: usize,
     /// Why, when there are such.
     pub stopped: Option<String>,

@@ -105,7 +105,7 @@ fn set(fields: &mut Map<String, Value>, path: &str, value: Value) {
     }
 }
 
-/// As it is.
+/// Unchanged.
 pub(crate) fn same(value: &Value) -> Option<Value> {
     Some(value.clone())
 }

@@ -1,8 +1,8 @@
-//! A row in the words of other schemas: [`ocsf`] (OCSF 1.8) and [`ecs`] (Elastic Common Schema 9).
+//! Maps rows to other schemas: [`ocsf`] (OCSF 1.8) and [`ecs`] (Elastic Common Schema 9).
 //!
 //! Both are lists of [`document::Placement`]s: column, path in the document, form. What a path needs beyond one column
-//! (lists of objects, directions) is a short function. What concerns one table only stands beside its columns, in
-//! `tables/<table>/to_ocsf.rs` and `to_ecs.rs`; how an activity is classified stands in its entry.
+//! (lists of objects, directions) is a short function. What concerns only one table is beside its columns, in
+//! `tables/<table>/to_ocsf.rs` and `to_ecs.rs`; the classification of an activity is in its entry.
 //!
 //! Invariant: no value is lost. A column without a placement goes, under its own name, into OCSF's `unmapped` or
 //! into `kerntrail.*` beside the ECS fields; what is left out on purpose is named in `LEFT_OUT` with the reason.

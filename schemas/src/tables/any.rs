@@ -50,13 +50,13 @@ macro_rules! any_table {
         }
 
         impl TableBuilders {
-            /// Appends a row to the table of `own`. The same `Arc` of an actor is stored once a table.
+            /// Appends a row to the table of `own`. The same `Arc` of an actor is stored once per table.
             pub fn append(&mut self, envelope: &Envelope, actor: Option<&Arc<Actor>>, own: &AnyColumns) {
                 match own { $(AnyColumns::$variant(own) => self.$module.append(envelope, actor, own),)* }
             }
 
             /// Appends a row to the table of `own`, with an actor that has a key: actors of the same key are equal,
-            /// and stored once a table. None is held.
+            /// and stored once per table. None is held.
             pub fn append_keyed(&mut self, envelope: &Envelope, actor: Option<(u64, &Actor)>, own: &AnyColumns) {
                 match own { $(AnyColumns::$variant(own) => self.$module.append_keyed(envelope, actor, own),)* }
             }

@@ -4,7 +4,7 @@ use crate::activity::Activity;
 use crate::mapping::{ecs, ocsf};
 use crate::sentence::Sentence;
 
-/// A table, but for its columns.
+/// A table, except for its columns.
 pub struct Declaration {
     /// Name in SQL, in the lake and in topics.
     pub name: &'static str,
@@ -16,7 +16,7 @@ pub struct Declaration {
     pub has_actor: bool,
     /// Whether its rows are events of a timeline.
     pub in_timeline: bool,
-    /// What the message of a finding says of one of its events. `{command}` is the command line or path of the actor,
+    /// How the message of a finding describes one of its events. `{command}` is the command line or path of the actor,
     /// the other values are columns; empty when one that it needs is missing.
     pub in_finding: Sentence,
     /// What can happen in it.
@@ -29,7 +29,7 @@ pub struct Declaration {
     pub(crate) ecs: ecs::TableMapping,
 }
 
-/// What stands for the entry of a row whose activity is not declared: a later version wrote it.
+/// The entry used for a row whose activity is not declared, because a later version wrote it.
 pub struct Unknown {
     /// Class and activity in OCSF.
     pub ocsf: ocsf::Event,
@@ -37,6 +37,6 @@ pub struct Unknown {
     pub ecs_category: &'static [&'static str],
     /// `event.type` in ECS.
     pub ecs_type: &'static [&'static str],
-    /// What a timeline says of it.
+    /// Its sentence in a timeline.
     pub sentence: Sentence,
 }

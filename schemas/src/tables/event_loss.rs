@@ -42,7 +42,7 @@ columns! {
     }
 }
 
-/// What a timeline says of events that are missing, whatever the reason.
+/// The sentence of a timeline for missing events, for any reason.
 const MISSING: Sentence =
     Sentence("{lost|some} [{event_kind} ]events are missing until {until} ({activity}[, cpu {cpu}])");
 

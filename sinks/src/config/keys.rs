@@ -9,7 +9,7 @@ use super::KeyError;
 
 /// Removes the text `key` from `table`.
 ///
-/// Errors: it is missing, or no text.
+/// Errors: it is missing, or not text.
 pub(super) fn text(table: &mut Map<String, Value>, key: &str) -> Result<String, KeyError> {
     match table.remove(key) {
         Some(Value::String(text)) => Ok(text),

@@ -273,7 +273,7 @@ fn float(text: &[u8]) -> u64 {
     xxh3_64_with_seed(&bits, if looks_whole { FLOAT } else { NUMBER })
 }
 
-/// What stands for a surrogate without its other half: bytes that no text has.
+/// Encodes a surrogate without its other half: bytes that no text has.
 fn half_of_a_pair(code: u32) -> [u8; 4] {
     let [_, _, high, low] = code.to_be_bytes();
     match low {

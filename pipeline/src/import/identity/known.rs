@@ -213,7 +213,7 @@ fn hour(time: Micros) -> i64 {
     time.0.div_euclid(3_600_000_000)
 }
 
-/// One number for a row: its own, made unlike those of other streams and processors.
+/// One number for a row: its own, mixed with stream and processor.
 fn key(stream: &str, cpu: i32, seq: i64) -> u64 {
     seq as u64 ^ xxh3_64_with_seed(stream.as_bytes(), cpu as u64)
 }

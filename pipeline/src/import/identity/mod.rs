@@ -1,4 +1,4 @@
-//! Which row is which: a number for each, and the numbers that the lake holds.
+//! The identity of imported rows: a number for each, and the numbers that the lake has.
 
 pub(super) mod canonical;
 pub(super) mod known;

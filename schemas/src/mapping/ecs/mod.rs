@@ -16,7 +16,7 @@ use crate::{capabilities, errno};
 /// Version of the schema that [`map`] writes.
 pub const VERSION: &str = "9.0.0";
 
-/// What ECS says of one of our activities.
+/// The classification of an activity in ECS.
 #[derive(Debug)]
 pub struct Event {
     /// `event.category`.
