@@ -164,6 +164,25 @@ fn a_wrong_setting_is_reported_with_its_line() {
 }
 
 #[test]
+fn a_sink_without_its_token_stops_only_the_commands_that_use_sinks() {
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let sink = "[[sinks]]\nname = \"soc\"\nkind = \"splunk_hec\"\nurl = \"https://127.0.0.1:1\"\n";
+    let file = write(&program.data_dir(), "c.toml", sink.as_bytes());
+    let output = |args: &[&str]| program.command(args).env("KERNTRAIL_CONFIG", &file).output().unwrap();
+    for args in [&["run"][..], &["config", "check"], &["config", "show"], &["sinks", "list"]] {
+        let output = output(args);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.contains("c.toml:1: ") && errors.contains("token"), "{args:?}: {errors}");
+    }
+    for args in [&["query", "select 1"][..], &["lake", "info"], &["log", "rejected", "list"], &["rules", "list"]] {
+        let output = output(args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn the_printed_configuration_is_valid_and_hides_secrets() {
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();

@@ -18,7 +18,7 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     parts::check_paths(config)?;
     parts::sinks::check(config)?;
     let from = file.map_or_else(|| "built-in defaults".to_owned(), |path| path.display().to_string());
-    println!("{from}: ok ({} rules, {} sinks)", rules.iter().count(), config.sinks.len());
+    println!("{from}: ok ({} rules, {} sinks)", rules.iter().count(), config.sinks()?.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -31,6 +31,7 @@ pub fn print_schema() -> anyhow::Result<ExitCode> {
 
 /// Prints every setting with its present value and meaning, as a configuration file; secrets are `***`.
 pub fn show(config: &Config) -> anyhow::Result<ExitCode> {
+    config.sinks()?;
     let values = toml::Value::try_from(config)?;
     let mut shown = String::new();
     let mut section = "";

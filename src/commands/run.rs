@@ -33,6 +33,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let recorder = metrics::start()?;
     let address = config.http.listen;
     parts::check_paths(&config)?;
+    config.sinks()?;
     let opened = match event_log::open(&config).await? {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),

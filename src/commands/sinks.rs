@@ -15,6 +15,7 @@ use crate::parts;
 
 /// Runs the subcommand.
 pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
+    config.sinks()?;
     let letters = parts::dead_letters_dir(config);
     match action {
         Sinks::List(form) => list(config, &letters, form.output),
@@ -34,7 +35,7 @@ pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
 
 fn list(config: &Config, letters: &Path, format: Format) -> anyhow::Result<ExitCode> {
     let (mut names, mut kinds, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    for sink in &config.sinks {
+    for sink in config.sinks()? {
         names.push(sink.name.as_str());
         kinds.push(sink.kind.name());
         counts.push(i64::try_from(dlq::list(letters, Some(&sink.name))?.letters.len())?);
@@ -97,6 +98,6 @@ fn which(ids: Vec<String>) -> Which {
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a SinkConfig> {
-    let found = config.sinks.iter().find(|sink| sink.name == name);
+    let found = config.sinks()?.iter().find(|sink| sink.name == name);
     found.with_context(|| format!("the configuration has no sink named {name:?}; `kerntrail sinks list` lists them"))
 }

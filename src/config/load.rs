@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kerntrail_common::settings;
 use kerntrail_common::suggest::did_you_mean;
@@ -41,7 +42,7 @@ impl fmt::Display for Origin {
 }
 
 /// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
@@ -50,7 +51,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A line of the file is wrong.
     #[error("{}:{line}: {reason}", path.display())]
@@ -78,7 +79,8 @@ pub enum ConfigError {
     },
 }
 
-/// Reads `file` (where there is one), lays `overrides` over it, and checks each value.
+/// Reads `file` (where there is one), lays `overrides` over it, and checks each value. What is wrong with a sink is for
+/// [`Config::sinks`] to report.
 ///
 /// The users of a value check what it refers to (folders, servers).
 pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
@@ -95,15 +97,19 @@ pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
         let path = path.map_err(|reason| ConfigError::Value { origin: origin.clone(), reason })?;
         sources.overridden(path, origin.clone());
     }
-    let sinks = read_sinks(table.remove("sinks"), &sources)?;
+    let (sinks, sink_error) = match read_sinks(table.remove("sinks"), &sources) {
+        Ok(sinks) => (sinks, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     check_keys("", &table, &sources)?;
     let config: Config =
         settings::read(json(table)).map_err(|wrong| sources.error_at(&wrong.path, plain(&wrong.to_string())))?;
-    Ok(Config { sinks, sources, ..config })
+    Ok(Config { sinks, sink_error, sources, ..config })
 }
 
 fn read_file(path: &Path) -> Result<(toml::Table, Sources), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.into(), source: Arc::new(source) })?;
     let wrong = |error: toml::de::Error| {
         let line = line_of(&text, error.span().map_or(0, |span| span.start));
         ConfigError::Line { path: path.into(), line, reason: error.message().to_owned() }

@@ -61,7 +61,10 @@ pub struct Config {
     /// The program's own messages.
     pub logging: LoggingConfig,
     /// Destinations of events.
-    pub sinks: Vec<SinkConfig>,
+    sinks: Vec<SinkConfig>,
+    /// Why the sinks cannot be used, where they cannot.
+    #[serde(skip)]
+    sink_error: Option<ConfigError>,
     /// Where each value was written.
     #[serde(skip)]
     pub sources: Sources,
@@ -83,7 +86,21 @@ impl Default for Config {
             rules: DetectorConfig::default(),
             logging: LoggingConfig::default(),
             sinks: Vec::new(),
+            sink_error: None,
             sources: Sources::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The destinations of events.
+    ///
+    /// Errors: one of them cannot be read. Only those who use sinks need to know: a key may come from an environment
+    /// that the service has and other commands do not.
+    pub fn sinks(&self) -> Result<&[SinkConfig], ConfigError> {
+        match &self.sink_error {
+            Some(error) => Err(error.clone()),
+            None => Ok(&self.sinks),
         }
     }
 }

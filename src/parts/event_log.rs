@@ -102,10 +102,10 @@ fn log_dir(config: &Config) -> PathBuf {
 /// A sink that is no longer configured must not retain messages forever. Only a server calls this: a command may have
 /// been given another configuration.
 pub async fn forget_removed_sinks(config: &Config, log: &Log) {
-    let Some(log) = &log.embedded else { return };
+    let (Some(log), Ok(sinks)) = (&log.embedded, config.sinks()) else { return };
     let gone = |group: &Group| {
         let sink = group.0.strip_prefix("sink-");
-        sink.is_some_and(|name| !config.sinks.iter().any(|sink| sink.name == name))
+        sink.is_some_and(|name| !sinks.iter().any(|sink| sink.name == name))
     };
     for group in log.groups().iter().filter(|group| gone(group)) {
         match log.forget(group).await {

@@ -13,8 +13,8 @@ fn wrong(text: &str, overrides: &Overrides) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     std::fs::write(&file, text).unwrap();
-    let error = load(Some(&file), overrides).unwrap_err().to_string();
-    error.replace(&format!("{}/", dir.path().display()), "")
+    let error = load(Some(&file), overrides).and_then(|config| config.sinks().map(<[_]>::to_vec)).unwrap_err();
+    error.to_string().replace(&format!("{}/", dir.path().display()), "")
 }
 
 #[test]
@@ -94,4 +94,19 @@ fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
         let error = config.sources.error_at(path, "wrong").to_string();
         assert!(error.contains(place), "{path}: {error}");
     }
+}
+
+#[test]
+fn a_wrong_sink_is_reported_to_those_who_use_sinks() {
+    let text = "tenant = \"a\"\n\n[[sinks]]\nname = \"s\"\nkind = \"splunk_hec\"\nurl = \"https://127.0.0.1:1\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    std::fs::write(&file, text).unwrap();
+    let config = load(Some(&file), &Overrides::default()).unwrap();
+    assert_eq!(config.tenant, "a");
+    let error = config.sinks().unwrap_err().to_string();
+    assert!(error.contains("c.toml:3: ") && error.contains("token"), "{error}");
+    let sinks = vec![(Origin::Variable("KERNTRAIL_SINK_S__TOKEN".into()), "s.token=secret".to_owned())];
+    let config = load(Some(&file), &Overrides { values: Vec::new(), sinks }).unwrap();
+    assert_eq!(config.sinks().unwrap().len(), 1);
 }
