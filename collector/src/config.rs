@@ -103,8 +103,8 @@ fn ring_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Erro
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Name of the node, a column of every row; empty: the host name in `etc/hostname` below `root`, or else the
-    /// kernel's.
+    /// Name of the node, a column of every row; empty: the kernel's host name where `root` is `/`, and below another
+    /// root the one in `etc/hostname`, or else the kernel's.
     pub name: String,
     /// Root of the node's file system: `/` on the node itself, `/host` in a pod that mounts it there.
     #[serde(deserialize_with = "not_empty")]
@@ -124,13 +124,23 @@ impl Default for NodeConfig {
 impl NodeConfig {
     /// The configured name, or else the host name.
     pub fn name(&self) -> String {
-        let read = |path: &Path| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
-        // The file first: the node's init may have a UTS namespace of its own.
-        let files = [self.root.join("etc/hostname"), "/proc/sys/kernel/hostname".into()];
-        let host_names = files.iter().filter_map(|path| read(path).ok());
-        let mut names = std::iter::once(self.name.clone()).chain(host_names);
-        names.find(|name| !name.is_empty()).unwrap_or_else(|| "localhost".into())
+        if !self.name.is_empty() {
+            return self.name.clone();
+        }
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let file = read(&self.root.join("etc/hostname"));
+        host_name(&self.root, &read(Path::new("/proc/sys/kernel/hostname")), &file).to_owned()
     }
+}
+
+/// The host name of the node whose file system is at `root`, from what the kernel and `etc/hostname` there (hostname(5))
+/// say; either may be empty.
+fn host_name<'a>(root: &Path, kernel: &'a str, file: &'a str) -> &'a str {
+    // Below another root, this process may be in a pod, for which the kernel has another name than for the node.
+    let file = if root == Path::new("/") { "" } else { file };
+    let lines = file.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.starts_with("localhost"));
+    let mut names = lines.chain([kernel.trim()]).filter(|name| !name.is_empty());
+    names.next().unwrap_or("localhost")
 }
 
 /// `[kubernetes]`: the watch of the node's pods.
@@ -205,6 +215,22 @@ mod tests {
             (r#"{"kubeconfig": "/etc/k.conf"}"#, Kube::Kubeconfig("/etc/k.conf".into())),
         ] {
             assert_eq!(serde_json::from_str::<KubernetesConfig>(text).unwrap().access(), kube, "{text}");
+        }
+    }
+
+    #[test]
+    fn host_name_of_a_node() {
+        for (root, kernel, file, name) in [
+            ("/", "kernel\n", "file\n", "kernel"),
+            ("/", "", "file\n", "localhost"),
+            ("/host", "kernel\n", "file\n", "file"),
+            ("/host", "kernel\n", "# a comment\n\n  file  \nother\n", "file"),
+            ("/host", "kernel\n", "localhost.localdomain\n", "kernel"),
+            ("/host", "kernel\n", "# a comment\n", "kernel"),
+            ("/host", "kernel\n", "", "kernel"),
+            ("/host", "", "", "localhost"),
+        ] {
+            assert_eq!(host_name(Path::new(root), kernel, file), name, "{root} {kernel:?} {file:?}");
         }
     }
 
