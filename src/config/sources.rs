@@ -28,10 +28,11 @@ impl Sources {
         self.overrides.insert(path, origin);
     }
 
-    /// The error `reason` at the place where the value of `path`, or else the table around it, was written.
+    /// The error `reason` at the place where the value of `path`, or else the array or table around it, was written.
     pub fn error_at(&self, path: &str, reason: impl Into<String>) -> ConfigError {
         let reason = reason.into();
-        let around = || std::iter::successors(Some(path), |path| path.rsplit_once('.').map(|(parent, _)| parent));
+        let around =
+            || std::iter::successors(Some(path), |path| path.rsplit_once(['.', '[']).map(|(parent, _)| parent));
         // An override of a table replaces all its entries.
         if let Some(origin) = around().find_map(|path| self.overrides.get(path)) {
             return ConfigError::Value { origin: origin.clone(), reason };

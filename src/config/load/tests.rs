@@ -35,6 +35,8 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
         ("tenant = \"\"\n", 1, "tenant: "),
         ("[collector]\nring_size = \"1KiB\"\n", 2, "collector.ring_size: "),
         ("[collector]\nmask = [\n  \"(\",\n]\n", 2, "collector.mask: "),
+        ("tenant = \"a\"\n[collector]\nenabled = true\nmask = [1]\n", 4, "collector.mask[0]: "),
+        ("[[sinks]]\nname = \"s\"\nkind = \"ndjson\"\ntables = [1]\npath = \"/x\"\n", 4, "tables[0]: "),
         ("[lake]\nuri = \"s3://bucket/lake\"\n", 2, "lake.uri: s3:// cannot be used yet"),
         ("[query]\nmemory = \"1KiB\"\n", 2, "query.memory: it must be 1MiB or more"),
         ("[logging]\nlevel = \"inof\"\n", 2, "logging.level: "),
@@ -69,15 +71,25 @@ fn a_flag_beats_a_variable_beats_the_file() {
 
 #[test]
 fn a_wrong_value_names_where_it_was_written() {
-    for (path, value) in [("node.pid", "one"), ("tenant", "a/b"), ("http.listen", "[::]:7474")] {
-        let overrides = Overrides { values: vec![variable(path, value)], sinks: Vec::new() };
-        let name = setting(path).variable();
-        // Also where the file says something else.
-        for text in ["", "tenant = \"b\"\n[node]\npid = 3\n[http]\nlisten = \"127.0.0.1:1\"\n"] {
-            let error = wrong(text, &overrides);
-            assert!(error.starts_with(&format!("environment variable {name}: ")), "{error}");
+    // Also where the file says something else.
+    let file = "tenant = \"b\"\n[node]\npid = 3\n[http]\nlisten = \"127.0.0.1:1\"\n[collector]\nmask = [\"x\"]\n";
+    let cases =
+        [("node.pid", "one"), ("tenant", "a/b"), ("http.listen", "[::]:7474"), ("collector.mask", "[\"x\", 1]")];
+    for (path, value) in cases {
+        let setting = setting(path);
+        for origin in [Origin::Variable(setting.variable()), Origin::Flag(setting.flag())] {
+            let values = vec![(origin.clone(), setting, value.to_owned())];
+            let overrides = Overrides { values, sinks: Vec::new() };
+            for text in ["", file] {
+                let told = wrong(text, &overrides);
+                assert!(told.starts_with(&format!("{origin}: ")), "{told}");
+            }
         }
     }
+    let sinks = vec![(Origin::Flag("sink".into()), "s.tables=[1]".to_owned())];
+    let text = "[[sinks]]\nname = \"s\"\nkind = \"ndjson\"\npath = \"/x\"\n";
+    let told = wrong(text, &Overrides { values: Vec::new(), sinks });
+    assert!(told.starts_with("flag --sink: ") && told.contains("tables[0]: "), "{told}");
 }
 
 #[test]
