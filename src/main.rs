@@ -55,15 +55,15 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
         let reason = format!("there is no such setting; did you mean `{right}`?");
         return Err(ConfigError::Value { origin: Origin::Variable(name), reason }.into());
     }
+    let serves = matches!(cli.action, Action::Run);
+    if !serves {
+        end_quietly_on_closed_pipe();
+    }
     if let Action::Config(ConfigAction::Schema) = cli.action {
         return commands::config::print_schema();
     }
     let file = config_file(cli.config);
     let config = config::load(file.as_deref(), overrides)?;
-    let serves = matches!(cli.action, Action::Run);
-    if !serves {
-        end_quietly_on_closed_pipe();
-    }
     if let Action::Config(ConfigAction::Show) = cli.action {
         return commands::config::show(&config);
     }

@@ -1,6 +1,7 @@
 //! Checks the files in `deploy/`: the systemd unit by systemd's grammar, the configuration by the program itself.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::program::Program;
@@ -26,6 +27,18 @@ fn the_schema_describes_the_settings_without_a_configuration() {
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(schema["properties"]["query"]["properties"]["memory"]["default"], "512MiB");
     assert_eq!(schema["properties"]["sinks"]["items"]["oneOf"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_closed_pipe_ends_the_output_quietly() {
+    let program = Program::new();
+    for args in [["config", "schema"], ["config", "show"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program.command(&args).stdout(writer).output().unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{args:?}: {}", output.status);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
 }
 
 #[test]
