@@ -143,6 +143,10 @@ fn a_running_server_imports_and_duckdb_reads_the_same_rows() {
         let said = program.run(&["replay", file.to_str().unwrap()]);
         assert!(said.contains(added), "{said}");
     }
+    // A proxy is for the network, not for the server on this machine.
+    let mut command = program.command(&["replay", file.to_str().unwrap()]);
+    let output = command.env("HTTP_PROXY", "http://127.0.0.1:1").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(program.count(COUNT), 3000);
     let ready = program.rows("select count(*), count(distinct pod_name), count(distinct event_id) from process_events");
     assert_eq!(ready, ["3000,50,3000"]);

@@ -51,6 +51,11 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address} (http.listen); is another kerntrail running?"))
 }
 
+/// A client of the running server. It is on this machine, where no proxy leads: `HTTP_PROXY` does not count.
+pub fn client() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().build().context("cannot prepare the HTTP client")
+}
+
 /// Serves until `stop`, then waits for requests in flight, for at most [`GRACE`].
 pub async fn serve(
     listener: TcpListener,

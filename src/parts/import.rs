@@ -23,7 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::parts::{self, event_log::Log};
+use crate::parts::{self, event_log::Log, http};
 
 /// Path at which the running server accepts imports.
 pub const PATH: &str = "/api/v1/import";
@@ -242,7 +242,7 @@ pub async fn ask_server(
     if let Some(bytes) = input.bytes {
         url.query_pairs_mut().append_pair("bytes", &bytes.to_string());
     }
-    let response = reqwest::Client::new()
+    let response = http::client()?
         .post(url)
         .body(body)
         .send()

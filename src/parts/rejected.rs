@@ -13,7 +13,7 @@ use kerntrail_transport::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::parts::{self, event_log::Log};
+use crate::parts::{self, event_log::Log, http};
 
 /// Where the running server replays.
 const PATH: &str = "/api/v1/rejected/replay";
@@ -52,7 +52,7 @@ async fn answer(State(state): State<Arc<(Config, Log)>>, Json(request): Json<Req
 
 /// Asks the server at `address` to replay.
 pub async fn ask_server(address: &str, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
-    let request = reqwest::Client::new()
+    let request = http::client()?
         .post(format!("http://{address}{PATH}"))
         .header("content-type", "application/json")
         .body(serde_json::to_vec(&Request { ids })?);
