@@ -103,7 +103,7 @@ pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
     };
     check_keys("", &table, &sources)?;
     let config: Config =
-        settings::read(json(table)).map_err(|wrong| sources.error_at(&wrong.path, plain(&wrong.to_string())))?;
+        settings::read(json(table)?).map_err(|wrong| sources.error_at(&wrong.path, plain(&wrong.to_string())))?;
     Ok(Config { sinks, sink_error, sources, ..config })
 }
 
@@ -160,7 +160,7 @@ fn read_sinks(sinks: Option<toml::Value>, sources: &Sources) -> Result<Vec<SinkC
     };
     let read = |(index, sink)| match sink {
         toml::Value::Table(table) => {
-            SinkConfig::read(json(table)).map_err(|error| sources.error_in_sink(Some(index), error))
+            SinkConfig::read(json(table)?).map_err(|error| sources.error_in_sink(Some(index), error))
         }
         _ => Err(sources.error_at("sinks", "a sink is a table: write `[[sinks]]` above its keys")),
     };
@@ -168,11 +168,10 @@ fn read_sinks(sinks: Option<toml::Value>, sources: &Sources) -> Result<Vec<SinkC
 }
 
 /// `table` as JSON: a date becomes a table that no setting takes.
-fn json(table: toml::Table) -> Map<String, Value> {
-    match serde_json::to_value(table) {
-        Ok(Value::Object(table)) => table,
-        _ => Map::new(),
-    }
+fn json(table: toml::Table) -> Result<Map<String, Value>, ConfigError> {
+    serde_json::to_value(table)
+        .and_then(serde_json::from_value)
+        .map_err(|error| ConfigError::Unwritten { reason: format!("the configuration cannot be read: {error}") })
 }
 
 /// serde's message for users: numbers without their Rust type, and after an unknown name the most similar known one.
