@@ -2,7 +2,7 @@
 //!
 //! New content is first written to a staged file beside its final name, `<name>#<number>`, which [`is_staged`]
 //! recognizes; `object_store` names its own in the same way and does not list either. The staged file is removed when
-//! writing fails; only a process that is killed leaves one behind.
+//! writing fails; only a process that is killed leaves one behind, for [`remove_staged`].
 //!
 //! `tempfile` creates, removes and renames; `atomicwrites` would leave a staging folder per write instead of one file,
 //! which readers that list a folder recursively would descend into.
@@ -67,6 +67,26 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// Whether `name` is that of a staged file: it ends with `#` and a number.
 pub fn is_staged(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Removes the staged files in `folder`, not in those below it; returns how many. For the only process that writes
+/// there, before it does: what another one is writing would be lost.
+///
+/// Errors: the folder cannot be read, or a file cannot be removed. A folder that does not exist has no files.
+pub fn remove_staged(folder: &Path) -> io::Result<usize> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        if is_staged(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -142,6 +162,23 @@ mod tests {
         assert!(replace(&path, b"new").is_err(), "a folder is not replaced");
         assert_eq!(names(folder.path()), ["taken"]);
         assert_eq!(std::fs::read(path.join("inside")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn staged_files_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        replace(&path, b"kept").unwrap();
+        // As a process leaves it that is killed while it writes.
+        stage(&path, b"half", PUBLIC).unwrap().keep().unwrap();
+        std::fs::create_dir(folder.path().join("folder#1")).unwrap();
+        assert_eq!(remove_staged(folder.path()).unwrap(), 1);
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, ["folder#1", "state"]);
+        assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+        assert_eq!(remove_staged(&folder.path().join("absent")).unwrap(), 0);
+        assert!(remove_staged(&path).is_err(), "a file is no folder");
     }
 
     #[test]

@@ -190,6 +190,20 @@ pub fn purge(dlq_dir: &Path, sink: &str, which: &Which) -> Result<usize, DlqErro
     Ok(removed)
 }
 
+/// Removes what processes that were killed left half written below `dlq_dir`; returns how many files. A sink whose
+/// letters are being replayed is left out. For a server to call, before its sinks run.
+///
+/// Errors: a folder cannot be read, or a file cannot be removed.
+pub fn remove_staged(dlq_dir: &Path) -> Result<usize, DlqError> {
+    let mut removed = 0;
+    for folder in files::folders(dlq_dir)? {
+        if let Some(_lock) = files::lock(&folder)? {
+            removed += files::remove_staged(&folder)?;
+        }
+    }
+    Ok(removed)
+}
+
 /// The letters of one sink, for writing.
 #[derive(Debug)]
 pub struct Letters {

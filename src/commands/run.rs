@@ -38,6 +38,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
     };
+    parts::remove_staged(&config);
     event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
     let listener = http::bind(address).await?;

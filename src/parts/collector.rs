@@ -8,6 +8,7 @@ use kerntrail_transport::EventLog;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::parts;
 
 /// The collector's own settings.
 pub fn settings(config: &Config) -> CollectorConfig {
@@ -16,7 +17,7 @@ pub fn settings(config: &Config) -> CollectorConfig {
         kube: config.kubernetes.access(),
         cluster: config.cluster.clone(),
         tenant: config.tenant.clone(),
-        state_dir: Some(config.data_dir.join("state")),
+        state_dir: Some(parts::state_dir(config)),
         ..config.collector.clone()
     }
 }

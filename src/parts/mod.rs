@@ -13,11 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use kerntrail_common::durable;
+use kerntrail_common::error::chain;
 use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_engine::{Capacity, Engine, Origin, Principal, Role, Session};
 use kerntrail_query_service::history;
+use kerntrail_sinks::dlq;
 
 use crate::config::{Config, ConfigError};
 use event_log::Log;
@@ -102,6 +105,24 @@ pub fn dead_letters_dir(config: &Config) -> PathBuf {
     config.data_dir.join("dead-letters")
 }
 
+/// The folder of the collector's state and of the rules' state.
+pub fn state_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("state")
+}
+
+/// Removes files that processes which were killed left half written. For the server, which alone writes to these
+/// folders while it has the event log open, before its parts start.
+pub fn remove_staged(config: &Config) {
+    for folder in [rejected_dir(config), state_dir(config)] {
+        if let Err(error) = durable::remove_staged(&folder) {
+            tracing::warn!(folder = %folder.display(), error = chain(&error), "cannot remove half-written files");
+        }
+    }
+    if let Err(error) = dlq::remove_staged(&dead_letters_dir(config)) {
+        tracing::warn!(error = chain(&error), "cannot remove half-written dead letters");
+    }
+}
+
 /// The shipped rules and those of `rules.dir`.
 pub fn rules(config: &Config) -> anyhow::Result<Rules> {
     let mut rules = Rules::shipped()?;
@@ -138,7 +159,7 @@ pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
 /// Rules over the lake.
 pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Result<Detector> {
     let settings = DetectorConfig {
-        state_dir: config.data_dir.join("state"),
+        state_dir: state_dir(config),
         tenant: config.tenant.clone(),
         node: config.node.name(),
         cluster: cluster(config),

@@ -103,6 +103,11 @@ pub(super) fn remove(path: &Path) -> Result<bool, DlqError> {
     }
 }
 
+/// Removes the staged files in `folder`; returns how many.
+pub(super) fn remove_staged(folder: &Path) -> Result<usize, DlqError> {
+    durable::remove_staged(folder).map_err(failed("remove a staged file in", folder))
+}
+
 /// Locks the letters in `folder` for a replay, until dropped; `None` where another process has locked them.
 pub(super) fn lock(folder: &Path) -> Result<Option<FileLock>, DlqError> {
     make(folder)?;

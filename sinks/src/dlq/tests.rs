@@ -39,6 +39,25 @@ fn letters_are_listed_shown_and_purged() {
 }
 
 #[test]
+fn staged_files_are_removed_unless_letters_are_being_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(remove_staged(&dir.path().join("absent")).unwrap(), 0);
+    for sink in ["s", "t"] {
+        let letters = Letters::open(dir.path(), sink, 10).unwrap();
+        assert!(letters.write(&letter("1")).unwrap());
+        for name in ["batches#12", "a.json#7"] {
+            std::fs::write(dir.path().join(sink).join(name), "half").unwrap();
+        }
+    }
+    let replaying = files::lock(&dir.path().join("t")).unwrap().unwrap();
+    assert_eq!(remove_staged(dir.path()).unwrap(), 2);
+    assert!(dir.path().join("t/a.json#7").exists());
+    drop(replaying);
+    assert_eq!(remove_staged(dir.path()).unwrap(), 2);
+    assert_eq!(ids(&list(dir.path(), None).unwrap()), ["1", "1"]);
+}
+
+#[test]
 fn at_the_limit_nothing_is_written_until_letters_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let letters = Letters::open(dir.path(), "s", 2).unwrap();
