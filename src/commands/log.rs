@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kerntrail_pipeline::rejected::{self, RejectedMessage, ReplayReport, Shown};
@@ -17,6 +18,8 @@ use crate::parts::{self, rejected as parts_rejected};
 
 /// Bytes of a payload that are shown.
 const SHOWN_BYTES: usize = 512;
+/// How long a replay waits for Kafka; what is in the spool then stays there for the next server.
+const LONGEST_SEND: Duration = Duration::from_secs(30);
 
 /// Runs the subcommand.
 pub async fn run(config: &Config, action: LogAction) -> anyhow::Result<ExitCode> {
@@ -104,11 +107,17 @@ async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayRepo
     match event_log::open(config).await? {
         Opened::Here(opened) => {
             let report = parts_rejected::replay(config, &opened, &parts_rejected::which(ids)).await?;
-            let sent = if report.replayed > 0 { opened.settle().await } else { Ok(()) };
+            let sent = if report.replayed > 0 { sent(&opened).await } else { Ok(()) };
             Ok((report, sent))
         }
         Opened::InServer(address) => Ok((parts_rejected::ask_server(&address, ids).await?, Ok(()))),
     }
+}
+
+/// Errors: Kafka does not have what was replayed.
+async fn sent(log: &event_log::Log) -> anyhow::Result<()> {
+    let settled = tokio::time::timeout(LONGEST_SEND, log.settle()).await;
+    settled.unwrap_or_else(|_| bail!("the brokers did not take them within {} s", LONGEST_SEND.as_secs()))
 }
 
 /// Failure when a message stays.
