@@ -34,7 +34,7 @@ pub enum LoadError {
         /// Which.
         program: &'static str,
         /// Why.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// The kernel could not take a program now, which says nothing about the program: a signal came in between, or memory
     /// or descriptors ran out.
@@ -43,7 +43,7 @@ pub enum LoadError {
         /// Which.
         program: &'static str,
         /// Why.
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// The programs were loaded without a filter.
     #[error("there is no filter: the programs were loaded with room for 0 cgroups")]

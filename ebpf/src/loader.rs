@@ -97,10 +97,10 @@ impl Programs {
                 None => self.probes.push(probe),
                 Some((_, StepError::Object(program))) => return Err(LoadError::Object(program)),
                 Some((program, StepError::Refused(source))) if source.is_transient() => {
-                    return Err(LoadError::TryAgain { program, source });
+                    return Err(LoadError::TryAgain { program, source: Box::new(source) });
                 }
                 Some((program, StepError::Refused(source))) if probe.need == Need::Required => {
-                    return Err(LoadError::Refused { program, source });
+                    return Err(LoadError::Refused { program, source: Box::new(source) });
                 }
                 Some((program, StepError::Refused(refusal))) => {
                     unload(&mut self.ebpf, probe);
