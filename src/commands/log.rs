@@ -162,7 +162,7 @@ mod tests {
         let some = ReplayReport { refused: vec![("id".into(), "damaged".into())], ..all.clone() };
         assert_eq!(report(&some, Ok(())).unwrap(), ExitCode::FAILURE);
         let stopped = ReplayReport { stopped: Some("full".into()), ..all };
-        assert!(report(&stopped, Ok(())).unwrap_err().to_string().contains("takes no messages now: full"));
+        assert!(report(&stopped, Ok(())).unwrap_err().to_string().contains("is not accepting messages: full"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
         ("data-dir = \"/x\"\n", 1, "did you mean `data_dir`?"),
         ("\n\n[colector]\nenabled = true\n", 3, "did you mean `collector`?"),
         ("[lake]\nflush_interval = \"soon\"\n", 2, "not a duration"),
-        ("[query]\nmemory = \"much\"\n", 2, "no size"),
+        ("[query]\nmemory = \"much\"\n", 2, "not a size"),
         ("[query]\nmax_rows = \"ten\"\n", 2, "expected a whole number"),
         ("[log]\nkind = \"kafak\"\n", 2, "did you mean `kafka`?"),
         ("node = 1\n", 1, "is a table"),
