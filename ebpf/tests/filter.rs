@@ -89,7 +89,14 @@ fn unshare_and_connect(live: &mut Live, cgroup: Option<&Cgroup>) -> Story {
         }
         // SAFETY: changes the namespaces of the child.
         unsafe { checked(libc::unshare(libc::CLONE_NEWUTS))? };
-        TcpStream::connect(address).map(drop)
+        let stream = TcpStream::connect(address)?;
+        // With a reset the connection ends in close(2), before the child does; a FIN ends it when the peer's ACK comes.
+        let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+        let (value, size) = ((&raw const reset).cast(), size_of::<libc::linger>() as libc::socklen_t);
+        // SAFETY: the socket is open, and `value` is of `size` bytes.
+        unsafe { checked(libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, size))? };
+        drop(stream);
+        Ok(())
     })
 }
 
