@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod durable;
 pub mod error;
+pub mod ids;
 pub mod lock;
 pub mod metric_names;
 pub mod period;

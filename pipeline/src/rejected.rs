@@ -9,9 +9,9 @@
 mod files;
 mod replay;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use kerntrail_common::ids;
 use kerntrail_transport::{Codec, Headers, Newer};
 
 pub use replay::{ReplayReport, replay};
@@ -106,36 +106,6 @@ pub enum RejectedError {
     },
 }
 
-/// Which rejected messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All.
-    All,
-    /// Those with these ids; of an id that no message has, those whose ids begin so.
-    Ids(Vec<String>),
-}
-
-impl Which {
-    /// Those of `ids` that are meant, each once and sorted as they are.
-    fn select(&self, ids: Vec<String>) -> Vec<String> {
-        match self {
-            Self::All => ids,
-            Self::Ids(wanted) => {
-                let named: HashSet<&String> = wanted.iter().flat_map(|wanted| named(&ids, wanted)).collect();
-                ids.iter().filter(|id| named.contains(id)).cloned().collect()
-            }
-        }
-    }
-}
-
-/// The ids that `wanted` names: the one that it is, otherwise all that begin so.
-fn named<'a>(ids: &'a [String], wanted: &str) -> Vec<&'a String> {
-    match ids.iter().find(|id| *id == wanted) {
-        Some(exact) => vec![exact],
-        None => ids.iter().filter(|id| id.starts_with(wanted)).collect(),
-    }
-}
-
 /// The rejected messages in `folder`; none where it does not exist.
 ///
 /// Errors: the folder cannot be read. A single bad file is named in the listing.
@@ -157,13 +127,11 @@ pub fn list(folder: &Path) -> Result<Listing, RejectedError> {
 /// Errors: there is none or there are several, or a file cannot be read.
 pub fn show(folder: &Path, id: &str, codec: &Codec) -> Result<Shown, RejectedError> {
     let folder = Folder::new(folder);
-    let ids = folder.ids()?;
-    let named = named(&ids, id);
     let not_one = |matching| RejectedError::NotOne { id: id.to_owned(), matching };
-    let [found] = named.as_slice() else { return Err(not_one(named.len())) };
-    // Somebody may replay it just now.
-    let message = folder.read(found)?.ok_or_else(|| not_one(0))?;
-    let payload = folder.payload(found)?.unwrap_or_default();
+    let found = ids::only(folder.ids()?, id, String::clone).map_err(not_one)?;
+    // Another process may replay it at this moment.
+    let message = folder.read(&found)?.ok_or_else(|| not_one(0))?;
+    let payload = folder.payload(&found)?.unwrap_or_default();
     let reason_now = replay::check(&message, &payload, codec).err();
     Ok(Shown { message, payload, reason_now })
 }

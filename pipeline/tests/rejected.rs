@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kerntrail_common::ids::IdSelection;
 use kerntrail_lake::Lake;
-use kerntrail_pipeline::rejected::{self, RejectedError, Which};
+use kerntrail_pipeline::rejected::{self, RejectedError};
 use kerntrail_schemas::Table;
 use kerntrail_transport::Codec;
 
@@ -65,7 +66,7 @@ impl Bed {
         paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).into()
     }
 
-    async fn replay(&self, which: Which) -> rejected::ReplayReport {
+    async fn replay(&self, which: IdSelection) -> rejected::ReplayReport {
         rejected::replay(&self.rejected(), &which, &Codec::current(), &self.log).await.unwrap()
     }
 }
@@ -107,15 +108,15 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
     let bed = Bed::new().await;
     let all: Vec<i64> = (0..10).chain(30..40).collect();
     assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
-    let report = bed.replay(Which::All).await;
+    let report = bed.replay(IdSelection::All).await;
     assert_eq!((report.replayed, report.refused.len(), report.not_tried), (0, 2, 0));
     assert_eq!(report.refused[1], (WITHOUT_HEADERS.to_owned(), "its headers could not be read".to_owned()));
     assert_eq!(ids(&bed.rejected()), [DAMAGED, WITHOUT_HEADERS]);
 
     bed.repair();
-    assert_eq!(bed.replay(Which::Ids(vec!["other".into()])).await, rejected::ReplayReport::default());
+    assert_eq!(bed.replay(IdSelection::Ids(vec!["other".into()])).await, rejected::ReplayReport::default());
     let kept = bed.files();
-    let report = bed.replay(Which::Ids(vec![DAMAGED.into()])).await;
+    let report = bed.replay(IdSelection::Ids(vec![DAMAGED.into()])).await;
     assert_eq!((report.replayed, report.refused.len(), report.stopped), (1, 0, None));
     assert_eq!(ids(&bed.rejected()), [WITHOUT_HEADERS]);
     assert!(!bed.rejected().join(format!("{DAMAGED}.bin")).exists());
@@ -124,7 +125,7 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
     for (path, bytes) in kept {
         std::fs::write(path, bytes).unwrap();
     }
-    assert_eq!(bed.replay(Which::All).await.replayed, 1);
+    assert_eq!(bed.replay(IdSelection::All).await.replayed, 1);
     bed.drain().await;
     let all: Vec<i64> = (0..20).chain(30..40).collect();
     assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
@@ -150,7 +151,7 @@ async fn a_replay_adds_no_rows_that_the_lake_holds() {
             for (path, bytes) in &kept {
                 std::fs::write(path, bytes).unwrap();
             }
-            assert_eq!(bed.replay(Which::All).await.replayed, 1);
+            assert_eq!(bed.replay(IdSelection::All).await.replayed, 1);
             bed.drain_after(days).await;
             assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all, "{taken_before}, after {days} days");
         }
@@ -168,10 +169,10 @@ async fn an_exact_id_does_not_replay_those_that_begin_with_it() {
         }
     }
     bed.repair();
-    let report = bed.replay(Which::Ids(vec![DAMAGED.into()])).await;
+    let report = bed.replay(IdSelection::Ids(vec![DAMAGED.into()])).await;
     assert_eq!((report.replayed, report.refused), (1, vec![]));
     // Without a message of that very id, it is the beginning of two; each is tried once.
-    let report = bed.replay(Which::Ids(vec![DAMAGED.into(), kept[0].into()])).await;
+    let report = bed.replay(IdSelection::Ids(vec![DAMAGED.into(), kept[0].into()])).await;
     assert_eq!(report.refused.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), kept);
 }
 
@@ -186,7 +187,7 @@ async fn a_description_that_cannot_be_read_does_not_stop_the_others() {
     let golden = golden.join("kerntrail.acme.process_events-0-9.json");
     std::fs::copy(golden, bed.rejected().join(format!("{newer}.json"))).unwrap();
 
-    let report = bed.replay(Which::All).await;
+    let report = bed.replay(IdSelection::All).await;
     assert_eq!((report.replayed, report.stopped.as_ref()), (1, None));
     let refused: Vec<_> = report.refused.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(refused, [newer, broken, WITHOUT_HEADERS]);
@@ -204,11 +205,11 @@ async fn a_message_stays_when_the_log_does_not_take_it() {
     let bed = Bed::new().await;
     bed.repair();
     bed.log.fail(Step::Append);
-    let report = bed.replay(Which::All).await;
+    let report = bed.replay(IdSelection::All).await;
     assert_eq!((report.replayed, report.not_tried), (0, 2), "{report:?}");
     assert!(report.stopped.unwrap().contains("as the test wants it"));
     assert_eq!(ids(&bed.rejected()), [DAMAGED, WITHOUT_HEADERS]);
-    assert_eq!(bed.replay(Which::All).await.replayed, 1);
+    assert_eq!(bed.replay(IdSelection::All).await.replayed, 1);
 }
 
 #[test]

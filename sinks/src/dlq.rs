@@ -12,6 +12,7 @@ pub mod replay;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kerntrail_common::ids::{self, IdSelection};
 use kerntrail_schemas::mapping::Row;
 use kerntrail_transport::Newer;
 use serde::{Deserialize, Serialize};
@@ -116,24 +117,6 @@ pub enum DlqError {
     Config(#[source] Box<ConfigError>),
 }
 
-/// Which letters of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All.
-    All,
-    /// Those whose ids start with one of these.
-    Ids(Vec<String>),
-}
-
-impl Which {
-    fn includes(&self, id: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Ids(ids) => ids.iter().any(|beginning| id.starts_with(beginning.as_str())),
-        }
-    }
-}
-
 /// The letters that were found.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -164,28 +147,24 @@ pub fn list(dlq_dir: &Path, sink: Option<&str>) -> Result<Listing, DlqError> {
     Ok(listing)
 }
 
-/// The one letter below `dlq_dir` whose id begins with `id`.
+/// The one letter below `dlq_dir` whose id is, or begins with, `id`.
 ///
 /// Errors: there is none or more than one; it cannot be read.
 pub fn show(dlq_dir: &Path, id: &str) -> Result<Letter, DlqError> {
-    let mut matching = Vec::new();
-    for folder in files::folders(dlq_dir)? {
-        matching.extend(files::letters(&folder)?.into_iter().filter(|path| files::id(path).starts_with(id)));
-    }
+    let letters =
+        files::folders(dlq_dir)?.iter().map(|folder| files::letters(folder)).collect::<Result<Vec<_>, _>>()?;
     let not_one = |matching| DlqError::NotOne { id: id.to_owned(), matching };
-    let [path] = matching.as_slice() else { return Err(not_one(matching.len())) };
-    files::read(path)?.ok_or_else(|| not_one(0))
+    let path = ids::only(letters.concat(), id, |path| files::id(path)).map_err(not_one)?;
+    files::read(&path)?.ok_or_else(|| not_one(0))
 }
 
 /// Removes letters of `sink` without sending them; returns how many.
 ///
 /// Errors: the folder cannot be read, or a file cannot be removed.
-pub fn purge(dlq_dir: &Path, sink: &str, which: &Which) -> Result<usize, DlqError> {
+pub fn purge(dlq_dir: &Path, sink: &str, selection: &IdSelection) -> Result<usize, DlqError> {
     let mut removed = 0;
-    for path in files::letters(&dlq_dir.join(sink))? {
-        if which.includes(&files::id(&path)) && files::remove(&path)? {
-            removed += 1;
-        }
+    for path in selection.select(files::letters(&dlq_dir.join(sink))?, |path| files::id(path)) {
+        removed += usize::from(files::remove(&path)?);
     }
     Ok(removed)
 }

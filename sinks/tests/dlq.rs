@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use kerntrail_common::ids::IdSelection;
 use kerntrail_sinks::SinkState;
-use kerntrail_sinks::dlq::{self, Content, Which};
+use kerntrail_sinks::dlq::{self, Content};
 use kerntrail_sinks::outcome::Reason;
 use kerntrail_testbed::Hec;
 use kerntrail_testbed::hec::Code;
@@ -25,7 +26,7 @@ async fn full_letters_hold_the_sink_up_until_somebody_makes_room() {
     let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
     assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("2 dead letters")), "{state:?}");
     assert_eq!(log.committed_by("test", &topic()), 0);
-    assert_eq!(dlq::purge(dir.path(), "test", &Which::All).unwrap(), 2);
+    assert_eq!(dlq::purge(dir.path(), "test", &IdSelection::All).unwrap(), 2);
     committed(&log, "test", 1).await;
     assert_eq!(dlq::list(dir.path(), None).unwrap().letters.len(), 1);
     assert_eq!(hec.events().len(), 7);
@@ -44,7 +45,7 @@ async fn a_stop_while_letters_are_full_commits_nothing_that_is_not_kept() {
     sink.stop().await;
     assert_eq!(log.committed_by("test", &topic()), 0);
     // The next run goes on where this one stopped: the two letters are written again as the same files.
-    dlq::purge(dir.path(), "test", &Which::All).unwrap();
+    dlq::purge(dir.path(), "test", &IdSelection::All).unwrap();
     let config = serde_json::from_value(json!({
         "name": "test", "kind": "splunk_hec", "url": hec.url(), "token": Hec::TOKEN, "tables": ["process_events"],
         "batch_wait_ms": 1,
@@ -99,7 +100,7 @@ async fn a_message_that_was_kept_aside_is_decoded_again_by_a_replay() {
     // As if a release came that can read those bytes.
     let written = |message: &kerntrail_transport::Message| BASE64_STANDARD.encode(&message.payload);
     std::fs::write(&file, text.replace(&written(&torn), &written(&whole))).unwrap();
-    let report = dlq::replay(&config, &dlq_dir, &Which::All, &CancellationToken::new()).await.unwrap();
+    let report = dlq::replay(&config, &dlq_dir, &IdSelection::All, &CancellationToken::new()).await.unwrap();
     assert_eq!((report.delivered, report.refused.len(), report.not_sent), (1, 0, 0));
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
     assert!(dlq::list(&dlq_dir, None).unwrap().letters.is_empty());
@@ -131,7 +132,7 @@ async fn a_replay_to_a_destination_that_is_down_leaves_the_letters_and_says_why(
     committed(&log, "test", 1).await;
     sink.stop().await;
     hec.stop();
-    let report = dlq::replay(&config, dir.path(), &Which::All, &CancellationToken::new()).await.unwrap();
+    let report = dlq::replay(&config, dir.path(), &IdSelection::All, &CancellationToken::new()).await.unwrap();
     assert_eq!((report.delivered, report.not_sent), (0, 3));
     assert!(report.stopped.is_some_and(|why| why.contains("error sending request")));
     assert_eq!(dlq::list(dir.path(), None).unwrap().letters.len(), 3);

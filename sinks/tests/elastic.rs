@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kerntrail_sinks::dlq::{self, Which};
+use kerntrail_common::ids::IdSelection;
+use kerntrail_sinks::dlq;
 use kerntrail_sinks::{SinkConfig, SinkState};
 use kerntrail_testbed::{OpenSearch, require};
 use serde_json::{Value, json};
@@ -90,7 +91,7 @@ async fn a_refused_row_becomes_a_letter_and_the_others_arrive(server: &OpenSearc
         "template": {"mappings": {"properties": {"process": {"properties": {"pid": {"type": "long"}}}}}}});
     server.put("/_index_template/test-repaired", &template).unwrap().success().unwrap();
     server.post(&format!("/{stream}/_rollover"), &json!({})).unwrap().success().unwrap();
-    let report = dlq::replay(&config, dir.path(), &Which::All, &CancellationToken::new()).await.unwrap();
+    let report = dlq::replay(&config, dir.path(), &IdSelection::All, &CancellationToken::new()).await.unwrap();
     assert_eq!((report.delivered, report.refused.len()), (22, 0), "{report:?}");
     assert_eq!(held(server, stream), once(100..150));
     assert!(dlq::list(dir.path(), None).unwrap().letters.is_empty());

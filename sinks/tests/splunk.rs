@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kerntrail_sinks::dlq::{self, Which};
+use kerntrail_common::ids::IdSelection;
+use kerntrail_sinks::dlq;
 use kerntrail_sinks::{SinkConfig, SinkState};
 use kerntrail_testbed::hec::{Acks, Code, Fault, Token};
 use kerntrail_testbed::{Hec, VictoriaLogs, require};
@@ -76,13 +77,13 @@ async fn refused_rows_become_letters_and_the_others_arrive_once() {
 
     // While the server still refuses, a replay leaves the letters; then it delivers them, beside the running sink.
     let stop = CancellationToken::new();
-    let report = dlq::replay(&config, dir.path(), &Which::All, &stop).await.unwrap();
+    let report = dlq::replay(&config, dir.path(), &IdSelection::All, &stop).await.unwrap();
     assert_eq!((report.delivered, report.refused.len()), (0, 5));
     assert_eq!(dlq::list(dir.path(), None).unwrap().letters[0].replays, 1);
     hec.refuse_nothing();
-    let one = Which::Ids(vec![letters[0].id()]);
+    let one = IdSelection::Ids(vec![letters[0].id()]);
     assert_eq!(dlq::replay(&config, dir.path(), &one, &stop).await.unwrap().delivered, 1);
-    assert_eq!(dlq::replay(&config, dir.path(), &Which::All, &stop).await.unwrap().delivered, 4);
+    assert_eq!(dlq::replay(&config, dir.path(), &IdSelection::All, &stop).await.unwrap().delivered, 4);
     assert_eq!(held(&hec), once(0..50));
     assert!(dlq::list(dir.path(), None).unwrap().letters.is_empty());
     sink.stop().await;

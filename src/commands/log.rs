@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use kerntrail_common::ids::IdSelection;
 use kerntrail_pipeline::rejected::{self, RejectedMessage, ReplayReport, Shown};
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_transport::Codec;
@@ -29,7 +30,7 @@ pub async fn run(config: &Config, action: LogAction) -> anyhow::Result<ExitCode>
         Rejected::List(form) => list(&folder, form.output),
         Rejected::Show { id } => show(&folder, &id),
         Rejected::Replay { ids } => {
-            known(&folder, &ids)?;
+            check_ids(&folder, &ids)?;
             let (replayed, sent) = replay(config, ids).await?;
             report(&replayed, sent)
         }
@@ -106,7 +107,7 @@ fn dump(payload: &[u8]) -> Vec<String> {
 async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayReport, anyhow::Result<()>)> {
     match event_log::open(config).await? {
         Opened::Here(opened) => {
-            let report = parts_rejected::replay(config, &opened, &parts_rejected::which(ids)).await?;
+            let report = parts_rejected::replay(config, &opened, &IdSelection::all_or(ids)).await?;
             let sent = if report.replayed > 0 { sent(&opened).await } else { Ok(()) };
             Ok((report, sent))
         }
@@ -137,10 +138,10 @@ fn report(report: &ReplayReport, sent: anyhow::Result<()>) -> anyhow::Result<Exi
     Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Errors: no rejected message has an id that begins with one of `ids`.
-fn known(folder: &Path, ids: &[String]) -> anyhow::Result<()> {
-    let have = rejected::list(folder)?.messages;
-    match ids.iter().find(|id| !have.iter().any(|message| message.id.starts_with(id.as_str()))) {
+/// Errors: no rejected message has an id that is, or begins with, one of `ids`.
+fn check_ids(folder: &Path, ids: &[String]) -> anyhow::Result<()> {
+    let kept: Vec<String> = rejected::list(folder)?.messages.into_iter().map(|message| message.id).collect();
+    match IdSelection::Ids(ids.to_vec()).unknown(&kept) {
         Some(id) => bail!("there is no rejected message {id:?}; `kerntrail log rejected list` lists them"),
         None => Ok(()),
     }

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use kerntrail_common::ids::IdSelection;
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_sinks::SinkConfig;
-use kerntrail_sinks::dlq::{self, Which, replay::replay};
+use kerntrail_sinks::dlq::{self, replay::replay};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Dlq, Sinks};
@@ -22,12 +23,12 @@ pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
         Sinks::Dlq(Dlq::List { sink, output }) => list_letters(config, &letters, sink.as_deref(), output.output),
         Sinks::Dlq(Dlq::Show { id }) => show(&letters, &id),
         Sinks::Dlq(Dlq::Replay { sink, ids }) => {
-            known(&letters, &sink, &ids)?;
-            replay_letters(named(config, &sink)?, &letters, &which(ids)).await
+            check_ids(&letters, &sink, &ids)?;
+            replay_letters(named(config, &sink)?, &letters, &IdSelection::all_or(ids)).await
         }
         Sinks::Dlq(Dlq::Purge { sink, ids }) => {
-            known(&letters, &sink, &ids)?;
-            println!("{} dead letters removed", dlq::purge(&letters, &sink, &which(ids))?);
+            check_ids(&letters, &sink, &ids)?;
+            println!("{} dead letters removed", dlq::purge(&letters, &sink, &IdSelection::all_or(ids))?);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -72,8 +73,8 @@ fn show(folder: &Path, id: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// Fails when a letter is not delivered.
-async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyhow::Result<ExitCode> {
-    let report = replay(sink, folder, which, &CancellationToken::new()).await?;
+async fn replay_letters(sink: &SinkConfig, folder: &Path, selection: &IdSelection) -> anyhow::Result<ExitCode> {
+    let report = replay(sink, folder, selection, &CancellationToken::new()).await?;
     println!("{} delivered, {} refused again, {} not sent", report.delivered, report.refused.len(), report.not_sent);
     for (id, words) in &report.refused {
         eprintln!("{id}: {}", words.replace(char::is_control, " "));
@@ -84,17 +85,13 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, which: &Which) -> anyh
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Errors: no dead letter of `sink` begins with one of `ids`.
-fn known(letters: &Path, sink: &str, ids: &[String]) -> anyhow::Result<()> {
-    let have = dlq::list(letters, Some(sink))?.letters;
-    match ids.iter().find(|id| !have.iter().any(|letter| letter.id().starts_with(id.as_str()))) {
+/// Errors: no dead letter of `sink` has an id that is, or begins with, one of `ids`.
+fn check_ids(letters: &Path, sink: &str, ids: &[String]) -> anyhow::Result<()> {
+    let kept: Vec<String> = dlq::list(letters, Some(sink))?.letters.iter().map(|letter| letter.id()).collect();
+    match IdSelection::Ids(ids.to_vec()).unknown(&kept) {
         Some(id) => bail!("sink {sink} has no dead letter {id:?}; `kerntrail sinks dlq list {sink}` lists them"),
         None => Ok(()),
     }
-}
-
-fn which(ids: Vec<String>) -> Which {
-    if ids.is_empty() { Which::All } else { Which::Ids(ids) }
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a SinkConfig> {

@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use kerntrail_pipeline::rejected::{self, ReplayReport, Which};
+use kerntrail_common::ids::IdSelection;
+use kerntrail_pipeline::rejected::{self, ReplayReport};
 use kerntrail_transport::Codec;
 use serde::{Deserialize, Serialize};
 
@@ -27,14 +28,9 @@ struct Request {
 }
 
 /// Replays rejected messages into `opened`.
-pub async fn replay(config: &Config, opened: &Log, which: &Which) -> anyhow::Result<ReplayReport> {
+pub async fn replay(config: &Config, opened: &Log, selection: &IdSelection) -> anyhow::Result<ReplayReport> {
     let folder = parts::rejected_dir(config);
-    Ok(rejected::replay(&folder, which, &Codec::current(), opened.log.as_ref()).await?)
-}
-
-/// The ids that were named; none: all.
-pub fn which(ids: Vec<String>) -> Which {
-    if ids.is_empty() { Which::All } else { Which::Ids(ids) }
+    Ok(rejected::replay(&folder, selection, &Codec::current(), opened.log.as_ref()).await?)
 }
 
 /// The server's route.
@@ -44,7 +40,7 @@ pub fn route(config: &Config, opened: &Log) -> Router {
 
 async fn answer(State(state): State<Arc<(Config, Log)>>, Json(request): Json<Request>) -> Response {
     let (config, opened) = &*state;
-    match replay(config, opened, &which(request.ids)).await {
+    match replay(config, opened, &IdSelection::all_or(request.ids)).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
     }

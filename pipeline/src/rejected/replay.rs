@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use kerntrail_common::error::chain;
+use kerntrail_common::ids::IdSelection;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{Codec, EventLog, Headers, Message, Topic};
 
-use super::{Folder, RejectedError, RejectedMessage, Which};
+use super::{Folder, RejectedError, RejectedMessage};
 use crate::take;
 
 /// Start of the streams of replayed messages.
@@ -34,13 +35,13 @@ pub struct ReplayReport {
 /// Errors: the file system does not let files be read or removed. Those replayed before are removed.
 pub async fn replay(
     folder: &Path,
-    which: &Which,
+    selection: &IdSelection,
     codec: &Codec,
     log: &dyn EventLog,
 ) -> Result<ReplayReport, RejectedError> {
     let folder = Folder::new(folder);
     let mut report = ReplayReport::default();
-    for id in which.select(folder.ids()?) {
+    for id in selection.select(folder.ids()?, String::clone) {
         if report.stopped.is_some() {
             report.not_tried += 1;
             continue;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kerntrail_common::error::chain;
+use kerntrail_common::ids::IdSelection;
 use kerntrail_schemas::Table;
 use kerntrail_transport::Codec;
 use tokio_util::sync::CancellationToken;
 
-use super::{Content, DlqError, Letter, Which, files};
+use super::{Content, DlqError, Letter, files};
 use crate::config::{Settings, SinkConfig};
 use crate::deliver::{Wait, pack, settle};
 use crate::destination::{Destination, Record};
@@ -42,14 +43,14 @@ pub struct ReplayReport {
 pub async fn replay(
     config: &SinkConfig,
     dlq_dir: &Path,
-    which: &Which,
+    selection: &IdSelection,
     stop: &CancellationToken,
 ) -> Result<ReplayReport, DlqError> {
     let folder = dlq_dir.join(&config.name);
     let Some(_lock) = files::lock(&folder)? else { return Err(DlqError::Busy { sink: config.name.clone() }) };
     let settings = config.settings().map_err(|error| DlqError::Config(Box::new(error)))?;
     let destination = settings.connect().map_err(|error| DlqError::Config(Box::new(error)))?;
-    let mut replay = Replay::open(&settings, folder, which)?;
+    let mut replay = Replay::open(&settings, folder, selection)?;
     let records = replay.records(destination.as_ref())?;
     replay.send(destination.as_ref(), records, stop).await?;
     Ok(replay.report())
@@ -68,9 +69,9 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn open(settings: &'a Settings, folder: PathBuf, which: &Which) -> Result<Self, DlqError> {
+    fn open(settings: &'a Settings, folder: PathBuf, selection: &IdSelection) -> Result<Self, DlqError> {
         let mut letters = Vec::new();
-        for path in files::letters(&folder)?.into_iter().filter(|path| which.includes(&files::id(path))) {
+        for path in selection.select(files::letters(&folder)?, |path| files::id(path)) {
             match files::read(&path) {
                 // It stays for the release that wrote it.
                 Err(error @ DlqError::Newer { .. }) => tracing::warn!(%error, "skipped a dead letter"),

@@ -32,10 +32,10 @@ fn letters_are_listed_shown_and_purged() {
     let id = letter("2").id();
     assert_eq!(show(dir.path(), &id[..20]).unwrap(), letter("2"));
     assert!(matches!(show(dir.path(), ""), Err(DlqError::NotOne { matching: 3, .. })));
-    assert_eq!(purge(dir.path(), "s", &Which::Ids(vec![id.clone()])).unwrap(), 1);
+    assert_eq!(purge(dir.path(), "s", &IdSelection::Ids(vec![id.clone()])).unwrap(), 1);
     assert!(matches!(show(dir.path(), &id), Err(DlqError::NotOne { matching: 0, .. })));
-    assert_eq!(purge(dir.path(), "s", &Which::All).unwrap(), 2);
-    assert_eq!(purge(dir.path(), "s", &Which::All).unwrap(), 0);
+    assert_eq!(purge(dir.path(), "s", &IdSelection::All).unwrap(), 2);
+    assert_eq!(purge(dir.path(), "s", &IdSelection::All).unwrap(), 0);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn at_the_limit_nothing_is_written_until_letters_are_removed() {
     // A restart finds them, and another process makes room.
     let letters = Letters::open(dir.path(), "s", 2).unwrap();
     assert!(!letters.write(&letter("3")).unwrap());
-    purge(dir.path(), "s", &Which::Ids(vec![letter("1").id()])).unwrap();
+    purge(dir.path(), "s", &IdSelection::Ids(vec![letter("1").id()])).unwrap();
     assert!(letters.write(&letter("3")).unwrap());
 }
 
