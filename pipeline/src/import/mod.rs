@@ -9,11 +9,11 @@
 //! it again adds nothing, also after the import was killed at any point.
 //! Invariant: memory does not grow with the input, except by 16 bytes a row up to a bound (see [`identity::known`]).
 
+mod batch_numbers;
 mod docs;
 pub mod format;
 mod formats;
 mod identity;
-mod numbers;
 mod options;
 mod outbox;
 mod parse;

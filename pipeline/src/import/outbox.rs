@@ -20,7 +20,7 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{EventLog, LogError, Message, Partition, Topic};
 
 use super::ImportError;
-use super::numbers::Numbers;
+use super::batch_numbers::BatchNumbers;
 use super::row::{ImportedRow, RowBuilder};
 use super::scope::EventOrigin;
 
@@ -83,7 +83,7 @@ pub(crate) struct Outbox<'a> {
     ready: BTreeMap<Table, Vec<Message>>,
     ready_bytes: usize,
     /// Batch numbers used, by table.
-    numbers: HashMap<Table, Numbers>,
+    numbers: HashMap<Table, BatchNumbers>,
 }
 
 impl<'a> Outbox<'a> {
@@ -174,7 +174,7 @@ impl<'a> Outbox<'a> {
                 let found = self.lake.existing(table).await.map_err(failed)?;
                 // A stream's last batch is recorded for the topic, whichever partition it came by.
                 let partition = Partition { topic, number: 0 }.to_string();
-                vacant.insert(Numbers::of(found.as_ref(), &partition).map_err(failed)?)
+                vacant.insert(BatchNumbers::of(found.as_ref(), &partition).map_err(failed)?)
             }
         };
         Ok(numbers.last_of(stream))

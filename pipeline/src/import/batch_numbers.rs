@@ -8,13 +8,13 @@ use kerntrail_schemas::identity::StreamId;
 use crate::quarantine::now_micros;
 
 /// The last batch number used of each stream of one table.
-pub(crate) struct Numbers {
+pub(crate) struct BatchNumbers {
     last: BTreeMap<String, i64>,
     /// Last number of a stream that `last` lacks.
     before_first: i64,
 }
 
-impl Numbers {
+impl BatchNumbers {
     /// As `table` records them for the topic of `partition`; without a table, all streams are new.
     ///
     /// A stream that the table may have forgotten is numbered from the present microsecond on: other consumers may
