@@ -6,7 +6,7 @@ use kerntrail_testbed::kafka::Kafka;
 use kerntrail_testbed::port::Port;
 use kerntrail_testbed::require;
 
-use crate::program::{Program, text, wait_for, write};
+use crate::program::{Program, Running, http_get, text, wait_for, write};
 use crate::tetragon::lines;
 
 const RECORDS: u64 = 30_000;
@@ -50,6 +50,58 @@ fn broker_outages_during_imports_lose_and_duplicate_nothing() {
     let sql = "select count(*), count(distinct event_id), count(distinct args[3]) from process_events";
     assert_eq!(program.rows(sql), [format!("{RECORDS},{RECORDS},{RECORDS}")]);
     assert_eq!(running.terminate(), 0);
+}
+
+#[test]
+fn a_message_of_a_newer_release_holds_its_partition_and_says_so_everywhere() {
+    if !require::java() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let kafka = Kafka::start(folder.path()).expect("Kafka");
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let settings = [
+        "--log-kind=kafka".to_owned(),
+        format!("--log-kafka-bootstrap={}", kafka.bootstrap()),
+        "--collector-enabled=false".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let running = program.start(&settings);
+    let file = write(&program.data_dir(), "export.json", lines(0, 1000).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+    // As the next release may write it: a higher schema version, and bytes that only that release understands.
+    let headers = [("kt-schema", "2"), ("kt-stream", "s"), ("kt-batch", "0"), ("kt-rows", "1"), ("kt-seq", "0..0")];
+    let topic = "kerntrail.default.process_events";
+    kafka.produce(topic, &headers, "upgraded-node", "of the next release").expect("a record");
+
+    assert_eq!(says_that_it_waits(&program, running, topic), 0);
+    // A restart neither skips it nor rejects it.
+    let running = program.start_unready(&settings);
+    assert_eq!(says_that_it_waits(&program, running, topic), 0);
+}
+
+/// Readiness, metrics, log and a refused import say that a partition of `topic` waits; nothing is lost or rejected.
+/// Returns the exit code of the program.
+fn says_that_it_waits(program: &Program, running: Running, topic: &str) -> i32 {
+    let reason = format!("pipeline holds {topic}/");
+    wait_for("readiness names the partition and both versions", || {
+        let answer = http_get(&program.address(), "/readyz").unwrap_or_default();
+        let named = answer.contains("503 ") && answer.contains(&reason) && answer.contains("version 2 is newer than 1");
+        named.then_some(()).ok_or_else(|| format!("{answer}\n{}", running.log()))
+    });
+    let metrics = http_get(&program.address(), "/metrics").unwrap();
+    let held = r#"kerntrail_transport_held_partitions{reader="pipeline",table="process_events"} 1"#;
+    assert!(metrics.contains(held), "{metrics}");
+    assert!(running.log().contains(topic), "{}", running.log());
+    let file = write(&program.data_dir(), "more.json", lines(1000, 1001).as_bytes());
+    let import = program.output(&["replay", "-q", file.to_str().unwrap()]);
+    assert!(!import.status.success() && text(&import.stderr).contains("version 2"), "{}", text(&import.stderr));
+    let sql = "select count(*), count(distinct event_id) from process_events";
+    assert_eq!(program.rows(sql), ["1000,1000"]);
+    assert_eq!(program.count("select count(*) from event_loss"), 0);
+    assert_eq!(program.run(&["log", "rejected", "list", "-o", "csv"]).lines().count(), 1);
+    running.terminate()
 }
 
 #[test]

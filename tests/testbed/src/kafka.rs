@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -110,6 +110,24 @@ impl Kafka {
         let port = self.port.number();
         process.wait_ready(Duration::from_secs(60), || answers(port))?;
         self.process = Some(process);
+        Ok(())
+    }
+
+    /// Sends one record to `topic`, with Kafka's own console producer: `headers` are names and values.
+    pub fn produce(&self, topic: &str, headers: &[(&str, &str)], key: &str, value: &str) -> Result<()> {
+        let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        let mut command = self.java("org.apache.kafka.tools.ConsoleProducer");
+        command.args(["--bootstrap-server", &self.bootstrap(), "--topic", topic]);
+        command.args(["--reader-property", "parse.headers=true", "--reader-property", "parse.key=true"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut producer = command.spawn().context("run Kafka's ConsoleProducer")?;
+        let line = format!("{}\t{key}\t{value}\n", headers.join(","));
+        producer.stdin.take().context("no pipe")?.write_all(line.as_bytes()).context("write to the producer")?;
+        let output = producer.wait_with_output().context("wait for the producer")?;
+        let messages = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        // It also ends with success when the broker refuses the record.
+        let failed = !output.status.success() || messages.contains("ERROR");
+        ensure!(!failed, "Kafka's ConsoleProducer failed ({}): {messages}", output.status);
         Ok(())
     }
 
