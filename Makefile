@@ -24,9 +24,10 @@ test-deps: deps
 
 # The profile of the program, so that nothing is built twice. All failures show in one run.
 # TEST="-p kerntrail-lake" runs one crate's; the first time, dependencies are built once more with that crate's features.
-TEST ?= --workspace
+# TEST="part_of_a_name" runs those of all crates.
+TEST ?=
 test: test-deps ## every test, or those that TEST selects
-	$(CARGO) test --profile quick --locked --no-fail-fast $(TEST)
+	$(CARGO) test --profile quick --locked --no-fail-fast $(if $(filter -p% --package%,$(TEST)),,--workspace) $(TEST)
 
 # Installs nothing when these versions are there already.
 lint-deps: deps
@@ -40,7 +41,7 @@ lint: lint-deps ## formatting, lints, unused dependencies, licences and duplicat
 
 # Read the difference before committing it: what a test would have found wrong is written down as right here.
 docs: test-deps ## runs all tests and writes every generated page and golden file again
-	KERNTRAIL_WRITE_DOCS=1 KERNTRAIL_WRITE_GOLDEN=1 $(CARGO) test --profile quick --locked --no-fail-fast --workspace
+	UPDATE_EXPECT=1 $(CARGO) test --profile quick --locked --no-fail-fast --workspace
 
 bench: release test-deps ## measures, beside peers in the same run
 	@bench/run.sh

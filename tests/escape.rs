@@ -2,8 +2,8 @@
 //! host: rows, ancestry, identity, findings, the timeline, and the same events in a Splunk HEC and in OpenSearch.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use expect_test::expect_file;
 use kerntrail_testbed::hec::Hec;
 use kerntrail_testbed::opensearch::OpenSearch;
 use kerntrail_testbed::{Node, require};
@@ -203,12 +203,7 @@ fn no_findings_about_the_runtime(scene: &Scene) {
 fn the_timeline(scene: &Scene, since: &str) {
     let pod = format!("shop/{}", scene.pod);
     let timeline = normalized(&scene.program.run(&["timeline", "--pod", &pod, "--since", since]), scene);
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/escape-timeline.txt");
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&golden, &timeline).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
-    assert!(timeline == wanted, "the timeline differs from the golden file ({}):\n{timeline}", golden.display());
+    expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/escape-timeline.txt")].assert_eq(&timeline);
     let tree = scene.program.run(&["tree", "--pod", &pod, "-o", "json"]);
     assert!(tree.contains("nsenter"), "{tree}");
 }

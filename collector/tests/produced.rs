@@ -1,8 +1,8 @@
 //! Everything that the collector makes: each activity and each column, from records and losses.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use expect_test::expect_file;
 use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{EventKind, FdKind, PrivilegeState, ProcessRef, Program, Task};
 use kerntrail_collector::pods::Pods;
@@ -99,14 +99,6 @@ async fn the_list_of_what_the_collector_makes_is_current() {
             }
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/collector.txt");
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, produced.listing()).unwrap();
-    }
-    let list = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        produced.listing(),
-        list,
-        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
-    );
+    let list = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/producers/collector.txt")];
+    list.assert_eq(&produced.listing());
 }

@@ -1,7 +1,6 @@
 //! Everything that rules make: each activity and each column of `findings`.
 
-use std::path::Path;
-
+use expect_test::expect_file;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::produced::Produced;
 use serde_json::json;
@@ -27,14 +26,6 @@ async fn the_list_of_what_rules_make_is_current() {
     for rows in bench.findings() {
         produced.add(Table::Findings, &rows);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/rules.txt");
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, produced.listing()).unwrap();
-    }
-    let list = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        produced.listing(),
-        list,
-        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
-    );
+    let list = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/producers/rules.txt")];
+    list.assert_eq(&produced.listing());
 }

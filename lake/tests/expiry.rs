@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{Array, AsArray};
+use expect_test::expect_file;
 use kerntrail_lake::{EventKey, Lake, LakeError, LakeTable, Progress};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::Micros;
@@ -242,10 +243,7 @@ async fn progress_is_written_in_the_form_of_its_version() {
     let commit = std::fs::read_to_string(commit).unwrap();
     let records: String =
         commit.lines().filter(|line| line.contains("\"txn\"")).map(|line| format!("{line}\n")).collect();
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(GOLDEN[1], &records).unwrap();
-    }
-    assert_eq!(records, std::fs::read_to_string(GOLDEN[1]).unwrap());
+    expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/progress_2.jsonl")].assert_eq(&records);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Everything that the pipeline itself makes: the time of ingestion, and rows about messages that cannot be read.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use expect_test::expect_file;
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::produced::Produced;
@@ -32,14 +32,6 @@ async fn the_list_of_what_the_pipeline_makes_is_current() {
     ended.unwrap();
     let mut produced = Produced::default();
     add_rows(&lake, Table::EventLoss, &mut produced).await;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/pipeline.txt");
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, produced.listing()).unwrap();
-    }
-    let list = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        produced.listing(),
-        list,
-        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
-    );
+    let list = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/producers/pipeline.txt")];
+    list.assert_eq(&produced.listing());
 }

@@ -1,6 +1,8 @@
-//! Expected texts in files. `KERNTRAIL_WRITE_GOLDEN=1` writes them again; then read the difference.
+//! Expected texts in files. `UPDATE_EXPECT=1` writes them again; then read the difference.
 
 use std::path::PathBuf;
+
+use expect_test::expect_file;
 
 /// The folder of the files.
 pub(crate) fn folder() -> PathBuf {
@@ -9,14 +11,5 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Compares `actual` with the file `name`.
 pub(crate) fn check(name: &str, actual: &str) {
-    let path = folder().join(name);
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, actual).unwrap();
-        return;
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        actual == expected,
-        "{name} differs; KERNTRAIL_WRITE_GOLDEN=1 writes it again\n--- expected\n{expected}\n--- actual\n{actual}"
-    );
+    expect_file![folder().join(name)].assert_eq(actual);
 }

@@ -89,21 +89,15 @@ fn type_name(data_type: &DataType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use expect_test::expect_file;
 
     use super::*;
     use crate::produced;
 
-    /// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
     #[test]
     fn tables_page_is_current() {
-        let page = tables_page(&produced::lists_of_producers());
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tables.md");
-        if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
-            std::fs::write(&path, &page).unwrap();
-        }
-        let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(written == page, "docs/tables.md is not what the tables say: run `make docs`");
+        let page = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tables.md")];
+        page.assert_eq(&tables_page(&produced::lists_of_producers()));
     }
 
     #[test]

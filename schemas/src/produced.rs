@@ -1,7 +1,7 @@
 //! What a producer makes: the activities and columns of the rows that its test produced.
 //!
 //! Each crate that makes rows has a test that runs it on inputs for everything it can make, collects the rows here and
-//! compares the listing with `schemas/producers/<producer>.txt` (`KERNTRAIL_WRITE_GOLDEN=1` writes it). The tests below
+//! compares the listing with `schemas/producers/<producer>.txt` (`UPDATE_EXPECT=1` writes it). The tests below
 //! compare the declared activities and columns with all these lists: what has no producer must not be declared.
 
 use std::collections::BTreeSet;

@@ -110,14 +110,9 @@ fn default_cell(setting: &Setting) -> String {
 
 #[cfg(test)]
 mod tests {
-    /// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
     #[test]
     fn configuration_page_is_current() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-        if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
-            std::fs::write(&path, super::page()).unwrap();
-        }
-        let page = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(page == super::page(), "docs/configuration.md is not what the program says: run `make docs`");
+        let page = expect_test::expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")];
+        page.assert_eq(&super::page());
     }
 }

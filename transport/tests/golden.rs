@@ -150,7 +150,7 @@ fn messages_of_version_2_are_read_by_the_next_release_and_refused_by_the_first()
     let newer = Newer { of: "schema", version: 2, known: 1 };
     for &table in Table::ALL {
         let written = rows_of(&next, table, 2);
-        if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::create_dir_all(file(2, table).parent().unwrap()).unwrap();
             std::fs::write(file(2, table), next.encode(&written).unwrap()).unwrap();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use expect_test::expect_file;
 use kerntrail_pipeline::import::format::{FormatMapping, MappedColumn};
 use kerntrail_pipeline::import::{FORMATS, importing_page};
 use kerntrail_schemas::Columns;
@@ -9,16 +10,10 @@ use kerntrail_schemas::tables::{Actor, Envelope};
 
 use super::*;
 
-/// `KERNTRAIL_WRITE_DOCS=1` (what `make docs` sets) writes the page instead of comparing it.
 #[test]
 fn importing_page_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/importing.md");
-    let expected = importing_page(FORMATS);
-    if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
-        std::fs::write(&path, &expected).unwrap();
-    }
-    let page = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(page == expected, "docs/importing.md is not what the formats' mappings say: run `make docs`");
+    let page = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/importing.md")];
+    page.assert_eq(&importing_page(FORMATS));
 }
 
 fn names(columns: &[MappedColumn]) -> BTreeSet<&'static str> {

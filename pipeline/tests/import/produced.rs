@@ -1,5 +1,6 @@
 //! Everything that an import of Tetragon's export makes: each activity and each column.
 
+use expect_test::expect_file;
 use kerntrail_schemas::produced::Produced;
 
 use super::*;
@@ -66,14 +67,6 @@ async fn the_list_of_what_an_import_of_tetragon_makes_is_current() {
     for &table in Table::ALL {
         add_rows(&importing.lake, table, &mut produced).await;
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/producers/tetragon.txt");
-    if std::env::var_os("KERNTRAIL_WRITE_GOLDEN").is_some() {
-        std::fs::write(&path, produced.listing()).unwrap();
-    }
-    let list = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        produced.listing(),
-        list,
-        "declare what is new in schemas/src/tables, then KERNTRAIL_WRITE_GOLDEN=1 writes the list"
-    );
+    let list = expect_file![concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/producers/tetragon.txt")];
+    list.assert_eq(&produced.listing());
 }

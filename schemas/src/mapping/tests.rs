@@ -1,10 +1,11 @@
-//! One golden document per table and activity; `KERNTRAIL_WRITE_DOCS=1` writes them instead of comparing.
+//! One golden document per table and activity; `UPDATE_EXPECT=1` writes them instead of comparing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use expect_test::expect_file;
 use serde_json::{Value, json};
 
 use super::*;
@@ -243,17 +244,8 @@ fn check(profile: &str, name: &str, mut document: Value) {
     if let Some(version) = version {
         *version = "VERSION".into();
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/mapping/golden/{profile}/{name}.json"));
-    if std::env::var_os("KERNTRAIL_WRITE_DOCS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, format!("{:#}\n", sorted(&document))).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(
-        document,
-        serde_json::from_str::<Value>(&golden).unwrap(),
-        "{profile} {name}: run `make docs` if it is right"
-    );
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/mapping/golden/{profile}/{name}.json"));
+    expect_file![golden].assert_eq(&format!("{:#}\n", sorted(&document)));
 }
 
 /// The same document, keys in order, whatever map `serde_json` was built with.

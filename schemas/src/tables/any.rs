@@ -55,12 +55,6 @@ macro_rules! any_table {
                 match own { $(AnyColumns::$variant(own) => self.$module.append(envelope, actor, own),)* }
             }
 
-            /// Appends a row to the table of `own`, with an actor that has a key: actors of the same key are equal,
-            /// and stored once per table. None is held.
-            pub fn append_keyed(&mut self, envelope: &Envelope, actor: Option<(u64, &Actor)>, own: &AnyColumns) {
-                match own { $(AnyColumns::$variant(own) => self.$module.append_keyed(envelope, actor, own),)* }
-            }
-
             /// Number of rows of `table` since its last `finish`.
             pub fn rows(&self, table: Table) -> usize {
                 match table { $(Table::$variant => self.$module.rows(),)* }
