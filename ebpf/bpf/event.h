@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every record begins with.
+ * The types that all records share.
  *
- * A record is a fixed part (a struct kt_* that begins with kt_header) and, for some kinds, the bytes of its strings
- * behind it, packed, with their lengths in the fixed part. The fixed part and the number of each kind are declared in
- * the file of the concern that emits it. User space declares the same layouts (src/records.rs, src/probes/); a test
- * compares them with this object's BTF. So each struct and enum that leaves the kernel is called kt_*, and no other is.
+ * A record consists of a fixed part (a struct kt_* that starts with kt_header) and, for some kinds, the bytes of its
+ * strings, packed, whose lengths are in the fixed part. The fixed part and the number of each kind are declared in the
+ * file of the concern that emits it. User space declares the same layouts (src/records.rs, src/probes/); a test
+ * compares them with this object's BTF. Therefore exactly the structs and enums shared with it are named kt_*.
  */
 #pragma once
 
@@ -20,25 +20,25 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* Makes the compiler describe a type in BTF that no map holds. */
+/* Makes the compiler emit BTF for a type that no map refers to. */
 #define DESCRIBE(type, name) type *describe_##name __attribute__((unused))
 
-/* Numbers of kinds are below this: a filter has a bit for each, a CPU a counter. 0 is none. */
+/* Kinds are numbered from 1 to KT_KINDS - 1: a filter has one bit per kind, each CPU one counter per kind. */
 #define KT_KINDS 64
 
-/* What could not be read or was cut short, and what else a reader must know: an empty part differs from an unread one. */
+/* Which parts of a record could not be read or were truncated (an empty part has no flag), and other properties. */
 enum kt_flag {
 	KT_EXE_UNREAD = 1 << 0,
 	KT_EXE_CUT = 1 << 1,
-	KT_EXE_OUTSIDE = 1 << 2, /* not below the process's root: the path starts at the top of its mounts */
+	KT_EXE_OUTSIDE = 1 << 2, /* not below the process's root: the path starts at the topmost mount */
 	KT_EXE_DELETED = 1 << 3,
-	KT_EXE_UNNAMED = 1 << 4, /* in no directory: memfd */
+	KT_EXE_UNNAMED = 1 << 4, /* in no directory, such as a memfd */
 	KT_CWD_UNREAD = 1 << 5,
 	KT_CWD_CUT = 1 << 6,
 	KT_CWD_OUTSIDE = 1 << 7,
 	KT_ARGS_UNREAD = 1 << 8,
 	KT_ARGS_CUT = 1 << 9,
-	KT_CGROUP_CUT = 1 << 10, /* only its last components */
+	KT_CGROUP_CUT = 1 << 10, /* only its last components are present */
 	KT_BEFORE_UNREAD = 1 << 11,
 	KT_SOURCE_UNREAD = 1 << 12,
 	KT_TARGET_UNREAD = 1 << 13,
@@ -47,10 +47,10 @@ enum kt_flag {
 	KT_TARGET_CUT = 1 << 16,
 	KT_OWNER_UNKNOWN = 1 << 17, /* no process was seen to open, accept or close the connection */
 	KT_KERNEL_THREAD = 1 << 18,
-	KT_FILTERED = 1 << 19, /* dropped by the filter, sent for the process table only: it has no number */
+	KT_FILTERED = 1 << 19, /* dropped by the filter and sent only for the process table: it has no number */
 };
 
-/* CPU of the records of the task iterator: no real CPU has this number. */
+/* CPU number in records of the task iterator; no real CPU has it. */
 #define KT_EXISTING_CPU 0xffff
 
 struct kt_header {
@@ -92,7 +92,7 @@ struct kt_task {
 	u32 gid;
 	u32 login_uid;
 	u32 tid;
-	u32 exec_seq; /* programs run so far */
+	u32 exec_seq; /* number of execs so far */
 	u32 reserved;
 	char comm[KT_COMM_LEN];
 	char tty[KT_TTY_LEN];

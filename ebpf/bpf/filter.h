@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The filter: which kinds of records the processes of which cgroups make. Consulted before a record is reserved or
- * filled. User space writes it (src/filter.rs); by default everything passes.
+ * The filter decides, by cgroup and kind, which records are sent. The programs consult it before they reserve or fill
+ * a record. User space writes it (src/filter.rs); by default everything passes.
  *
- * A cgroup is named by the id that its records carry (kt_state.cgroup_id); those below it are cgroups of their own. A
- * kind that the cgroup's entry does not decide is decided by the default of the kind.
+ * A cgroup is identified by the id in its records (kt_state.cgroup_id). Its entry does not apply to child cgroups. For
+ * kinds that the entry does not decide, the default of the kind applies.
  *
- * A dropped event takes no number, so it does not look lost; it is counted. fork, exec and exit are sent all the same,
- * with KT_FILTERED: without them, user space would not know who makes the records that pass.
+ * A dropped event is counted but takes no sequence number, so it does not look lost. fork, exec and exit are sent even
+ * when dropped, with KT_FILTERED: user space needs them to identify the processes of the records that pass.
  */
 #pragma once
 
 #include "identity.h"
 #include "ring.h"
 
-/* A bit for each kind. */
+/* One bit per kind. */
 struct kt_filter {
 	u64 decided; /* kinds that this entry decides */
 	u64 dropped; /* of these, the ones that are dropped */
 };
 
 struct kt_filter_default {
-	u64 dropped; /* kinds that are dropped where no entry decides */
-	u64 cgroups; /* entries in `filters`: with none, no cgroup is looked up */
+	u64 dropped; /* kinds that are dropped unless an entry decides otherwise */
+	u64 cgroups; /* number of entries in `filters`; at 0, cgroups are not looked up */
 };
 
 struct {
@@ -39,7 +39,7 @@ struct {
 	__type(value, struct kt_filter_default);
 } filter_default SEC(".maps");
 
-/* Set at load. Without, the verifier removes the filter from the programs. */
+/* Set at load. When false, the verifier removes the filter from the programs. */
 const volatile bool with_filter = true;
 
 static __always_inline struct kt_filter_default *default_filter(void)
@@ -62,7 +62,7 @@ static __always_inline bool drops(const struct kt_filter_default *defaults, u32 
 	return defaults->dropped & bit;
 }
 
-/* Whether records of `kind` of the processes in a cgroup are dropped; cgroup 0 for an unknown process. */
+/* Whether records of `kind` are dropped for processes in this cgroup; 0 stands for an unknown process. */
 static __always_inline bool cgroup_is_filtered(u32 kind, u64 cgroup_id)
 {
 	struct kt_filter_default *defaults = default_filter();
@@ -70,7 +70,7 @@ static __always_inline bool cgroup_is_filtered(u32 kind, u64 cgroup_id)
 	return defaults && drops(defaults, kind, cgroup_id);
 }
 
-/* The same of the cgroup that `task` is in, which is looked for only when it matters. */
+/* The same for the cgroup of `task`, which is determined only when some cgroup has an entry. */
 static __always_inline bool is_filtered(u32 kind, struct task_struct *task)
 {
 	struct kt_filter_default *defaults = default_filter();
@@ -86,7 +86,7 @@ static __always_inline void count_filtered(u32 kind)
 		__sync_fetch_and_add(&cpu->filtered[kind], 1);
 }
 
-/* For kinds that the process table is made of: counts a dropped event and gives the flag to send it with. */
+/* For the kinds that the process table needs: counts a dropped event and returns the flag with which it is sent. */
 static __always_inline enum kt_flag filter_flag(u32 kind, struct task_struct *task)
 {
 	if (!is_filtered(kind, task))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The process that acts: parent, leaders, credentials, namespaces and cgroup of a task, all from kernel objects and
- * with the ids of the root namespaces.
+ * The identity of a task: parent, leaders, credentials, namespaces and cgroup, all read from kernel objects, with ids
+ * as seen in the initial namespaces.
  *
- * `task` is a pointer whose type the verifier knows, so its fields are loaded directly, which costs a tenth of a
- * bpf_probe_read_kernel. What is reached by arithmetic (container_of) is read by the helper.
+ * The verifier knows the type of the pointer `task`, so its fields are loaded directly, at a tenth of the cost of
+ * bpf_probe_read_kernel. Objects found by pointer arithmetic (container_of) have to be read with that helper.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 #define CGROUP_STEPS 12
 #define CGROUP_NAME_MAX 255
 
-/* `kind` of leader pids: PIDTYPE_SID or PIDTYPE_PGID. A leader that has died leaves its number, not its start. */
+/* `kind` is PIDTYPE_SID or PIDTYPE_PGID. Of a leader that has exited, the pid is known but not the start time. */
 static __always_inline void fill_leader(struct kt_ref *ref, struct signal_struct *signal, enum pid_type kind)
 {
 	struct pid *pid = signal->pids[kind];
@@ -42,8 +42,8 @@ static __always_inline void fill_ref(struct kt_ref *ref, struct task_struct *tas
 }
 
 /*
- * The cgroup that names the container: of the v2 hierarchy, or, where that holds only its root (v1 and hybrid
- * machines), of the v1 `pids` controller. A scalar: read its fields with the helper.
+ * The cgroup that identifies the container: in the v2 hierarchy, or, where that has only a root (v1 and hybrid
+ * systems), that of the v1 `pids` controller. To the verifier the result is a scalar: read its fields with the helper.
  */
 static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 {
@@ -66,7 +66,7 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 	return cgroup;
 }
 
-/* 0 when the task has none. */
+/* The id of that cgroup; 0 when the task has none. */
 static __always_inline u64 cgroup_id_of(struct task_struct *task)
 {
 	struct cgroup *cgroup = cgroup_of(task);
@@ -102,7 +102,7 @@ static __always_inline void fill_state(struct kt_state *state, struct task_struc
 	state->cgroup_id = cgroup_id_of(task);
 }
 
-/* `out` is zeroed. `parent` is the real parent, or for a fork the task that forked. */
+/* `out` must be zeroed. `parent` is the real parent; for a fork, the task that forked. */
 static __always_inline void fill_task(struct kt_task *out, struct task_struct *task, struct task_struct *parent)
 {
 	const struct cred *cred = task->cred;
@@ -126,8 +126,9 @@ static __always_inline void fill_task(struct kt_task *out, struct task_struct *t
 	out->login_uid = bpf_core_field_exists(task->loginuid) ? task->loginuid.val : (u32)-1;
 	out->tid = task->pid;
 	/*
-	 * A fork sets both to the parent's self_exec_id, an exec raises the first: the difference counts the execs.
-	 * (With CLONE_PARENT, as runc forks a container's init, it starts from the forker's count, not from 0.)
+	 * A fork sets both ids to the parent's self_exec_id, and an exec increments self_exec_id, so the difference
+	 * is the number of execs. (With CLONE_PARENT, which runc uses to fork a container's init, it starts at the
+	 * count of the forking task instead of 0.)
 	 */
 	out->exec_seq = task->self_exec_id - task->parent_exec_id;
 	bpf_probe_read_kernel(out->comm, sizeof(out->comm), task->comm);
@@ -142,8 +143,8 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *nod
 }
 
 /*
- * Names of the cgroup and those above it, innermost first, each ended by NUL, into `data` from `*cursor` (explained
- * in path.h). Returns their length. The root, which has no parent, has no name.
+ * Writes the names of the cgroup and its ancestors, innermost first, each terminated by NUL, into `data` from
+ * `*cursor` (see path.h), and returns their total length. The root, which has no parent, has no name.
  */
 static __noinline u32 write_cgroup(u8 *data, u32 *cursor, struct cgroup *cgroup, enum kt_flag *flags)
 {

@@ -4,14 +4,14 @@
  *
  * tp_btf/inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)
  *
- * The state changes of a connection happen in whatever context the packet or timer came in, so the process is
- * remembered by socket when it is certain: SYN_SENT is reached in connect(2), LISTEN in listen(2), FIN_WAIT1 and
- * LAST_ACK in close(2), shutdown(2) or exit. An accepted connection gets its process when accept(2) returns its
- * descriptor. Each socket passes CLOSE before its memory is used again, so the map keeps no stale ones; what it
- * could not hold is KT_OWNER_UNKNOWN.
+ * A connection may change its state in the context of any process, when a packet arrives or a timer expires. So the
+ * owning process is stored per socket where it is known for certain: SYN_SENT is reached in connect(2), LISTEN in
+ * listen(2), FIN_WAIT1 and LAST_ACK in close(2), shutdown(2) or exit; an accepted connection gets its owner when
+ * accept(2) returns the descriptor. Each socket passes CLOSE before its memory is reused, so the map has no stale
+ * entries. Sockets for which the map had no room are reported with KT_OWNER_UNKNOWN.
  *
- * Not seen: which process accepted by io_uring (its close is seen), and calls of 32-bit programs that only the
- * syscall tracepoints show (accept, connects refused before a packet), since those skip compat calls.
+ * Not seen: the accepting process when it uses io_uring (the close is seen), and calls of 32-bit programs that only
+ * the syscall tracepoints report (accept, connects that fail before a packet is sent), since they skip compat calls.
  */
 #include <bpf/bpf_endian.h>
 
@@ -58,7 +58,7 @@ enum tcp_state {
 	TCP_LISTEN = 10,
 };
 
-#define SOCK_DONE 1 /* bit of sk_flags: the other side's FIN was taken */
+#define SOCK_DONE 1 /* bit of sk_flags: the peer's FIN was received */
 
 #define EPERM 1
 #define EADDRNOTAVAIL 99
@@ -67,7 +67,7 @@ enum tcp_state {
 #define EALREADY 114
 #define EINPROGRESS 115
 
-/* What is known of a live socket. */
+/* What is known about an open socket. */
 struct known_socket {
 	struct kt_task owner;
 	u64 opened_boot_ns;
@@ -84,8 +84,8 @@ struct {
 } sockets SEC(".maps");
 
 /*
- * Calls under way, by thread, with their socket: a connect(2) that has reached SYN_SENT, whose outcome the changes of
- * state show; a listen(2) on a socket that gets its port only in this call, recorded when it returns.
+ * Sockets of calls in progress, by thread: of a connect(2) that has reached SYN_SENT, whose result the state changes
+ * report, and of a listen(2) on a socket that gets its port only in this call, which is recorded when it returns.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -97,7 +97,7 @@ struct {
 static __always_inline void fill_addresses(struct kt_network *record, const struct sock *sk)
 {
 	record->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	/* Not skc_num: that is 0 once the socket is closed. */
+	/* skc_num would be 0 once the socket is closed. */
 	record->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 	record->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (record->family == AF_INET) {
@@ -109,7 +109,7 @@ static __always_inline void fill_addresses(struct kt_network *record, const stru
 	}
 }
 
-/* Payload only: the SYN is in neither counter, the FIN is in that of what was received. */
+/* Payload only. Neither counter of the kernel includes the SYN; bytes_received includes the FIN. */
 static __always_inline void fill_bytes(struct kt_network *record, const struct sock *sk)
 {
 	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
@@ -120,7 +120,7 @@ static __always_inline void fill_bytes(struct kt_network *record, const struct s
 		record->bytes_received--;
 }
 
-/* Whether the filter drops the records of a connection's process, which is chosen as `start_record` does. */
+/* Whether the filter drops records of the connection's owner, which is determined as in `start_record`. */
 static __always_inline bool owner_is_filtered(const struct known_socket *known, struct task_struct *current)
 {
 	if (current)
@@ -129,8 +129,8 @@ static __always_inline bool owner_is_filtered(const struct known_socket *known, 
 }
 
 /*
- * The owner is `current` where the caller knows that it acts, else the one in `known`, else unknown; both may be NULL.
- * NULL when the record is filtered or lost.
+ * The owner is `current` if the caller passes it, else the one in `known`, else unknown; both may be NULL. Returns NULL
+ * when the record is filtered or lost.
  */
 static __always_inline struct kt_network *start_record(enum kt_network_op op, const struct sock *sk, u8 tcp_state,
 						       const struct known_socket *known, struct task_struct *current)
@@ -178,7 +178,7 @@ static __always_inline void set_attempt(u64 key)
 	bpf_map_update_elem(&attempts, &thread, &key, BPF_ANY);
 }
 
-/* In listen(2). */
+/* Called in the context of listen(2). */
 static __always_inline void on_listen(const struct sock *sk, u64 key)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
@@ -200,7 +200,7 @@ static __always_inline s32 connect_error(const struct sock *sk)
 
 	if (error)
 		return -error;
-	/* No local port was free; or the process gave up before an answer came. */
+	/* Without a port, no local port was free; otherwise the process gave up before it got a response. */
 	return BPF_CORE_READ((const struct inet_sock *)sk, inet_sport) ? -ECONNABORTED : -EADDRNOTAVAIL;
 }
 
@@ -226,9 +226,10 @@ static __always_inline void on_closed(const struct sock *sk, const struct known_
 }
 
 /*
- * Two programs on one tracepoint, since the kernel does not run a program that it has interrupted: while this one
- * notes a process, packets may move other connections on, and the next one sees that. A packet never makes the changes
- * that this one records, so the runs that the kernel counts as missed of it lose nothing.
+ * There are two programs on this tracepoint because the kernel skips a program that is already running on the CPU:
+ * while socket_owner stores a process, an interrupting packet may change the state of another connection, which
+ * socket_progress then still sees. Packets never cause the changes that socket_owner handles, so the runs of it that
+ * the kernel counts as missed lose nothing.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_owner, const struct sock *sk, int oldstate, int newstate)
@@ -265,14 +266,14 @@ int BPF_PROG(socket_progress, const struct sock *sk, int oldstate, int newstate)
 	if (!is_tcp(sk))
 		return 0;
 	if (newstate == TCP_SYN_RECV) {
-		/* A connection from outside begins, in memory that another may have left without its end being seen. */
+		/* An incoming connection starts; its memory may have belonged to a socket whose close was not seen. */
 		if (oldstate == TCP_LISTEN)
 			bpf_map_delete_elem(&sockets, &key);
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&sockets, &key);
 	if (newstate == TCP_ESTABLISHED) {
-		/* SYN_RECV comes before it in a connection from outside, and in two connects that cross. */
+		/* SYN_RECV precedes it in incoming connections, and when both sides connect at the same time. */
 		if (oldstate == TCP_SYN_SENT || (known && known->outbound))
 			on_connected(sk, TCP_ESTABLISHED, known, 0);
 		else
@@ -306,7 +307,7 @@ static __always_inline int on_accept(s64 ret)
 	record = start_record(KT_ACCEPT, sk, state, known, current);
 	if (record)
 		submit_record(record);
-	/* Already closed by the other side: no further change of state would take it out of the map. */
+	/* If the peer has already closed it, no further state change would remove it from the map. */
 	if (state != TCP_CLOSE)
 		remember(key, false, opened, current);
 	return 0;
@@ -324,7 +325,7 @@ int exit_accept4(struct sys_exit *ctx)
 	return on_accept(ctx->ret);
 }
 
-/* The socket of this thread's call under way; 0 for none. One left over by io_uring is another socket's. */
+/* Takes the socket of this thread's call in progress; 0 if none. An entry left by io_uring has another socket. */
 static __always_inline u64 take_attempt(void)
 {
 	u64 thread = bpf_get_current_pid_tgid();
@@ -336,7 +337,7 @@ static __always_inline u64 take_attempt(void)
 	return key;
 }
 
-/* An argument of the call that returns now, from the registers it came in with. */
+/* An argument of the system call that is returning, from the registers saved at its entry. */
 static __always_inline u64 call_argument(struct task_struct *task, int number)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -366,13 +367,13 @@ int exit_listen(struct sys_exit *ctx)
 struct address {
 	u16 family;
 	u16 port;
-	u8 v4[4]; /* flow label of v6 */
+	u8 v4[4]; /* flow label in a v6 address */
 	u8 v6[16];
 };
 
 /*
- * A connect that failed before a packet was sent: no route, refused by a policy. The socket knows no destination
- * then, so it comes from the caller's memory.
+ * A connect that failed before a packet was sent, for example for lack of a route or because of a policy. The socket
+ * then has no destination, so it is read from the caller's memory.
  */
 SEC("tracepoint/syscalls/sys_exit_connect")
 int exit_connect(struct sys_exit *ctx)

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Paths without d_path, which only fentry programs may call: dentries and mounts are walked upwards from the file to
- * the process's root, and each name is written, innermost first, ended by NUL. User space reverses them.
+ * Paths without d_path, which only fentry programs may call: a path is built by walking dentries and mounts upwards
+ * from the file to the process's root. The names are written innermost first, each terminated by NUL; user space
+ * reverses their order.
  */
 #pragma once
 
 #include "ring.h"
 
-/* Names and mount crossings. The verifier walks every one, and PATH_MAX bytes hold fewer in any path of real use. */
+/* Limit for names and mount crossings together: the verifier checks every step, and real paths have fewer. */
 #define PATH_STEPS 64
 #define PATH_NAME_MAX 255
 
 enum path_end {
 	PATH_ROOT = 0, /* reached the process's root */
-	PATH_OUTSIDE = 1, /* reached the top of the mounts, or of a detached one, without passing the root */
+	PATH_OUTSIDE = 1, /* reached the topmost mount, or the top of a detached one, without passing the root */
 	PATH_UNNAMED = 2, /* a file in no directory, such as a memfd: its only name was written */
 	PATH_CUT = 3,
 	PATH_UNREAD = 4,
 };
 
-/* A place in the tree of files, as plain numbers: all reads go through the helper. */
+/* A location in the file tree. To the verifier the pointers are scalars, so they are only read through helpers. */
 struct place {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
@@ -52,10 +53,11 @@ static __always_inline struct vfsmount *vfsmount_of(struct mount *mount)
 }
 
 /*
- * Writes the path into `data`, which has PATH_NAME_MAX bytes beyond KT_DATA_LEN, from `*cursor`, and moves that on.
+ * Writes the path into `data` at `*cursor` and advances the cursor. `data` must have PATH_NAME_MAX bytes of room after
+ * KT_DATA_LEN.
  *
- * The cursor lives in a map, not on the stack: a value read from a map is any number to the verifier, so that, masked,
- * each iteration of the loop starts from the same state, and the states of earlier lengths do not multiply.
+ * The cursor is in a map, not on the stack: the verifier assumes nothing about a value read from a map, so after
+ * masking, each iteration of the loop starts in the same verifier state, and the number of states stays small.
  */
 static __noinline int write_path(u8 *data, u32 *cursor, struct walk *walk)
 {
@@ -112,6 +114,6 @@ static __noinline int write_path(u8 *data, u32 *cursor, struct walk *walk)
 
 static __always_inline bool is_deleted(struct dentry *dentry)
 {
-	/* No longer in the hash of names, and not the root of a file system, which never is. */
+	/* Not in the hash table of names; the root of a file system, which is never in it, is excluded. */
 	return dentry && !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls that change namespaces or the root: setns, unshare, mount, move_mount, pivot_root, chroot; also refused ones.
+ * Calls that change namespaces, mounts or the root: setns, unshare, mount, move_mount, pivot_root, chroot; also those
+ * that fail.
  *
- * The state before is taken when the call enters and kept by thread; the rest is read when it returns: the state
- * after from the task, the new mount or root from the mount itself. Only what no kernel object holds (the paths of a
- * call that failed, the source of a bind mount) comes from the caller's memory; it is read after the call, when the
- * kernel has just used those pages.
+ * The state before the call is read at entry and stored per thread. Everything else is read when the call returns: the
+ * state after it from the task, the new mount or root from the mount itself. Only what no kernel object contains (the
+ * paths of a failed call, the source of a bind mount) comes from the caller's memory, after the call, when the kernel
+ * has just used those pages.
  *
  * Calls of 32-bit programs are not seen: the kernel's syscall tracepoints skip them.
  */
@@ -31,7 +32,7 @@ enum kt_privilege_op {
 	KT_CHROOT = 6,
 };
 
-/* Strings: source and target (text, or path components with KT_TARGET_RESOLVED), type, cwd (path components). */
+/* Strings: source, target (text; path components with KT_TARGET_RESOLVED), type, cwd (path components). */
 struct kt_privilege {
 	struct kt_header header;
 	struct kt_task task; /* after the call */
@@ -51,14 +52,14 @@ DESCRIBE(enum kt_privilege_kind, privilege_kind);
 
 #define STRING_MAX 1024
 #define CWD_MAX 512
-#define MOUNT_TREE_DEPTH 34 /* a red-black tree of fs.mount-max = 100,000 mounts is at most 2 * 17 high */
+#define MOUNT_TREE_DEPTH 34 /* height of a red-black tree of fs.mount-max = 100,000 mounts: at most 2 * 17 */
 #define MOUNT_NESTING 16
 
-/* A call under way. */
+/* A call in progress. */
 struct call {
 	struct kt_state before;
 	struct place root;
-	u64 newest_mount; /* mount: id of the namespace's newest mount before */
+	u64 newest_mount; /* mount: id of the namespace's newest mount before the call */
 	u64 args[5];
 	u16 cwd_len; /* pivot_root: path components */
 	u16 cwd_unread;
@@ -89,7 +90,7 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/* The newest mount in the namespace of `task`; NULL before 6.8, where no field leads to it. */
+/* The newest mount in the namespace of `task`; NULL before 6.8, where it cannot be found. */
 static __always_inline struct mount *newest_mount(struct task_struct *task)
 {
 	struct nsproxy *proxy = task->nsproxy;
@@ -105,7 +106,7 @@ static __always_inline struct mount *newest_mount(struct task_struct *task)
 	if (bpf_core_field_exists(ns->mnt_last_node)) {
 		node = BPF_CORE_READ(ns, mnt_last_node);
 	} else {
-		/* Ids only rise, so the newest is the rightmost. */
+		/* Ids only increase, so the newest mount is the rightmost. */
 		node = BPF_CORE_READ(ns, mounts.rb_node);
 		for (i = 0; i < MOUNT_TREE_DEPTH && node; i++) {
 			right = BPF_CORE_READ(node, rb_right);
@@ -157,7 +158,7 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 		call->root = place_of(&fs->root);
 	if (op == KT_MOUNT)
 		call->newest_mount = mount_id(newest_mount(current));
-	/* Only this call moves the working directory: when it returns, "." means another directory. */
+	/* Only pivot_root changes the working directory: after it, "." may be another directory. */
 	if (op == KT_PIVOT_ROOT && fs) {
 		scratch->cursor = 0;
 		len = write_cwd(scratch->data, &scratch->cursor, fs, call->root, &flags);
@@ -173,7 +174,7 @@ static __always_inline int on_enter(struct sys_enter *ctx, enum kt_privilege_op 
 	return 0;
 }
 
-/* Advances the cursor over what was written, without its NUL, and returns its length. */
+/* Advances the cursor past the string just written, without its NUL, and returns its length. */
 static __always_inline u16 keep_string(struct privilege_scratch *scratch, long len, enum kt_flag unread)
 {
 	if (len < 0) {
@@ -187,7 +188,7 @@ static __always_inline u16 keep_string(struct privilege_scratch *scratch, long l
 	return len;
 }
 
-/* Appends a string of the caller, or flags it as unread; NULL is the empty string. */
+/* Appends a string from the caller's memory, or flags it as unread; NULL counts as the empty string. */
 static __always_inline u16 write_string(struct privilege_scratch *scratch, u64 address, enum kt_flag unread)
 {
 	u8 *to = scratch->data + (scratch->cursor & KT_DATA_MASK);
@@ -204,7 +205,7 @@ static __always_inline u16 write_kernel_string(struct privilege_scratch *scratch
 	return keep_string(scratch, bpf_probe_read_kernel_str(to, STRING_MAX, name), unread);
 }
 
-/* Appends a path that the kernel resolved, as the caller saw it before the call. */
+/* Appends a path that the kernel resolved, relative to the caller's root before the call. */
 static __always_inline u16 write_resolved(struct privilege_scratch *scratch, struct place from, struct place root)
 {
 	struct walk walk = { .from = from, .root = root };
@@ -227,7 +228,7 @@ static __always_inline struct place top_of(struct vfsmount *mnt)
 	return place;
 }
 
-/* The mount that this mount(2) made: the topmost of those that came since; NULL when it made none, or before 6.8. */
+/* The mount that this mount(2) created: the topmost of the new ones; NULL when it created none, or before 6.8. */
 static __always_inline struct mount *made_by(struct task_struct *task, u64 newest_before)
 {
 	struct mount *mount = newest_mount(task);
@@ -245,7 +246,7 @@ static __always_inline struct mount *made_by(struct task_struct *task, u64 newes
 	return mount;
 }
 
-/* The mount that a descriptor of fsmount(2) or open_tree(2) stands for. */
+/* The mount behind a descriptor from fsmount(2) or open_tree(2). */
 static __always_inline struct vfsmount *mount_behind(struct task_struct *task, s32 descriptor)
 {
 	struct file *file = descriptor < 0 ? NULL : file_of(task, descriptor);
@@ -253,7 +254,7 @@ static __always_inline struct vfsmount *mount_behind(struct task_struct *task, s
 	return file ? BPF_CORE_READ(file, f_path.mnt) : NULL;
 }
 
-/* Source, target and type of mount(2) and move_mount(2). */
+/* Writes source, target and type of mount(2) and move_mount(2). */
 static __always_inline void write_mount(struct privilege_scratch *scratch, struct task_struct *task,
 					const struct call *call, bool moved)
 {
@@ -288,7 +289,7 @@ static __always_inline void write_mount(struct privilege_scratch *scratch, struc
 		record->target_dev = BPF_CORE_READ(mnt, mnt_sb, s_dev);
 }
 
-/* Source and target of pivot_root(2) and chroot(2), and where the root is now. */
+/* Writes source and target of pivot_root(2) and chroot(2), and sets the device of the new root. */
 static __always_inline void write_root(struct privilege_scratch *scratch, struct task_struct *task,
 				       const struct call *call, bool pivot)
 {
@@ -308,7 +309,7 @@ static __always_inline void write_root(struct privilege_scratch *scratch, struct
 		record->target_dev = BPF_CORE_READ(fs, root.mnt, mnt_sb, s_dev);
 }
 
-/* What a descriptor given to setns(2) names: a namespace, or a process by its pidfd. */
+/* What the descriptor passed to setns(2) refers to: a namespace, or a process (pidfd). */
 static __always_inline void fill_setns(struct kt_privilege *record, struct task_struct *task,
 				       const struct call *call)
 {
@@ -333,7 +334,7 @@ static __always_inline void fill_setns(struct kt_privilege *record, struct task_
 			record->call_flags = BPF_CORE_READ(ns, ops, type);
 		return;
 	}
-	/* pidfds have their own file system since 6.9; before, only an anonymous inode that all others share. */
+	/* pidfds have their own file system since 6.9; before, they share the anonymous inode. */
 	if (magic != PIDFS_MAGIC)
 		return;
 	pid = BPF_CORE_READ(inode, i_private);
@@ -350,14 +351,14 @@ static __always_inline bool is_relative(struct privilege_scratch *scratch, u32 o
 	return len && scratch->data[off & KT_DATA_MASK] != '/';
 }
 
-/* Whether the source is a path: else it is the name of a device, or nothing. */
+/* Whether the source is a path; otherwise it is a device name, or there is none. */
 static __always_inline bool source_is_path(const struct call *call, enum kt_privilege_op op)
 {
 	return op == KT_PIVOT_ROOT || (op == KT_MOUNT && call->args[3] & (MS_BIND | MS_MOVE)) ||
 	       (op == KT_MOVE_MOUNT && !(call->args[4] & MOVE_MOUNT_F_EMPTY_PATH));
 }
 
-/* The directory that relative paths of the call start from. */
+/* Writes the directory that relative paths of the call start from. */
 static __always_inline void write_base(struct privilege_scratch *scratch, struct task_struct *task,
 				       const struct call *call, enum kt_privilege_op op)
 {
@@ -377,7 +378,7 @@ static __always_inline void write_base(struct privilege_scratch *scratch, struct
 			record->header.flags |= KT_CWD_UNREAD;
 	} else if (!fs || (op == KT_MOVE_MOUNT && ((source && (s32)call->args[0] != AT_FDCWD) ||
 						   (target && (s32)call->args[2] != AT_FDCWD)))) {
-		/* From the directory of a descriptor, which is not known here. */
+		/* Relative to a directory descriptor, whose path is not read. */
 		record->header.flags |= KT_CWD_UNREAD;
 	} else {
 		record->cwd_len = write_cwd(scratch->data, &scratch->cursor, fs, call->root, &record->header.flags);
@@ -412,7 +413,7 @@ static __always_inline void send_call(struct privilege_scratch *scratch, struct 
 	output_record(&record->header, KT_PRIVILEGE, sizeof(*record) + (scratch->cursor & KT_DATA_MASK));
 }
 
-/* A call that entered before the programs were attached, or was evicted from the map: process, operation and result. */
+/* Sends process, operation and result of a call that is not in the map: entered before attachment, or evicted. */
 static __always_inline void send_bare(struct privilege_scratch *scratch, struct task_struct *current,
 				      enum kt_privilege_op op, s64 ret)
 {
@@ -435,7 +436,7 @@ static __always_inline int on_exit(struct sys_exit *ctx, enum kt_privilege_op op
 
 	if (is_filtered(KT_PRIVILEGE, current)) {
 		count_filtered(KT_PRIVILEGE);
-		/* It may have entered before the filter was set. */
+		/* The call may have entered before the filter was set. */
 		bpf_map_delete_elem(&calls, &thread);
 		return 0;
 	}

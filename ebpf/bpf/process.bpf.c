@@ -24,7 +24,7 @@ struct kt_fork {
 struct kt_exit {
 	struct kt_header header;
 	struct kt_task task;
-	u32 status; /* as wait(2) gives it */
+	u32 status; /* as returned by wait(2) */
 	u32 reserved;
 };
 
@@ -39,7 +39,7 @@ struct {
 	__type(value, struct program_scratch);
 } exec_scratch SEC(".maps");
 
-/* Processes of several threads whose exit was sent: two threads that end at once could both look like the last. */
+/* Multi-threaded processes whose exit was sent: of two threads that exit at once, both may seem to be the last. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -62,7 +62,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
-/* Arguments of the new program, as the kernel has just laid them on its stack: no thread of it has run yet. */
+/* Arguments of the new program, as the kernel just placed them on its stack: none of its code has run yet. */
 static __always_inline u32 write_args(struct program_scratch *scratch, struct mm_struct *mm)
 {
 	unsigned long start = mm->arg_start;
@@ -129,7 +129,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	struct kt_exit *record;
 	u8 yes = 1;
 
-	/* `live` counts threads that have not begun to exit; `nr_threads` those that are still there. */
+	/* `live` counts the threads that have not started to exit; `nr_threads` those that still exist. */
 	if (!signal || signal->live.counter != 0)
 		return 0;
 	if (signal->nr_threads > 1) {

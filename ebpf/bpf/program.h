@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a task runs: executable, working directory, cgroup path, and what descriptors 0 and 1 are. The same for an
- * exec and for a task that already runs.
+ * The program of a task: executable, working directory, cgroup path, and the kinds of descriptors 0 and 1. Shared by
+ * exec records and records of tasks that were already running.
  */
 #pragma once
 
@@ -26,7 +26,7 @@ enum kt_fd_kind {
 	KT_FD_CLOSED = 6,
 };
 
-/* exec and existing. Strings: exe and cwd and cgroup as path components, args each ended by NUL. */
+/* exec and existing. Strings: exe, cwd and cgroup as path components; args, each terminated by NUL. */
 struct kt_program {
 	struct kt_header header;
 	struct kt_task task;
@@ -49,7 +49,7 @@ struct program_scratch {
 	u32 cursor; /* end of the strings in `data` */
 };
 
-/* A descriptor of `task`; NULL when it is not open. */
+/* The file behind a descriptor of `task`; NULL when it is not open. */
 static __always_inline struct file *file_of(struct task_struct *task, u32 descriptor)
 {
 	struct files_struct *files = task->files;
@@ -67,7 +67,7 @@ static __always_inline struct file *file_of(struct task_struct *task, u32 descri
 	return file;
 }
 
-/* Majors of Documentation/admin-guide/devices.txt that are terminals. */
+/* Major numbers of terminals, from Documentation/admin-guide/devices.txt. */
 static __always_inline bool is_terminal(dev_t device)
 {
 	u32 major = device >> 20;
@@ -124,7 +124,7 @@ static __always_inline void fill_exe(struct program_scratch *scratch, struct fil
 		*flags |= KT_EXE_DELETED;
 }
 
-/* Working directory of `task`; `flags` says what of it is missing. */
+/* Writes the working directory and returns its length; sets a flag when it is incomplete. */
 static __always_inline u16 write_cwd(u8 *data, u32 *cursor, struct fs_struct *fs, struct place root,
 				     enum kt_flag *flags)
 {
@@ -140,7 +140,7 @@ static __always_inline u16 write_cwd(u8 *data, u32 *cursor, struct fs_struct *fs
 	return walk.len;
 }
 
-/* Fills the record but for its arguments, which come last. */
+/* Fills the record except for the arguments, which come last. */
 static __always_inline void fill_program(struct program_scratch *scratch, struct task_struct *task)
 {
 	struct kt_program *record = &scratch->record;

@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ring, the numbers of the records in it, and what was lost.
+ * The ring buffer, the sequence numbers of its records, and the counters of lost records.
  *
- * Each record takes the next number of its CPU when it is about to enter the ring, also when the ring is full. So a
- * gap in the numbers is a loss, and `lost` has its kind. Programs interrupt each other: a record of softirq context
- * can take a later number and still come first, but only by the few instructions between number and reservation.
- * A record with KT_FILTERED takes no number: it becomes no row, so a missing one is not a loss.
+ * Each record takes the next sequence number of its CPU just before space is reserved for it, even when the ring is
+ * full. So a gap in the numbers means lost records, and `lost` counts them by kind. Programs can interrupt each other:
+ * a record from softirq context may have a higher number and yet precede the record it interrupted, but only when it
+ * interrupts the few instructions between numbering and reservation. A record with KT_FILTERED takes no number: it does
+ * not become a row, so a missing one is not a loss.
  *
- * Records of constant size are reserved first and filled in place. exec and privilege are a few hundred bytes as a
- * rule and 28 KiB at worst, and 5.15 reserves only constant sizes (dynptrs came with 5.19), so they are built in a
- * scratch area of the CPU and copied once.
+ * Records of constant size are reserved first and filled in place. Records of exec and privilege usually take a few
+ * hundred bytes but can take 28 KiB, and Linux 5.15 can only reserve constant sizes (dynptrs came with 5.19), so they
+ * are built in a scratch area of the CPU and copied once.
  */
 #pragma once
 
 #include "event.h"
 
-/* Counters of one CPU. Mapped by user space, so that reading them disturbs no program. */
+/* Counters of one CPU. User space maps them, so it can read them without a system call. */
 struct kt_cpu {
 	u64 next_seq;
 	u64 lost[KT_KINDS];
-	u64 filtered[KT_KINDS]; /* events that the filter dropped, those sent with KT_FILTERED too */
+	u64 filtered[KT_KINDS]; /* events that the filter dropped, including those sent with KT_FILTERED */
 	u64 context_lost; /* records with KT_FILTERED for which the ring had no room */
-	u64 reserved[14]; /* pairs of cache lines for each CPU */
+	u64 reserved[14]; /* pads to a multiple of two cache lines */
 };
 
-#define KT_PATH_MAX 4096 /* bytes of one path: its last components when it is longer */
-#define KT_DATA_LEN 16384 /* paths and names of one record */
+#define KT_PATH_MAX 4096 /* maximum bytes of a path; of a longer one, the last components are kept */
+#define KT_DATA_LEN 16384 /* maximum bytes of all paths and names of a record */
 #define KT_DATA_MASK (KT_DATA_LEN - 1)
 #define KT_ARGS_MAX 8192
 
@@ -42,7 +43,7 @@ struct {
 	__type(value, struct kt_cpu);
 } cpus SEC(".maps");
 
-/* Unread bytes in the ring from which the reader is woken at once; below, it polls. Set at load. */
+/* At this many unread bytes in the ring, the reader is woken immediately; below, it polls. Set at load. */
 const volatile u64 wake_bytes = 1 << 17;
 
 static __always_inline struct kt_cpu *cpu_of(u32 id)
@@ -55,7 +56,7 @@ static __always_inline u64 wake_flags(void)
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Fills the header and takes the number. False on a CPU that has no counters: there is none. */
+/* Fills the header and takes a number. Returns false if the CPU has no counters, which never happens. */
 static __always_inline bool number_record(struct kt_header *header, u32 kind, u32 size)
 {
 	u32 id = bpf_get_smp_processor_id();
@@ -71,7 +72,7 @@ static __always_inline bool number_record(struct kt_header *header, u32 kind, u3
 	return true;
 }
 
-/* A record that has its number, and found no room in the ring. */
+/* Counts a record for which the ring had no room; its number has been taken. */
 static __always_inline void count_lost(u32 kind, enum kt_flag flags)
 {
 	struct kt_cpu *cpu = cpu_of(bpf_get_smp_processor_id());
@@ -84,7 +85,7 @@ static __always_inline void count_lost(u32 kind, enum kt_flag flags)
 		__sync_fetch_and_add(&cpu->lost[kind], 1);
 }
 
-/* A record that can't be built still takes its number. */
+/* Counts a record that cannot be built as lost; it still takes a number. */
 static __always_inline void lose_record(u32 kind, enum kt_flag flags)
 {
 	struct kt_cpu *cpu = cpu_of(bpf_get_smp_processor_id());
@@ -95,8 +96,8 @@ static __always_inline void lose_record(u32 kind, enum kt_flag flags)
 }
 
 /*
- * Room in the ring for a record of constant size: number taken, zeroed, header filled; NULL and counted when full.
- * End with `submit_record`.
+ * Takes a number and reserves space for a record of constant size, zeroed and with its header filled. When the ring is
+ * full, counts the record as lost and returns NULL. Complete the record with `submit_record`.
  */
 static __always_inline void *reserve_record(u32 kind, u32 size, enum kt_flag flags)
 {
@@ -120,7 +121,7 @@ static __always_inline void submit_record(void *record)
 	bpf_ringbuf_submit(record, wake_flags());
 }
 
-/* Sends a record built in a scratch area: `size` bytes with the strings; its flags are set. */
+/* Sends a record built in a scratch area: `size` bytes including the strings. Its flags must already be set. */
 static __always_inline void output_record(struct kt_header *record, u32 kind, u32 size)
 {
 	if (!number_record(record, kind, size))

@@ -15,7 +15,7 @@ static __always_inline bool is_tcp(const struct sock *sk)
 	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
-/* The TCP socket behind a descriptor of the current process; NULL when it is none. */
+/* The TCP socket behind a descriptor of the current process; NULL when it is not a TCP socket. */
 static __always_inline struct sock *tcp_socket_of(struct task_struct *task, s64 descriptor)
 {
 	struct socket *socket;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What already runs: one record for each process, with the layout of an exec.
+ * Processes that are already running: one record each, with the layout of an exec record.
  *
- * Its arguments are left to user space, which reads them from procfs: another process's memory can be read only by a
- * sleepable iterator (5.18), which aya 0.14 cannot load. They come last in the record, so they are just appended.
- * These records go to the reader of the iterator, not through the ring, and no filter applies to them. They have
- * numbers of their own, on a CPU that does not exist.
+ * User space reads their arguments from procfs and appends them, since arguments come last in a record: only a
+ * sleepable iterator (5.18), which aya 0.14 cannot load, could read another process's memory. These records go to the
+ * reader of the iterator, not through the ring, and the filter does not apply to them. They have their own sequence
+ * numbers, under the CPU number KT_EXISTING_CPU.
  */
 #include "program.h"
 
@@ -48,7 +48,7 @@ int existing_tasks(struct bpf_iter__task *ctx)
 	header->seq = next_existing;
 	if (!(header->flags & KT_KERNEL_THREAD))
 		header->flags |= KT_ARGS_UNREAD;
-	/* When the reader's buffer is full, the kernel comes back with the same task: only a success takes the number. */
+	/* When the reader's buffer is full, the kernel repeats the task: only a successful write takes the number. */
 	if (!bpf_seq_write(seq, scratch, size))
 		next_existing++;
 	return 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The kernel's types that the programs read, with only the fields they use. Offsets are those of the running
- * kernel: CO-RE relocates each access at load, so order and size mean nothing here, names and nesting do.
- * A name with three underscores is another kernel's form of the same type.
+ * The kernel types that the programs read, with only the fields that they use. CO-RE relocates each access to the
+ * running kernel's offsets at load, so only names and nesting matter here, not order and size.
+ * A name with three underscores is a variant of the type in other kernel versions.
  */
 #pragma once
 
-/* Tells libbpf's headers that registers have the kernel's own names. */
+/* Makes libbpf's headers use the kernel's names of registers. */
 #define __VMLINUX_H__
 
 typedef unsigned char __u8;
@@ -64,7 +64,7 @@ typedef struct {
 	u32 val;
 } kgid_t;
 
-/* Its member was an array of two words before 6.3; the eight bytes are the same. */
+/* Before 6.3 the member was an array of two 32-bit words, with the same layout. */
 typedef struct {
 	u64 val;
 } kernel_cap_t;
@@ -171,7 +171,7 @@ struct mm_struct {
 
 struct ns_common {
 	unsigned int inum;
-	u32 ns_type; /* since 6.18; in the operations before */
+	u32 ns_type; /* since 6.18; before, in proc_ns_operations */
 	const struct proc_ns_operations *ops;
 };
 
