@@ -78,7 +78,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn dependencies_point_one_way() {
+fn dependencies_match_the_declared_ones() {
     let all = dependencies();
     for (name, known) in all.iter().filter(|(name, _)| !name.is_empty()) {
         let (_, may) =
@@ -109,7 +109,7 @@ fn the_design_draws_these_dependencies() {
 }
 
 #[test]
-fn a_concern_has_one_home() {
+fn libraries_are_used_only_where_they_belong() {
     for (name, known) in dependencies() {
         for (foreign, homes) in ONLY_IN {
             assert!(!known.contains(*foreign) || homes.contains(&name.as_str()), "{name} must not use {foreign}");
@@ -155,7 +155,7 @@ fn domain_word(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn a_domain_word_is_found() {
+fn domain_words_are_detected() {
     for (line, found) in [
         ("/// labels in kubernetes.", Some("kubernetes")),
         ("/// fields of ecs", Some("ecs")),
@@ -261,7 +261,7 @@ fn named_behind(layers: &[&str], file: &Path, code: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_layer_knows_only_those_before_it() {
+fn a_layer_uses_only_layers_before_it() {
     for (folder, layers) in LAYERS {
         let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
         for layer in *layers {
@@ -275,7 +275,7 @@ fn a_layer_knows_only_those_before_it() {
 }
 
 #[test]
-fn a_wrong_direction_is_found() {
+fn uses_in_the_wrong_direction_are_detected() {
     let layers = ["history", "stories", "server"];
     for (file, code, behind) in [
         ("stories/tree/mod.rs", "use crate::server::router;", &["server"][..]),

@@ -70,7 +70,7 @@ fn standard_input_is_read() {
 }
 
 #[test]
-fn a_bad_record_is_named_and_kept_aside_and_the_rest_is_imported() {
+fn a_bad_record_is_reported_and_kept_aside_and_the_rest_is_imported() {
     let program = Program::new();
     let mut content = lines(0, 10);
     content.push_str("this is not JSON\n");
@@ -102,7 +102,7 @@ fn a_bad_record_is_named_and_kept_aside_and_the_rest_is_imported() {
 }
 
 #[test]
-fn a_truncated_archive_is_imported_as_far_as_it_goes_and_reported() {
+fn a_truncated_archive_is_imported_up_to_its_end_and_reported() {
     let program = Program::new();
     let archive = piped("gzip", &["-c"], &lines(0, 5000));
     let file = write(

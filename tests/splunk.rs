@@ -24,7 +24,7 @@ fn import(program: &Program, from: u64, to: u64) {
 }
 
 #[test]
-fn every_selected_row_arrives_and_a_refused_one_blocks_no_other() {
+fn every_selected_row_arrives_and_a_refused_one_does_not_block_others() {
     let mut hec = Hec::start().expect("the HEC server");
     let refused =
         |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn privileged_means_every_capability_or_nothing_masked() {
+    fn containers_with_all_capabilities_or_an_unmasked_proc_are_privileged() {
         let all = || EVERY.iter().map(|name| (*name).to_owned());
         let later = ["CAP_PERFMON".to_owned(), "CAP_BPF".to_owned(), "CAP_CHECKPOINT_RESTORE".to_owned()];
         let cases = [
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_cannot_lead_elsewhere() {
+    fn a_container_id_cannot_escape_the_bundle_folder() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io")).unwrap();
         std::fs::write(root.path().join("run/containerd/config.json"), "{}").unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_bundle_is_named() {
+    fn a_damaged_bundle_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let id = "a".repeat(64);
         let folder = root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);

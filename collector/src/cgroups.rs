@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_is_known_and_bounded() {
+    fn learned_paths_are_found_and_their_number_is_bounded() {
         let mut cgroups = Cgroups::none();
         assert_eq!(cgroups.path(7), None);
         cgroups.learn(7, "/a");

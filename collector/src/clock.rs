@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_time_becomes_utc() {
+    fn boot_time_is_converted_to_utc() {
         let clock = Clock::fixed(Micros(1_700_000_000_000_000));
         for (boot_ns, utc) in [(0, 0), (999, 0), (1_000, 1), (5_000_000_000, 5_000_000)] {
             assert_eq!(clock.utc(boot_ns), Micros(1_700_000_000_000_000 + utc));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_agrees_with_its_own_utc() {
+    fn the_clock_of_this_machine_matches_its_utc() {
         let before = read(libc::CLOCK_REALTIME) / 1_000;
         let shown = Clock::of_this_machine().utc(now_boot_ns()).0;
         let after = read(libc::CLOCK_REALTIME) / 1_000;
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standing_clock_is_not_refreshed() {
+    fn a_fixed_clock_is_not_refreshed() {
         let mut clock = Clock::fixed(Micros(7));
         clock.refresh(u64::MAX);
         assert_eq!(clock.utc(0), Micros(7));

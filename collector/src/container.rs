@@ -67,7 +67,7 @@ mod tests {
     const POD: &str = "8c1a7e5e-2f9d-4b0a-9a51-5d2b6c7f1e3a";
 
     #[test]
-    fn containers_of_real_cgroup_paths() {
+    fn container_ids_are_found_in_real_cgroup_paths() {
         let slice = POD.replace('-', "_");
         let cases = [
             ("containerd, cgroupfs, best effort", format!("/kubepods/besteffort/pod{POD}/{ID}"), Some(POD)),
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_container_counts() {
+    fn the_innermost_container_is_used() {
         let inner = ID.chars().rev().collect::<String>();
         let found = parse(&format!("/kubepods/burstable/pod{POD}/{ID}/docker/{inner}")).unwrap();
         assert_eq!((found.id, found.pod_uid.as_deref()), (inner, Some(POD)));
     }
 
     #[test]
-    fn paths_of_the_host() {
+    fn cgroup_paths_of_the_host_have_no_container() {
         let cases = [
             String::new(),
             "/".into(),

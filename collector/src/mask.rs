@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_stays() {
+    fn other_arguments_are_not_masked() {
         let cases: &[&[&str]] = &[
             &["ls", "-p", "/etc/passwd"],
             &["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_the_configuration() {
+    fn rules_from_the_configuration_are_applied() {
         let config = MaskConfig {
             patterns: vec!["card-[0-9]+".into(), "pin (?P<secret>[0-9]+)".into()],
             ..MaskConfig::default()

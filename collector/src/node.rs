@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_proc() {
+    fn lines_of_proc_are_parsed() {
         assert_eq!(namespace_number("mnt:[4026531841]"), Some(4_026_531_841));
         assert_eq!(namespace_number("mnt:4026531841"), None);
         let id = "0123456789abcdef".repeat(4);

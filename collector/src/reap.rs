@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn not_too_often() {
+    fn reaping_is_rate_limited() {
         let mut reaper = Reaper::default();
         assert!(!reaper.is_due(1), "nobody asked");
         reaper.want();

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_and_read() {
+    fn a_written_state_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("a/b");
         assert_eq!(read(&dir).unwrap(), None);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named() {
+    fn a_damaged_file_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let unknown = r#"{"version": 0, "boot_id": "", "stream": "", "boot_ns": 0, "time_us": 0}"#;
         for text in ["", "{}", unknown] {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read_and_written_as_ever() {
+    fn version_1_is_read_and_written_unchanged() {
         let golden = include_bytes!("state/golden/v1.json");
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), golden).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_file_is_named_and_left_as_it_is() {
+    fn a_newer_file_is_reported_and_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let newer = include_bytes!("state/golden/v2.json");
         fs::write(dir.path().join(FILE), newer).unwrap();

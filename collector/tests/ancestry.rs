@@ -121,7 +121,7 @@ async fn a_parent_that_was_never_seen() {
 }
 
 #[tokio::test]
-async fn a_pid_used_again_is_another_process() {
+async fn a_reused_pid_is_another_process() {
     let (mut script, init) = Script::new();
     let first = script.spawn(&init, 10, &["/bin/first", "--of", "many"]);
     // Its exit is lost.

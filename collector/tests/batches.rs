@@ -55,7 +55,7 @@ async fn headers_and_batch_numbers() {
 }
 
 #[tokio::test]
-async fn an_actor_travels_once_a_batch() {
+async fn an_actor_is_sent_once_per_batch() {
     let (mut script, init) = Script::new();
     let process = script.spawn(&init, 10, &["/bin/nc"]);
     for _ in 0..50 {
@@ -81,7 +81,7 @@ async fn a_batch_is_bounded_by_bytes() {
 }
 
 #[tokio::test]
-async fn a_log_that_fails_for_a_while_gets_the_same_batches_again() {
+async fn after_a_temporary_failure_the_log_gets_the_same_batches_again() {
     let log = Arc::new(MemoryLog::failing([Fault::Full, Fault::Retriable, Fault::StoredButFailed]));
     let (collector, _) = busy(3).collector(&Setup::default());
     collector.run(Arc::clone(&log) as _, CancellationToken::new()).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_log_that_fails_for_a_while_gets_the_same_batches_again() {
 }
 
 #[tokio::test]
-async fn a_log_that_refuses_for_good_ends_the_collector() {
+async fn a_permanent_failure_of_the_log_ends_the_collector() {
     let (collector, _) = busy(3).collector(&Setup::default());
     let failed = fails(collector.run(Arc::new(MemoryLog::always(Fault::Final)), CancellationToken::new()).await);
     assert!(failed.contains("cannot append rows to the event log: cannot append to kerntrail.default."), "{failed}");
@@ -119,7 +119,7 @@ async fn a_slow_log_makes_the_collector_leave_events_in_the_ring() {
 }
 
 #[tokio::test]
-async fn cancelled_it_drains_what_the_source_still_has() {
+async fn a_cancelled_collector_drains_the_source() {
     let (collector, _) = busy(20).collector(&Setup::default());
     let cancel = CancellationToken::new();
     cancel.cancel();
@@ -131,7 +131,7 @@ async fn cancelled_it_drains_what_the_source_still_has() {
 }
 
 #[tokio::test]
-async fn a_connection_of_nobody_known_has_a_row_without_actor() {
+async fn a_connection_of_an_unknown_process_has_a_row_without_actor() {
     let (mut script, _) = Script::new();
     script.push(&kerntrail_collector::event::Task::default(), closed());
     let rows = script.run().await.of(Table::NetworkFlows);

@@ -81,7 +81,7 @@ async fn a_container_that_ran_before_the_collector() {
 }
 
 #[tokio::test]
-async fn ways_into_the_node() {
+async fn entry_types_on_the_node() {
     let cases: &[(&str, &[&[&str]], &str, usize)] = &[
         ("a service", &[&["/usr/sbin/nginx"], &["/usr/sbin/nginx"]], "init", 0),
         ("a login", &[&["/usr/sbin/sshd"], &["/usr/sbin/sshd"], &["/bin/bash"], &["/usr/bin/id"]], "sshd", 2),
@@ -104,7 +104,7 @@ async fn ways_into_the_node() {
 }
 
 #[tokio::test]
-async fn a_kernel_thread_has_not_entered() {
+async fn a_kernel_thread_has_no_entry() {
     let (mut script, _) = Script::new();
     let thread = Task { comm: "kworker/0:1".into(), ..crate::script::task() };
     let thread = Task { process: kerntrail_collector::event::ProcessRef { tgid: 7, start_boottime: 9 }, ..thread };

@@ -269,7 +269,7 @@ async fn a_node_that_is_a_container_is_the_host() {
 }
 
 #[tokio::test]
-async fn a_fork_is_in_its_parents_container_and_a_stranger_by_its_cgroup() {
+async fn a_fork_inherits_its_container_and_an_unknown_process_gets_that_of_its_cgroup() {
     let (mut script, init) = Script::new();
     let process = script.spawn_in(&inside(&init), 10, &["/bin/sh"], &cgroup(ID));
     let child = script.fork(&process, 20);

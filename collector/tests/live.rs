@@ -164,7 +164,7 @@ static ABSENT: [Probe; 1] = [Probe {
 }];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kernel_that_refuses_a_probe_is_collected_without_it_and_the_loss_is_on_record() {
+async fn collection_continues_without_a_refused_probe_and_the_loss_is_recorded() {
     if !allowed() {
         return;
     }

@@ -40,7 +40,7 @@ fn numbered(script: &mut Script, seqs: &[u64]) {
 }
 
 #[tokio::test]
-async fn numbers_that_never_came() {
+async fn missing_numbers_become_rows_of_event_loss() {
     let cases: &[(&str, &[u64], u64, &[(i64, i64)])] = &[
         ("nothing lost", &[0, 1, 2], 3, &[]),
         ("neighbors that changed places", &[0, 2, 1], 3, &[]),
@@ -94,7 +94,7 @@ async fn a_gap_has_its_time_and_the_kinds_that_were_lost() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_named_and_the_rest_goes_on() {
+async fn a_record_that_cannot_be_decoded_is_reported_and_the_others_are_processed() {
     let (mut script, init) = Script::new();
     script.spawn(&init, 10, &["/bin/sh"]);
     let number = Number { cpu: 0, seq: 2, boot_ns: script.now_ns + 1 };
@@ -113,7 +113,7 @@ async fn a_record_that_cannot_be_read_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn events_that_were_not_numbered() {
+async fn events_of_skipped_program_runs_are_reported() {
     let (mut script, _) = Script::new();
     script.missed = 5;
     let losses = script.run().await.of(Table::EventLoss);
@@ -122,7 +122,7 @@ async fn events_that_were_not_numbered() {
 }
 
 #[tokio::test]
-async fn a_probe_that_the_kernel_refuses_is_missing_from_the_start_on() {
+async fn a_refused_probe_is_reported_from_the_start() {
     let (mut script, _) = Script::new();
     let refused = |name, activities, reason: &str| Probe { name, activities, refused: Some(reason.to_owned()) };
     script.probes = vec![
@@ -141,7 +141,7 @@ async fn a_probe_that_the_kernel_refuses_is_missing_from_the_start_on() {
 }
 
 #[tokio::test]
-async fn what_is_filtered_is_no_row_but_context() {
+async fn filtered_events_give_context_but_no_rows() {
     let (mut script, init) = Script::new();
     let process = ProcessRef { tgid: 10, start_boottime: script.now_ns };
     let shell = Task { process, parent: init.process, ..task() };
@@ -161,7 +161,7 @@ async fn what_is_filtered_is_no_row_but_context() {
 }
 
 #[tokio::test]
-async fn context_that_found_no_room_in_the_ring() {
+async fn lost_context_records_are_reported() {
     let (mut script, _) = Script::new();
     script.counters = vec![CpuCounters { cpu: 0, context_lost: 3, ..CpuCounters::default() }];
     let losses = script.run().await.of(Table::EventLoss);
@@ -173,7 +173,7 @@ async fn context_that_found_no_room_in_the_ring() {
 }
 
 #[tokio::test]
-async fn a_full_process_table_says_so_and_still_gives_rows() {
+async fn a_full_process_table_is_reported_and_rows_are_still_made() {
     let (mut script, init) = Script::new();
     let parent = script.spawn(&init, 10, &["/bin/sh"]);
     for pid in 20..25 {
@@ -204,7 +204,7 @@ async fn ended_processes_make_room() {
 }
 
 #[tokio::test]
-async fn the_time_between_two_runs() {
+async fn the_time_between_two_runs_is_reported() {
     let state = tempfile::tempdir().unwrap();
     let config = CollectorConfig { state_dir: Some(state.path().to_owned()), ..CollectorConfig::default() };
     let run = async |started_ns| {

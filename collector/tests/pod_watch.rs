@@ -33,7 +33,7 @@ async fn answer(stream: &mut TcpStream) -> Option<String> {
 }
 
 #[tokio::test]
-async fn waits_for_the_server_asks_for_this_node_only_and_comes_back() {
+async fn the_watch_waits_for_the_server_asks_only_for_this_node_and_reconnects() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("kubeconfig");
     let pods: Arc<Pods> = Arc::default();

@@ -78,7 +78,7 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
 }
 
 #[tokio::test]
-async fn the_list_of_what_the_collector_makes_is_current() {
+async fn the_list_of_activities_and_columns_of_the_collector_is_current() {
     let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     put_bundle(root.path(), K8S, ID, "containerd.json");
     let mut setup = Setup::at(root.path());

@@ -54,7 +54,7 @@ async fn a_restarted_collector_gives_the_same_ids() {
 
 /// A process forks, execs and is then listed by the iterator, whose record is taken first.
 #[tokio::test]
-async fn what_is_listed_and_in_the_ring_is_one_process_with_its_own_rows() {
+async fn a_process_that_is_listed_and_in_the_ring_is_one_process() {
     let (mut script, init) = Script::new();
     let process = Task { exec_seq: Some(0), ..script.fork(&init, 10) };
     let first = Task { exec_seq: Some(1), ..process.clone() };
@@ -73,7 +73,7 @@ async fn what_is_listed_and_in_the_ring_is_one_process_with_its_own_rows() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_forked_after_the_list_is_in_the_ring_only() {
+async fn a_process_that_was_forked_after_the_list_is_only_in_the_ring() {
     let (mut script, init) = Script::new();
     script.spawn(&init, 10, &["/bin/sh"]);
     let rows = script.run().await;
@@ -81,7 +81,7 @@ async fn a_process_that_was_forked_after_the_list_is_in_the_ring_only() {
 }
 
 #[tokio::test]
-async fn ready_once_the_existing_processes_are_on_their_way() {
+async fn ready_once_the_existing_processes_were_sent() {
     let (script, _) = Script::new();
     let (collector, _) = script.collector(&Setup::default());
     let ready = collector.ready();

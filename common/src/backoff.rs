@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_double_up_to_the_longest_and_waits_stay_below_them() {
+    fn bounds_double_up_to_the_maximum_and_waits_stay_below_them() {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60)).seeded(7);
         let mut bounds = Vec::new();
         for _ in 0..40 {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_full() {
+    fn waits_vary_over_the_full_range() {
         let second = Duration::from_secs(1);
         let wait = |seed| Backoff::new(second, second).seeded(seed).after_failure();
         let waits: Vec<Duration> = (0..1_000).map(wait).collect();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_delay_is_the_least_wait() {
+    fn a_servers_delay_is_the_minimum_wait() {
         let (second, asked) = (Duration::from_secs(1), Duration::from_secs(30));
         for seed in 0..100 {
             let wait = Backoff::new(second, second).seeded(seed).after_refusal(asked);

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_created_once_and_nothing_is_left_beside_it() {
+    fn a_file_is_created_once_and_no_staged_file_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("7.json");
         assert!(create(&path, b"first").unwrap());
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_has_the_permissions_asked_for() {
+    fn a_file_is_replaced_atomically_with_the_requested_permissions() {
         type Replace = fn(&Path, &[u8]) -> io::Result<()>;
         let cases: [(&str, Replace); 3] =
             [("synced", replace), ("not synced", replace_without_sync), ("private", replace_private)];
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn staged_files_are_removed_and_nothing_else() {
+    fn only_staged_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         replace(&path, b"kept").unwrap();

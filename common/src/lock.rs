@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_at_a_time_who_is_named() {
+    fn there_is_one_holder_at_a_time_and_errors_name_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/lock");
         let held = FileLock::take(&path).unwrap();

@@ -59,7 +59,7 @@ mod tests {
     const TEXT: &str = "# two rules\ntitle: a\nlevel: low\n---\ntitle: b\nx:\n  - level|contains: y\n";
 
     #[test]
-    fn where_things_stand() {
+    fn lines_of_rules_keys_and_reasons() {
         assert_eq!(documents(TEXT).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 5]);
         assert!(documents(TEXT)[1].1.starts_with("title: b\n"));
         assert_eq!((of_rule(TEXT, "a"), of_rule(TEXT, "b"), of_rule(TEXT, "c")), (2, 5, 1));

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_is_new_unless_it_overlaps_one_of_its_group() {
+    fn a_sequence_is_new_unless_it_overlaps_another_of_its_group() {
         let mut state = State::default();
         let cases = [
             ("a", "g", 10, 20, true),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_survives_and_damage_is_kept_aside() {
+    fn the_state_is_read_back_and_a_damaged_file_is_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/state.json");
         assert!(State::read(&path).unwrap().is_none());
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_state_is_left_as_it_is() {
+    fn a_newer_state_is_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("detector.json");
         let newer = br#"{"version":2,"cursors":{"process_events":{"version":7}}}"#;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_keeps_the_schema_version_of_who_encoded_it() {
+    fn a_message_keeps_the_schema_version_of_its_encoder() {
         let (node, stream) = ("n".to_owned(), StreamId::new("s"));
         for schema_version in [1, 2] {
             let headers = Headers {

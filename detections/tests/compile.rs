@@ -72,7 +72,7 @@ async fn modifiers_and_conditions() {
 }
 
 #[test]
-fn what_cannot_be_expressed_is_named() {
+fn unsupported_features_are_named() {
     let source = "logsource: {category: process_creation}";
     let rule =
         |detection: &str| format!("title: t\nid: rule-1\n{source}\ndetection:\n  s: {detection}\n  condition: s\n");
@@ -138,7 +138,7 @@ fn what_cannot_be_expressed_is_named() {
 }
 
 #[test]
-fn an_id_is_used_once() {
+fn a_duplicate_id_is_an_error() {
     let text =
         "title: t\nid: rule-1\nlogsource: {category: process_events}\ndetection:\n  s: {pid: 1}\n  condition: s\n";
     let mut rules = Rules::default();

@@ -55,7 +55,7 @@ async fn setns(bench: &Bench, second: i64, container: &str) {
 }
 
 #[tokio::test]
-async fn each_row_is_looked_at_once_however_late_it_is() {
+async fn each_row_is_evaluated_once_even_when_late() {
     let bench = Bench::new();
     let detector = bench.detector(SINGLE);
     assert_eq!(detector.pass().await.unwrap(), 0, "an empty lake");
@@ -90,7 +90,7 @@ async fn a_finding_carries_its_rule_its_events_and_the_actor() {
 }
 
 #[tokio::test]
-async fn compaction_makes_no_finding_again() {
+async fn compaction_does_not_repeat_findings() {
     let bench = Bench::new();
     let detector = bench.detector(SINGLE);
     for second in 0..40 {
@@ -132,7 +132,7 @@ async fn a_late_first_event_completes_a_sequence_once() {
 }
 
 #[tokio::test]
-async fn a_log_that_fails_loses_and_doubles_nothing() {
+async fn a_failing_log_neither_loses_nor_duplicates_findings() {
     for kept in [false, true] {
         let bench = Bench::new();
         bench.log.keeps_when_broken.store(kept, Ordering::SeqCst);
@@ -150,7 +150,7 @@ async fn a_log_that_fails_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_rule_that_fails_holds_up_no_other_and_misses_nothing() {
+async fn a_failing_rule_delays_no_other_and_misses_nothing() {
     let bench = Bench::new();
     let rules = format!(
         "{SINGLE}---\ntitle: A setns\nid: rule-3\nlogsource: {{category: kernel_events}}\ndetection:\n  s: {{activity: setns}}\n  condition: s\n"
@@ -178,7 +178,7 @@ async fn a_rule_that_fails_holds_up_no_other_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_lost_state_makes_no_finding_again_and_keeps_none_back() {
+async fn a_lost_state_neither_repeats_nor_loses_findings() {
     let bench = Bench::new();
     for second in 100..103 {
         exec(&bench, second, "/bin/sh", "c1").await;

@@ -9,7 +9,7 @@ use crate::cursor::SEQUENCE;
 use crate::support::Bench;
 
 #[tokio::test]
-async fn the_list_of_what_rules_make_is_current() {
+async fn the_list_of_activities_and_columns_of_rules_is_current() {
     let bench = Bench::new();
     let common = json!({"container_id": "c1", "cluster": "prod", "boot_id": "b"});
     let event = |own: serde_json::Value| {

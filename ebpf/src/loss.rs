@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_kinds_are_named() {
+    fn lost_records_are_counted_by_kind() {
         let mut now = CpuCounters::default();
         now.lost[kind::EXEC as usize] = 5;
         now.lost[kind::FORK as usize] = 2;

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_confidentiality_prevents_loading() {
+    fn only_lockdown_confidentiality_prevents_loading() {
         assert!(check_lockdown("none [integrity] confidentiality\n").is_ok());
         assert!(check_lockdown("[none] integrity confidentiality\n").is_ok());
         assert!(check_lockdown("none integrity [confidentiality]\n").is_err());

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_is_the_last_line_that_tells_a_cause() {
+    fn the_verdict_is_the_last_line_with_a_cause() {
         let log = "0: (b7) r0 = 0\nR1 invalid mem access 'scalar'\n\nverification time 3 usec\nstack depth 0\n\
                    processed 2 insns (limit 1000000) max_states_per_insn 0\n";
         for (log, expected) in [(log, Some("R1 invalid mem access 'scalar'")), ("processed 2 insns", None), ("", None)]
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_memory_or_descriptors_and_a_signal_are_no_refusal() {
+    fn a_lack_of_memory_or_descriptors_or_a_signal_is_not_a_refusal() {
         let io = io::Error::from_raw_os_error;
         let call = |code| SyscallError { call: "bpf_raw_tracepoint_open", io_error: io(code) };
         let attach = |source| Refusal::Attach { hook: "tp_btf/a".into(), source };

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn start_time_is_found_behind_any_name() {
+    fn the_start_time_is_found_after_any_process_name() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         for name in ["(cat)", "(a b)", "(x) S (y)"] {
             assert_eq!(start_ticks(format!("7 {name} {rest}").as_bytes()), Some(4242), "{name}");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_a_record_are_not_split() {
+    fn bytes_that_are_not_a_record_are_rejected() {
         assert!(split_record(&[0; 8]).is_none());
         assert!(split_record(&[0; 512]).is_none());
         assert!(split_record(&[0xff; 512]).is_none());

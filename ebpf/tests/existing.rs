@@ -62,7 +62,7 @@ fn this_process_is_the_parent_of_what_it_starts() {
 }
 
 #[test]
-fn every_process_comes_once_and_numbered() {
+fn every_process_is_listed_once_and_numbered() {
     let Some(mut live) = Live::start() else { return };
     let mut next = 0;
     // The second run continues the numbers.

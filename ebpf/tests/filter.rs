@@ -141,7 +141,7 @@ fn a_kind_is_dropped_for_one_cgroup() {
 }
 
 #[test]
-fn the_default_is_for_cgroups_that_decide_nothing() {
+fn the_default_applies_to_kinds_that_no_entry_decides() {
     let Some(mut live) = Live::start() else { return };
     let (Some(cgroup), Some(other)) = (Cgroup::new(), Cgroup::new()) else { return };
     let counters = live.programs.counters().unwrap();
@@ -192,7 +192,7 @@ fn dropped_programs_are_still_sent_for_the_process_table_without_a_number() {
 }
 
 #[test]
-fn a_full_ring_loses_no_number_of_what_is_filtered() {
+fn filtered_events_take_no_numbers_when_the_ring_is_full() {
     let Some(mut live) = Live::with(LoadOptions { ring_bytes: 1, ..LoadOptions::default() }) else { return };
     let counters = live.programs.counters().unwrap();
     let mut filter = live.programs.filter().unwrap();
@@ -211,7 +211,7 @@ fn a_full_ring_loses_no_number_of_what_is_filtered() {
 }
 
 #[test]
-fn what_cannot_be_filtered() {
+fn some_kinds_cannot_be_filtered() {
     let options = LoadOptions { filter_cgroups: 1, ..LoadOptions::default() };
     let Some(mut live) = Live::with(options) else { return };
     let mut filter = live.programs.filter().unwrap();

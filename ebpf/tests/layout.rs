@@ -112,7 +112,7 @@ fn own(name: &str) -> bool {
 }
 
 #[test]
-fn structs_are_those_of_the_object() {
+fn structs_match_the_object() {
     let btf = parse(section(kerntrail_ebpf::object(), ".BTF"));
     for layout in probes::layouts() {
         let name = layout.name;
@@ -127,7 +127,7 @@ fn structs_are_those_of_the_object() {
 }
 
 #[test]
-fn enums_are_those_of_the_object() {
+fn enums_match_the_object() {
     let btf = parse(section(kerntrail_ebpf::object(), ".BTF"));
     let kinds = CONCERNS.iter().map(|concern| &concern.kinds);
     let declared: BTreeMap<_, _> = probes::enums().chain(kinds).map(|layout| (layout.name, layout.values)).collect();
@@ -141,7 +141,7 @@ fn enums_are_those_of_the_object() {
 }
 
 #[test]
-fn programs_and_maps_are_those_of_the_object() {
+fn programs_and_maps_match_the_object() {
     let object = kerntrail_ebpf::object();
     let probes = CONCERNS.iter().flat_map(|concern| concern.probes);
     let programs = probes.flat_map(|probe| probe.programs);

@@ -59,7 +59,7 @@ fn nothing_is_lost_in_a_ring_that_is_large_enough() {
 }
 
 #[test]
-fn numbers_are_each_cpus_own() {
+fn each_cpu_has_its_own_numbers() {
     let Some(mut live) = Live::start() else { return };
     for _ in 0..20 {
         live.run(&mut Command::new("/bin/true"));

@@ -95,7 +95,7 @@ fn a_v6_connection() {
 }
 
 #[test]
-fn the_side_that_closes_last_is_known_too() {
+fn the_process_that_closes_last_is_known_too() {
     let Some(mut live) = Live::start() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -176,7 +176,7 @@ fn a_connect_that_fails_before_a_packet_is_sent() {
 }
 
 #[test]
-fn a_listener_that_never_bound_has_its_port() {
+fn a_listener_without_bind_has_a_port() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run_in_child(|| {
         // SAFETY: system calls without pointers; the network namespace is the child's own.

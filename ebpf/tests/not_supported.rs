@@ -35,7 +35,7 @@ fn with(probes: &'static [Probe]) -> [Concern; 3] {
 }
 
 #[test]
-fn an_optional_probe_that_cannot_be_attached_is_left_out_whole() {
+fn an_optional_probe_that_cannot_be_attached_is_left_out_completely() {
     if !allowed() {
         return;
     }
@@ -59,7 +59,7 @@ fn an_optional_probe_that_cannot_be_attached_is_left_out_whole() {
 }
 
 #[test]
-fn a_required_probe_that_cannot_be_attached_ends_it_all() {
+fn a_required_probe_that_cannot_be_attached_fails_the_load() {
     if !allowed() {
         return;
     }
@@ -74,7 +74,7 @@ fn a_required_probe_that_cannot_be_attached_ends_it_all() {
 
 /// The programs read a field that this kernel's types do not have: the verifier gets an instruction that is none.
 #[test]
-fn what_the_verifier_rejects_is_left_out_with_what_depends_on_it() {
+fn a_probe_that_the_verifier_rejects_is_left_out_with_its_dependents() {
     if !allowed() {
         return;
     }

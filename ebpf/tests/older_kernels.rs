@@ -51,7 +51,7 @@ fn exec_and_mount(names: &[(&str, &str)]) -> Option<(Story, Story, String)> {
 }
 
 #[test]
-fn before_6_15_the_parent_of_a_cgroup_had_another_name() {
+fn before_6_15_the_parent_of_a_cgroup_has_another_name() {
     let Some((exec, ..)) = exec_and_mount(&[]) else { return };
     let Some((older, ..)) = exec_and_mount(&[("__parent", "parent")]) else { return };
     assert_eq!(older.exec[0].1, exec.exec[0].1);
@@ -66,7 +66,7 @@ fn before_6_13_the_newest_mount_is_found_in_the_tree() {
 }
 
 #[test]
-fn before_6_8_a_mount_is_what_the_caller_passed() {
+fn before_6_8_the_paths_of_a_mount_come_from_the_caller() {
     let names = [("mnt_id_unique", "mnt_x"), ("mnt_last_node", "mnt_y"), ("mnt_node", "mnt_z"), ("mounts", "mnt")];
     let Some((_, story, path)) = exec_and_mount(&names) else { return };
     let call = &story.calls(op::MOUNT)[1];
@@ -75,13 +75,13 @@ fn before_6_8_a_mount_is_what_the_caller_passed() {
 }
 
 #[test]
-fn without_audit_nobody_has_logged_in() {
+fn without_audit_the_login_uid_is_unset() {
     let Some((exec, ..)) = exec_and_mount(&[("loginuid", "login_x")]) else { return };
     assert_eq!(exec.exec[0].0.task.login_uid, u32::MAX);
 }
 
 #[test]
-fn without_the_pids_controller_the_cgroup_is_that_of_v2() {
+fn without_the_pids_controller_the_v2_cgroup_is_used() {
     let Some((exec, ..)) = exec_and_mount(&[("pids_cgrp_id", "pids_x")]) else { return };
     let unified = fs::read_to_string("/proc/self/cgroup").unwrap();
     let path = unified.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();

@@ -24,7 +24,7 @@ fn name(path: &Path) -> CString {
 }
 
 #[test]
-fn unshare_shows_both_sides() {
+fn unshare_has_the_states_before_and_after() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run_in_child(|| {
         // SAFETY: changes the namespaces of the child.
@@ -56,7 +56,7 @@ fn a_new_user_namespace_gives_capabilities() {
 }
 
 #[test]
-fn a_new_pid_namespace_is_that_of_children() {
+fn a_new_pid_namespace_applies_to_children() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run_in_child(|| {
         // SAFETY: changes the namespaces of the child.
@@ -110,7 +110,7 @@ fn setns_by_pidfd_names_the_process() {
 }
 
 #[test]
-fn a_refused_setns_shows() {
+fn a_refused_setns_is_recorded() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run_in_child(|| {
         // SAFETY: system calls with NUL-ended strings.
@@ -175,7 +175,7 @@ fn a_bind_mount_has_the_device_of_its_source() {
 }
 
 #[test]
-fn a_refused_mount_shows_what_was_asked() {
+fn a_refused_mount_has_the_requested_paths() {
     let Some(mut live) = Live::start() else { return };
     let (_folder, path, at) = folder();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
@@ -233,7 +233,7 @@ fn move_mount_of_a_new_mount() {
 }
 
 #[test]
-fn pivot_root_shows_where_the_root_went() {
+fn pivot_root_has_the_new_root() {
     let Some(mut live) = Live::start() else { return };
     let (_folder, path, at) = folder();
     let story = live.run_in_child(move || {

@@ -24,7 +24,7 @@ fn own_cgroup() -> String {
 }
 
 #[test]
-fn a_program_is_complete() {
+fn all_fields_of_a_program_are_recorded() {
     let Some(mut live) = Live::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cwd = folder.path().canonicalize().unwrap();
@@ -60,7 +60,7 @@ fn a_program_is_complete() {
 }
 
 #[test]
-fn fork_exec_and_exit_name_one_process() {
+fn fork_exec_and_exit_identify_the_same_process() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run(&mut Command::new("/bin/true"));
     let (fork, exec, exit) = (story.fork[0], story.exec[0].0, story.exit[0]);
@@ -173,7 +173,7 @@ fn the_controlling_terminal() {
 }
 
 #[test]
-fn a_program_in_memory_only() {
+fn a_program_that_is_only_in_memory() {
     let Some(mut live) = Live::start() else { return };
     // SAFETY: a NUL-ended name.
     let fd = checked(unsafe { libc::memfd_create(c"kt test".as_ptr(), 0) }).unwrap() as i32;
@@ -205,7 +205,7 @@ fn a_program_that_was_deleted() {
 }
 
 #[test]
-fn cut_arguments_are_flagged() {
+fn truncated_arguments_are_flagged() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run(Command::new("/bin/true").arg("x".repeat(10_000)).arg("last"));
     let (program, strings) = &story.exec[0];
@@ -228,7 +228,7 @@ fn a_deep_working_directory() {
 }
 
 #[test]
-fn a_directory_too_deep_keeps_its_end() {
+fn of_a_directory_that_is_too_deep_the_last_components_are_kept() {
     let Some(mut live) = Live::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut deep = folder.path().canonicalize().unwrap();

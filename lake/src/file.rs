@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_read_back() {
+    fn formatted_days_are_parsed_back() {
         for day in [0, -1, 20_781, 2_932_896, -719_162] {
             let text = format_day(day).unwrap();
             assert_eq!(parse_day(&text), Some(day), "{text}");

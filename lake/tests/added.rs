@@ -42,7 +42,7 @@ async fn a_cursor_sees_each_row_once_and_skips_compaction() {
 }
 
 #[tokio::test]
-async fn cursors_that_cannot_be_read_on_from_are_told() {
+async fn cursors_from_which_reading_cannot_continue_are_errors() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..3 {

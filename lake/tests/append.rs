@@ -42,7 +42,7 @@ async fn every_column_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn progress_alone_is_a_commit_and_nothing_is_none() {
+async fn progress_alone_is_committed_and_an_empty_append_is_not() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     assert_eq!(table.append(vec![], &[]).await.unwrap(), 0);
@@ -55,7 +55,7 @@ async fn progress_alone_is_a_commit_and_nothing_is_none() {
 }
 
 #[tokio::test]
-async fn of_two_writers_of_a_partition_one_gets_a_conflict_and_reads_on() {
+async fn one_of_two_writers_of_a_partition_gets_a_conflict_and_continues() {
     let temp = TempLake::new();
     let mut first = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut second = temp.again().table(Table::ProcessEvents).await.unwrap();
@@ -107,7 +107,7 @@ async fn writers_of_different_partitions_do_not_conflict() {
 }
 
 #[tokio::test]
-async fn racing_writers_of_one_partition_take_each_row_once() {
+async fn concurrent_writers_of_one_partition_store_each_row_once() {
     let temp = TempLake::new();
     temp.lake.table(Table::ProcessEvents).await.unwrap();
     let writers = (0..4).map(|_| {
@@ -135,7 +135,7 @@ async fn racing_writers_of_one_partition_take_each_row_once() {
 }
 
 #[tokio::test]
-async fn rows_around_midnight_and_of_no_known_day_are_partitioned() {
+async fn rows_around_midnight_and_without_a_day_are_partitioned() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     // Two hours at a row an hour would be few: a row a second from 23:59:55 on.
@@ -158,7 +158,7 @@ async fn rows_around_midnight_and_of_no_known_day_are_partitioned() {
 }
 
 #[tokio::test]
-async fn rows_of_other_columns_are_refused() {
+async fn rows_with_other_columns_are_refused() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let error = table.append(vec![loss_without_time()], &[taken(0..1)]).await.unwrap_err();
@@ -167,7 +167,7 @@ async fn rows_of_other_columns_are_refused() {
 }
 
 #[tokio::test]
-async fn a_path_with_dots_is_the_folder_that_it_means() {
+async fn a_path_with_dots_is_resolved() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("far/deep")).unwrap();
     std::os::unix::fs::symlink(folder.path().join("far/deep"), folder.path().join("link")).unwrap();

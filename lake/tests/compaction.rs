@@ -58,7 +58,7 @@ fn check_file(path: &str) {
 }
 
 #[tokio::test]
-async fn hundreds_of_commits_leave_few_files_and_other_writers_go_on() {
+async fn hundreds_of_commits_leave_few_files_and_other_writers_continue() {
     let temp = TempLake::new();
     let mut writer = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut compactor = temp.again().table(Table::ProcessEvents).await.unwrap();
@@ -81,7 +81,7 @@ async fn hundreds_of_commits_leave_few_files_and_other_writers_go_on() {
 }
 
 #[tokio::test]
-async fn appends_during_a_merge_conflict_with_nothing() {
+async fn appends_during_a_merge_do_not_conflict() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..40 {
@@ -100,7 +100,7 @@ async fn appends_during_a_merge_conflict_with_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_compactions_of_the_same_files_one_is_given_up() {
+async fn only_one_of_concurrent_compactions_of_the_same_files_is_committed() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..40 {
@@ -125,7 +125,7 @@ async fn of_two_compactions_of_the_same_files_one_is_given_up() {
 }
 
 #[tokio::test]
-async fn output_is_cut_at_the_target_and_an_unsorted_table_is_merged_too() {
+async fn output_is_split_at_the_target_size_and_an_unsorted_table_is_merged_too() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..9 {

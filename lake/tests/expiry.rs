@@ -147,7 +147,7 @@ fn properties(log: &Path) -> Value {
 }
 
 #[tokio::test]
-async fn a_table_of_the_first_version_gets_a_retention_and_lasting_offsets() {
+async fn a_table_of_the_first_version_gets_a_retention_and_offsets_that_do_not_expire() {
     let temp = TempLake::new();
     table_of_version_1(&temp).await;
     let expected: BTreeMap<String, i64> = [("59a5a6c4+17".into(), 3), ("tetragon:node".into(), 12)].into();
@@ -178,7 +178,7 @@ async fn a_table_of_the_first_version_gets_a_retention_and_lasting_offsets() {
 }
 
 #[tokio::test]
-async fn a_retention_that_was_set_on_purpose_is_kept() {
+async fn a_configured_retention_is_kept() {
     let temp = TempLake::new();
     table_of_version_1(&temp).await;
     let log = temp.table_folder(Table::ProcessEvents).join("_delta_log");
@@ -194,7 +194,7 @@ async fn a_retention_that_was_set_on_purpose_is_kept() {
 }
 
 #[tokio::test]
-async fn offsets_that_an_older_writer_goes_on_to_record_outlast_our_checkpoint() {
+async fn offsets_recorded_by_an_older_writer_survive_our_checkpoint() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let log = temp.table_folder(Table::ProcessEvents).join("_delta_log");
@@ -277,7 +277,7 @@ async fn an_event_that_is_sent_again_after_its_streams_progress_has_expired_is_f
 }
 
 #[tokio::test]
-async fn a_change_of_shape_that_fails_or_is_killed_leaves_every_offset() {
+async fn a_schema_upgrade_that_fails_or_is_killed_keeps_every_offset() {
     use crate::faulty_store::{Fault, Spot, faulty};
     for fault in [Fault::FailBefore, Fault::FailAfter, Fault::StopBefore, Fault::StopAfter] {
         let temp = TempLake::new();

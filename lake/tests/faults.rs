@@ -27,7 +27,7 @@ async fn write_all(lake: &Lake) -> Result<(), LakeError> {
 }
 
 #[tokio::test]
-async fn an_append_that_fails_or_dies_anywhere_leaves_each_row_once() {
+async fn an_append_that_fails_or_is_killed_anywhere_stores_each_row_once() {
     for path_has in [".parquet", "_delta_log/00000000000000000000", "_delta_log"] {
         for fault in FAULTS {
             for nth in 0..3 {
@@ -57,7 +57,7 @@ async fn an_append_that_fails_or_dies_anywhere_leaves_each_row_once() {
 }
 
 #[tokio::test]
-async fn a_merge_that_fails_or_dies_anywhere_changes_no_row() {
+async fn a_merge_that_fails_or_is_killed_anywhere_changes_no_row() {
     for (path_has, fault) in [".parquet", "_delta_log"].into_iter().flat_map(|path| FAULTS.map(|fault| (path, fault))) {
         let folder = tempfile::tempdir().unwrap();
         let (url, faults) = faulty(folder.path());

@@ -3,7 +3,7 @@
 use crate::support::TempLake;
 
 #[tokio::test]
-async fn a_lock_is_held_by_one_until_it_drops_it() {
+async fn a_lock_has_one_holder_until_it_is_dropped() {
     let temp = TempLake::new();
     let (mine, theirs) = (&temp.lake, temp.again());
     let held = mine.try_lock("import").unwrap();

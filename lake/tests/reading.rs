@@ -54,7 +54,7 @@ async fn files_that_a_filter_cannot_match_are_skipped() {
 }
 
 #[tokio::test]
-async fn a_file_without_a_value_keeps_no_other_from_being_skipped() {
+async fn files_are_skipped_even_if_one_lacks_the_value() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     // One file each of the host, of container 1 and of container 2.
@@ -73,7 +73,7 @@ async fn a_file_without_a_value_keeps_no_other_from_being_skipped() {
 }
 
 #[tokio::test]
-async fn columns_come_in_any_order_and_counts_open_no_file() {
+async fn columns_are_read_in_any_order_and_counting_opens_no_file() {
     let temp = TempLake::new();
     let table = ten_files(&temp).await;
     let sql = "select seq, date, args[3] as arg, node from t where seq between 99 and 100";
@@ -98,7 +98,7 @@ async fn an_empty_table_has_its_columns() {
 }
 
 #[tokio::test]
-async fn the_log_says_what_is_in_a_file() {
+async fn the_log_has_the_statistics_of_a_file() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     table.append(vec![processes(10, 4, NOON + 123_456)], &[]).await.unwrap();

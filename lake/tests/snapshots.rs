@@ -160,7 +160,7 @@ async fn check(deeds: &[Deed]) {
 }
 
 #[test]
-fn any_order_of_work_leaves_each_row_once_for_every_reader() {
+fn operations_in_any_order_keep_each_row_once_for_every_reader() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)

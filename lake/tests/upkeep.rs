@@ -21,7 +21,7 @@ fn eager() -> CompactOptions {
 }
 
 #[tokio::test]
-async fn vacuum_takes_what_nobody_needs_and_nothing_else() {
+async fn vacuum_removes_only_what_is_not_needed() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     for seq in 0..3 {
@@ -47,7 +47,7 @@ async fn vacuum_takes_what_nobody_needs_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
+async fn a_handle_that_missed_a_cleanup_still_works() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut sleeper = temp.again().existing(Table::ProcessEvents).await.unwrap().unwrap();
@@ -76,7 +76,7 @@ async fn a_handle_that_slept_through_a_cleanup_finds_its_way() {
 }
 
 #[tokio::test]
-async fn a_damaged_checkpoint_is_passed_over() {
+async fn a_damaged_checkpoint_is_skipped() {
     let temp = TempLake::new();
     let mut table = temp.lake.table(Table::ProcessEvents).await.unwrap();
     let mut seq = 0;

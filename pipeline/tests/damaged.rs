@@ -15,7 +15,7 @@ fn description(folder: &Path, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_rest_goes_on_and_the_loss_is_a_row() {
+async fn a_damaged_message_becomes_a_loss_row_and_reading_continues() {
     let folder = tempfile::tempdir().unwrap();
     let log = MemoryLog::new(1);
     let lake = Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());

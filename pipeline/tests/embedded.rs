@@ -34,7 +34,7 @@ async fn send(log: &EmbeddedLog, batch: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lives_that_end_anywhere_leave_each_row_once() {
+async fn runs_that_end_anywhere_store_each_row_once() {
     let folder = tempfile::tempdir().unwrap();
     for life in 0..LIVES {
         let (log, lake, pipeline) = open(folder.path()).await;

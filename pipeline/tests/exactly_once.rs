@@ -35,7 +35,7 @@ fn troubles() -> Vec<Trouble> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_row_is_there_once_whatever_fails_or_dies() {
+async fn each_row_is_stored_once_whatever_fails_or_is_killed() {
     for trouble in troubles() {
         let folder = tempfile::tempdir().unwrap();
         let (url, faults) = faulty(folder.path());

@@ -64,7 +64,7 @@ async fn resent_batches_are_dropped_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_cancel_commits_what_is_held() {
+async fn a_cancel_commits_buffered_rows() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     log.push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "s", 0, 0, 5)));
@@ -150,7 +150,7 @@ async fn partitions_move_between_two_pipelines() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_replaced_is_an_error_and_not_a_silence() {
+async fn a_log_that_was_replaced_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     let partition = place(Table::ProcessEvents, 0);
@@ -164,7 +164,7 @@ async fn a_log_that_was_replaced_is_an_error_and_not_a_silence() {
 }
 
 #[tokio::test]
-async fn draining_a_pipeline_that_ended_says_so() {
+async fn draining_a_pipeline_that_ended_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     let pipeline = pipeline(&log, &lake, config(folder.path()));
@@ -175,7 +175,7 @@ async fn draining_a_pipeline_that_ended_says_so() {
 }
 
 #[tokio::test]
-async fn upkeep_keeps_files_few_while_rows_come() {
+async fn maintenance_keeps_files_few_while_rows_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     let busy = PipelineConfig {

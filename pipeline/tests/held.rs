@@ -112,7 +112,7 @@ async fn two_nodes(log: &EmbeddedLog, codec: &Codec) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn a_partition_waits_for_the_upgrade_and_the_others_go_on() {
+async fn a_partition_waits_for_the_upgrade_and_the_others_continue() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recording = metrics::set_default_local_recorder(&recorder);
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ fn set_progress_version(folder: &Path, table: Table, from: u32, to: u32) {
 }
 
 #[tokio::test]
-async fn a_table_waits_when_a_newer_release_recorded_its_progress_and_the_others_go_on() {
+async fn a_table_waits_when_a_newer_release_recorded_its_progress_and_the_others_continue() {
     let folder = tempfile::tempdir().unwrap();
     let (mut bed, codec) = (Bed::new(folder.path()).await, Codec::current());
     append(&bed.log, &codec, "node", 0).await;

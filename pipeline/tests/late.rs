@@ -22,7 +22,7 @@ async fn drain(log: &MemoryLog, folder: &std::path::Path, days: i64) -> Arc<Lake
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_is_sent_again_after_its_stream_has_expired_is_taken_once() {
+async fn a_batch_that_is_resent_after_its_stream_has_expired_is_stored_once() {
     let folder = tempfile::tempdir().unwrap();
     let log = MemoryLog::new(1);
     let processes = place(Table::ProcessEvents, 0);

@@ -21,7 +21,7 @@ pub(crate) async fn add_rows(lake: &Lake, table: Table, produced: &mut Produced)
 }
 
 #[tokio::test]
-async fn the_list_of_what_the_pipeline_makes_is_current() {
+async fn the_list_of_activities_and_columns_of_the_pipeline_is_current() {
     let folder = tempfile::tempdir().unwrap();
     let log = MemoryLog::new(1);
     let lake = Arc::new(Lake::open(folder.path().join("lake").to_str().unwrap(), "acme").unwrap());

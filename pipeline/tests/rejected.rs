@@ -104,7 +104,7 @@ async fn rejected_messages_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
+async fn a_replay_appends_messages_that_can_now_be_read_and_keeps_the_rest() {
     let bed = Bed::new().await;
     let all: Vec<i64> = (0..10).chain(30..40).collect();
     assert_eq!(seqs(&bed.lake, Table::ProcessEvents).await, all);
@@ -132,7 +132,7 @@ async fn a_replay_appends_what_can_be_read_now_and_keeps_the_rest() {
 }
 
 #[tokio::test]
-async fn a_replay_adds_no_rows_that_the_lake_holds() {
+async fn a_replay_adds_no_rows_that_the_lake_has() {
     let all: Vec<i64> = (0..20).chain(30..40).collect();
     for taken_before in [true, false] {
         let bed = Bed::new().await;
@@ -159,7 +159,7 @@ async fn a_replay_adds_no_rows_that_the_lake_holds() {
 }
 
 #[tokio::test]
-async fn an_exact_id_does_not_replay_those_that_begin_with_it() {
+async fn an_exact_id_does_not_select_longer_ids() {
     let bed = Bed::new().await;
     let kept = ["kerntrail.acme.process_events-0-10", "kerntrail.acme.process_events-0-11"];
     for id in kept {
@@ -201,7 +201,7 @@ async fn a_description_that_cannot_be_read_does_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn a_message_stays_when_the_log_does_not_take_it() {
+async fn a_message_is_kept_when_the_log_does_not_accept_it() {
     let bed = Bed::new().await;
     bed.repair();
     bed.log.fail(Step::Append);
@@ -213,7 +213,7 @@ async fn a_message_stays_when_the_log_does_not_take_it() {
 }
 
 #[test]
-fn files_of_other_releases() {
+fn files_of_other_releases_are_read_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rejected");
     for file in std::fs::read_dir(golden).unwrap() {

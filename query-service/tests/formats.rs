@@ -39,7 +39,7 @@ async fn odd_values_in_every_text_format() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_gives_back_the_very_values() {
+async fn json_preserves_values() {
     let stored = Rows::default().into_lake().await;
     let (out, _) = written(&stored.session(), ODD, Format::Json).await;
     let rows: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -54,7 +54,7 @@ async fn json_gives_back_the_very_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_of_one_name_get_two_keys() {
+async fn columns_with_the_same_name_get_two_keys() {
     let stored = Rows::default().into_lake().await;
     let sql = "select a.x, b.x from (select 1 as x) a cross join (select 2 as x) b";
     let (out, _) = written(&stored.session(), sql, Format::Ndjson).await;
@@ -62,7 +62,7 @@ async fn columns_of_one_name_get_two_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_without_rows() {
+async fn results_without_rows() {
     let stored = Rows::default().into_lake().await;
     let session = stored.session();
     for (format, expected) in [
@@ -78,7 +78,7 @@ async fn answers_without_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn arrow_gives_back_the_very_batches() {
+async fn arrow_preserves_batches() {
     let stored = many(20_000).await;
     let (out, rows) =
         written(&stored.session(), "select pid, cmd_line from process_events order by pid", Format::Arrow).await;
@@ -127,7 +127,7 @@ fn names_of_formats() {
 }
 
 #[test]
-fn a_list_of_no_query_in_every_text_format() {
+fn a_list_from_outside_a_query_in_every_text_format() {
     let list = || List::default().text("name", ["a\x1bb", "c,d"]).numbers("count", [1, -20]);
     let cases = [
         (Format::Table, " name   | count\n--------+-------\n a\\x1bb |     1\n c,d    |   -20\n(2 rows)\n"),

@@ -213,7 +213,7 @@ async fn a_busy_server_says_when_to_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn web_pages_of_others_are_refused() {
+async fn requests_from_other_web_pages_are_refused() {
     let server = Server::start(many(1).await, Limits::default()).await;
     let port = server.address.port();
     for (host, extra, status) in [
@@ -234,7 +234,7 @@ async fn web_pages_of_others_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_ask_is_disconnected_and_a_stop_waits_for_who_did() {
+async fn idle_clients_are_disconnected_and_a_stop_waits_for_requests() {
     let routes = axum::Router::new().route("/", axum::routing::get(async || "here"));
     for head in ["", "GET / HTTP/1.1\r\nHost: 127", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -98,7 +98,7 @@ async fn a_client_can_ask_for_less_and_not_for_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_rows_as_allowed_are_no_error() {
+async fn exactly_the_maximum_number_of_rows_is_allowed() {
     let stored = many(1_000).await;
     let session = stored.session_within(Limits { max_rows: 1_000, ..Limits::default() });
     let (rows, error) = drain(session.query("select pid from process_events").await.unwrap()).await;
@@ -248,7 +248,7 @@ async fn more_queries_than_may_run_wait_for_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_nobody_reads_gives_its_place_back_at_the_deadline() {
+async fn an_unread_result_frees_its_slot_at_the_deadline() {
     let stored = many(1_000).await;
     let one = Capacity { max_running: NonZeroUsize::MIN, ..Capacity::default() };
     let session = stored.session_of(one, Limits::default());
@@ -268,7 +268,7 @@ async fn an_answer_that_nobody_reads_gives_its_place_back_at_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_outlives_its_engine() {
+async fn a_result_outlives_its_engine() {
     let stored = many(30_000).await;
     let session = stored.session();
     let stream = session.query("select pid, cmd_line from process_events").await.unwrap();

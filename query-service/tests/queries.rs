@@ -22,7 +22,7 @@ pub(crate) async fn answer(session: &Session, sql: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_are_as_written_down() {
+async fn results_match_the_golden_files() {
     let stored = escape().rows.into_lake().await;
     let session = stored.session();
     let mut files: Vec<_> =

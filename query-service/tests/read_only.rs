@@ -91,7 +91,7 @@ async fn files_and_settings_cannot_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_reads_is_possible() {
+async fn statements_that_only_read_are_allowed() {
     let stored = escape().rows.into_lake().await;
     let session = stored.session();
     for sql in [

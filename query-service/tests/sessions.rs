@@ -30,7 +30,7 @@ async fn a_session_sees_the_tables_of_its_tenant_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_principal_has_limits_of_its_own() {
+async fn each_principal_has_its_own_limits() {
     let stored = many(1_000).await;
     let engine = stored.engine(Capacity::default());
     let of = |limits: Limits| engine.session(principal(limits));

@@ -39,7 +39,7 @@ async fn stored() -> Stored {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_filter_learned_on_the_way_keeps_back_what_the_answer_needs() {
+async fn dynamic_filters_do_not_skip_files_that_the_result_needs() {
     let cases = [
         // One aggregate's bound is none of the other's.
         ("select max(seq) as a, min(seq + 1) as b from process_events", "5 | 2"),

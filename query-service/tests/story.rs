@@ -92,7 +92,7 @@ async fn a_finding_on_the_host_shows_every_process_of_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_brings_its_descendants_and_nothing_else() {
+async fn the_story_of_a_process_has_only_its_descendants() {
     let node = escape();
     let uid = node.uid(4207, 3_000).to_string();
     let stored = node.rows.into_lake().await;
@@ -131,7 +131,7 @@ async fn an_unknown_entity_suggests_a_known_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_that_cuts_is_visible() {
+async fn a_truncated_story_says_so() {
     let stored = escape().rows.into_lake().await;
     let session = stored.session();
     let two = NonZeroUsize::new(2).unwrap();
@@ -148,7 +148,7 @@ async fn a_bound_that_cuts_is_visible() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_leaves_out_what_is_outside() {
+async fn a_window_leaves_out_events_outside_it() {
     let stored = escape().rows.into_lake().await;
     let window = Window { since: Some(BEGIN + 3_004_000), until: Some(BEGIN + 3_101_000) };
     let request = timeline::Request { window, ..timeline::Request::new(Entity::pod("prod/web-0").unwrap()) };
@@ -176,7 +176,7 @@ async fn tied(order: [usize; 4]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ties_have_one_order_however_the_rows_arrived() {
+async fn events_at_the_same_time_have_one_order() {
     let first = tied([0, 1, 2, 3]).await;
     let story: serde_json::Value = serde_json::from_str(&first).unwrap();
     let titles: Vec<&str> =
@@ -188,7 +188,7 @@ async fn ties_have_one_order_however_the_rows_arrived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pid_that_was_used_twice_is_the_last_one() {
+async fn a_pid_that_was_used_twice_means_the_last_process() {
     let mut node = Node::new("worker-1");
     for millis in [0, 60_000] {
         let mut process = node.host_process(42, millis, None);

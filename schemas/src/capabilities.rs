@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_become_names() {
+    fn bits_are_converted_to_names() {
         let names = |mask| names(mask, |bit| format!("#{bit}"));
         assert_eq!(names(0), Vec::<String>::new());
         assert_eq!(names(1 | 1 << 21 | 1 << 40), ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_bits() {
+    fn names_are_converted_to_bits() {
         for (name, expected) in [("CAP_CHOWN", Some(0)), ("DAC_OVERRIDE", Some(1)), ("CAP_NEW", None), ("", None)] {
             assert_eq!(bit(name), expected, "{name}");
         }

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_process_uid() {
+    fn invalid_process_uids_are_refused() {
         for text in ["", "0", "w0000000000000000000000000", "80000000000000000000000000", "0000000000000000000000000é"]
         {
             assert!(text.parse::<ProcessUid>().is_err(), "{text:?}");

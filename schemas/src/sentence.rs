@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_filled_and_optional_parts_left_out() {
+    fn placeholders_are_filled_and_optional_parts_left_out() {
         let value_of = |name: &str| match name {
             "a" => Some("A".to_owned()),
             "b" => Some("B".to_owned()),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_values() {
+    fn names_are_those_of_the_placeholders() {
         let sentence = Sentence("mount[ {source}] on {target|a path}");
         assert_eq!(sentence.names().collect::<Vec<_>>(), ["source", "target"]);
     }

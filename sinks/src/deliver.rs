@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_wait_that_the_server_asked_for_counts() {
+    fn the_longest_wait_that_the_server_requested_is_used() {
         let asked = |seconds| Outcome::Retry { after: Some(Duration::from_secs(seconds)), words: "busy".into() };
         let settled = settle(records(&[1, 1, 1]), vec![asked(3), asked(9), Outcome::retry("busy")]);
         assert_eq!(settled.wait, Wait::Backoff { after: Duration::from_secs(9), words: "busy".into() });

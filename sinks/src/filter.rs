@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_cannot_be_computed_does_not_touch_the_others() {
+    fn a_row_that_cannot_be_computed_does_not_affect_the_others() {
         let filter = Filter::compile(Some("2 / pid = 1"), &[TABLE]).unwrap();
         let selected = filter.apply(&batch()).unwrap();
         assert!(selected[0].as_ref().unwrap_err().to_lowercase().contains("divide by zero"), "{selected:?}");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_is_refused() {
+    fn invalid_conditions_are_refused() {
         for (condition, expected) in [
             ("namespce = 'x'", "no column `namespce` in process_events; did you mean `namespace`?"),
             ("pid +", "not an SQL expression"),

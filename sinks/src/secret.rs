@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn found_where_the_configuration_says_and_never_shown() {
+    fn secrets_are_read_from_all_sources_and_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, "from-file\n").unwrap();

@@ -17,7 +17,7 @@ use crate::log::MemoryLog;
 use crate::support::{Running, append, committed, config, message, topic};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_letters_hold_the_sink_up_until_somebody_makes_room() {
+async fn a_sink_with_too_many_dead_letters_pauses_until_some_are_removed() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     hec.refuse(|event| (event["event"]["process"]["pid"].as_i64() < Some(3)).then_some(Code::IncorrectIndex));
     append(&log, 0, 0..10).await;
@@ -34,7 +34,7 @@ async fn full_letters_hold_the_sink_up_until_somebody_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_while_letters_are_full_commits_nothing_that_is_not_kept() {
+async fn a_stop_at_the_limit_of_dead_letters_commits_nothing_that_is_not_stored() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     hec.refuse(|_| Some(Code::IncorrectIndex));
     append(&log, 0, 0..3).await;
@@ -58,7 +58,7 @@ async fn a_stop_while_letters_are_full_commits_nothing_that_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_messages_are_kept_aside_and_the_rest_goes_on() {
+async fn damaged_messages_are_kept_aside_and_reading_continues() {
     let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
     let mut torn = message(1, 10..20);
     torn.payload = torn.payload.slice(..torn.payload.len() / 2);

@@ -36,7 +36,7 @@ async fn opensearch() {
     a_refused_row_becomes_a_letter_and_the_others_arrive(&server).await;
     the_other_profile_goes_into_a_stream_of_its_own(&server).await;
     a_write_block_pauses_until_it_is_lifted(&server).await;
-    a_restart_in_the_middle_loses_and_doubles_nothing(&mut server).await;
+    a_restart_during_delivery_neither_loses_nor_duplicates_rows(&mut server).await;
 }
 
 async fn rows_arrive_once_in_a_typed_data_stream(server: &OpenSearch) {
@@ -128,7 +128,7 @@ async fn a_write_block_pauses_until_it_is_lifted(server: &OpenSearch) {
     assert_eq!(held(server, STREAM), once(0..80));
 }
 
-async fn a_restart_in_the_middle_loses_and_doubles_nothing(server: &mut OpenSearch) {
+async fn a_restart_during_delivery_neither_loses_nor_duplicates_rows(server: &mut OpenSearch) {
     let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
     let mut sink = Running::start(&to(server, json!({})), &log, dir.path());
     append(&log, 0, 80..100).await;

@@ -36,7 +36,7 @@ fn lines(file: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_waits_for_the_upgrade_in_one_partition_and_goes_on_in_the_others() {
+async fn a_sink_waits_for_the_upgrade_in_one_partition_and_continues_in_the_others() {
     let (dir, dlq_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let options = EmbeddedOptions { partitions: 4, ..EmbeddedOptions::default() };
     let log = Arc::new(EmbeddedLog::open(dir.path().join("log"), options).await.unwrap());

@@ -14,7 +14,7 @@ fn held(hec: &Hec) -> std::collections::BTreeMap<String, usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_down_holds_up_only_its_own_sink() {
+async fn a_destination_that_is_down_delays_only_its_own_sink() {
     let (hec, mut down) = (Hec::start().unwrap(), Hec::start().unwrap());
     let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
     down.stop();

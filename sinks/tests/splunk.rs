@@ -29,7 +29,7 @@ fn refuse(hec: &Hec, pids: &'static [i64], code: Code) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_arrive_once_as_splunk_wants_them() {
+async fn rows_arrive_once_in_the_format_of_splunk() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 0..95).await;
     let sink = Running::start(&hec_config(&hec, json!({"index": "sec"})), &log, dir.path());
@@ -106,7 +106,7 @@ async fn a_request_refused_without_a_number_is_split() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_in_the_middle_loses_and_doubles_nothing() {
+async fn a_restart_during_delivery_neither_loses_nor_duplicates_rows() {
     let (mut hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 0..30).await;
     let mut sink = Running::start(&hec_config(&hec, json!({})), &log, dir.path());
@@ -122,7 +122,7 @@ async fn a_restart_in_the_middle_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_may_pass_are_retried() {
+async fn temporary_errors_are_retried() {
     for code in [Code::InternalServerError, Code::ServerBusy] {
         let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
         hec.fail_next(3, Fault::Answer(code));
@@ -205,7 +205,7 @@ async fn a_token_without_acknowledgements_pauses_a_sink_that_wants_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_nobody_here_wrote_takes_the_events() {
+async fn a_third_party_receiver_accepts_the_events() {
     if !require::command("go") {
         return;
     }

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replay_fails_when_a_message_stays_or_is_not_sent() {
+    fn a_replay_fails_when_a_message_is_kept_or_not_sent() {
         let all = ReplayReport { replayed: 2, ..ReplayReport::default() };
         assert_eq!(report(&all, Ok(())).unwrap(), ExitCode::SUCCESS);
         let error = report(&all, Err(anyhow::anyhow!("no broker answers"))).unwrap_err();

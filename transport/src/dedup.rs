@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_taken_once() {
+    fn a_batch_number_is_accepted_once() {
         let mut filter = BatchFilter::default();
         let taken: Vec<bool> = [("a", 0), ("a", 1), ("a", 0), ("a", 1), ("b", 0), ("a", 5), ("a", 3), ("b", 1)]
             .map(|(stream, batch)| filter.take(&headers(stream, batch)))
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_that_was_silent_longest_is_forgotten() {
+    fn the_stream_that_was_idle_longest_is_forgotten() {
         let mut filter = BatchFilter::new(2);
         for (stream, batch) in [("a", 0), ("b", 0), ("a", 1), ("c", 0)] {
             assert!(filter.take(&headers(stream, batch)));

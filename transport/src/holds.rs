@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reader_holds_and_releases_its_own() {
+    fn each_reader_holds_and_releases_its_own_partitions() {
         let all = Holds::default();
         let (mut pipeline, mut sink) = (all.of("pipeline"), all.of("sink-soc"));
         let newer = Newer { of: "schema", version: 2, known: 1 };

@@ -88,7 +88,7 @@ async fn a_full_log_refuses_until_every_group_has_read() {
 }
 
 #[tokio::test]
-async fn an_expendable_group_holds_up_nobody_and_sees_the_gap() {
+async fn an_expendable_group_blocks_nobody_and_sees_the_gap() {
     let folder = tempfile::tempdir().unwrap();
     let options = EmbeddedOptions { expendable: Some("sink-".into()), ..small() };
     let log = open(folder.path(), options).await;
@@ -118,7 +118,7 @@ async fn a_topic_that_nobody_reads_keeps_everything() {
 }
 
 #[tokio::test]
-async fn a_forgotten_group_holds_nothing_back() {
+async fn a_forgotten_group_does_not_retain_messages() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), small()).await;
     let gone = subscribe(&log, "gone", &topic("t")).await;
@@ -152,7 +152,7 @@ async fn read_messages_are_kept_while_there_is_room() {
 }
 
 #[tokio::test]
-async fn what_was_removed_is_skipped_by_a_seek() {
+async fn a_seek_skips_removed_messages() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), EmbeddedOptions::default()).await;
     let mut consumer = subscribe(&log, "g", &topic("t")).await;
@@ -164,7 +164,7 @@ async fn what_was_removed_is_skipped_by_a_seek() {
 }
 
 #[tokio::test]
-async fn a_topic_keeps_the_partitions_it_was_made_with() {
+async fn a_topic_keeps_its_number_of_partitions() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), four_partitions()).await;
     log.append(&topic("t"), messages("n", 0..1)).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_topic_keeps_the_partitions_it_was_made_with() {
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_has_it_open() {
+async fn only_one_process_at_a_time_can_open_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), EmbeddedOptions::default()).await;
     match EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).await {
@@ -191,7 +191,7 @@ async fn one_process_at_a_time_has_it_open() {
 }
 
 #[tokio::test]
-async fn a_first_open_that_was_cut_off_is_started_over() {
+async fn an_interrupted_first_open_is_started_over() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("store")).unwrap();
     std::fs::write(folder.path().join("store/0.jnl"), b"half made").unwrap();
@@ -200,7 +200,7 @@ async fn a_first_open_that_was_cut_off_is_started_over() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_no_log_is_an_error() {
+async fn a_folder_that_is_not_a_log_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("store")).unwrap();
     std::fs::write(folder.path().join("store/version"), b"nonsense").unwrap();
@@ -221,7 +221,7 @@ pub(crate) fn set_record_version(dir: &std::path::Path, offset: u64, version: u8
 }
 
 #[tokio::test]
-async fn a_record_of_a_newer_release_holds_its_partition_until_one_knows_it() {
+async fn a_record_of_a_newer_release_holds_its_partition_until_the_upgrade() {
     let folder = tempfile::tempdir().unwrap();
     let one_partition = EmbeddedOptions::default;
     let other = topic("other");
@@ -263,7 +263,7 @@ async fn a_record_of_a_newer_release_holds_its_partition_until_one_knows_it() {
 }
 
 #[tokio::test]
-async fn a_folder_of_a_newer_release_is_left_as_it_is() {
+async fn a_folder_of_a_newer_release_is_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let format = folder.path().join("format");
     let log = open(folder.path(), EmbeddedOptions::default()).await;
@@ -283,7 +283,7 @@ async fn a_folder_of_a_newer_release_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_topic_of_a_newer_release_stays_as_it_is() {
+async fn a_topic_of_a_newer_release_is_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), EmbeddedOptions::default()).await;
     log.append(&topic("t"), messages("n", 0..2)).await.unwrap();

@@ -255,7 +255,7 @@ fn unpack(from: &Path, to: &Path) {
 /// The folder of an embedded log, and so of a spool, that a release wrote which put no version there. The group
 /// `forwarder` had committed the first message of `process_events`.
 #[tokio::test]
-async fn a_log_of_version_1_is_opened_and_read_on() {
+async fn a_log_of_version_1_is_opened_and_read_further() {
     let folder = tempfile::tempdir().unwrap();
     unpack(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/log-v1"), folder.path());
     for keyspace in 0..3 {

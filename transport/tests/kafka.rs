@@ -76,7 +76,7 @@ impl Bed for KafkaBed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_are_not_ours_do_not_hold_up_a_partition() {
+async fn foreign_messages_do_not_block_a_partition() {
     let Some(bed) = KafkaBed::new() else { return };
     let topic = bed.topic();
     bed.log.append(&topic, messages("n", 0..1)).await.unwrap();
@@ -109,7 +109,7 @@ async fn messages_that_are_not_ours_do_not_hold_up_a_partition() {
 }
 
 #[tokio::test]
-async fn properties_that_break_the_promises_are_refused() {
+async fn properties_that_break_exactly_once_delivery_are_refused() {
     let with = |name: &str, value: &str| {
         let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         KafkaLog::new(KafkaOptions { properties, ..KafkaOptions::default() }).err()
@@ -128,7 +128,7 @@ async fn properties_that_break_the_promises_are_refused() {
 
 /// The broker is stopped and started while messages flow, by an orderly end and by a kill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
+async fn a_broker_restart_neither_loses_nor_duplicates_messages() {
     if !require::java() {
         return;
     }

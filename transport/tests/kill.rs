@@ -90,7 +90,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// Cuts the write-ahead journal anywhere: what is left is the messages up to there, and the log goes on.
 #[tokio::test]
-async fn a_cut_journal_gives_what_lies_before_the_cut() {
+async fn a_truncated_journal_gives_the_messages_before_the_cut() {
     let folder = tempfile::tempdir().unwrap();
     let mut ends = Vec::new();
     let log = open(folder.path(), EmbeddedOptions::default()).await;
@@ -118,7 +118,7 @@ async fn a_cut_journal_gives_what_lies_before_the_cut() {
 
 /// A byte that the disk changed: the store reports it, or returns what precedes it; it never returns anything else.
 #[tokio::test]
-async fn a_damaged_journal_gives_nothing_that_was_not_written() {
+async fn a_damaged_journal_gives_only_messages_that_were_written() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), EmbeddedOptions::default()).await;
     for batch in 0..8 {

@@ -186,7 +186,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_does_what_the_model_does(actions in prop::collection::vec(action(), 1..60)) {
+    fn the_log_behaves_like_the_model(actions in prop::collection::vec(action(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();

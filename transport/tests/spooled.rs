@@ -104,7 +104,7 @@ async fn appends_do_not_wait_for_the_log_behind() {
 }
 
 #[tokio::test]
-async fn a_lost_acknowledgement_doubles_nothing_for_who_counts_batches() {
+async fn a_lost_acknowledgement_duplicates_nothing_for_readers_that_check_batch_numbers() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (behind, mood) = fickle(folders[0].path(), Mood::TakesAndFails).await;
     let spooled = spool(folders[1].path(), 1 << 20, behind.clone()).await;
@@ -121,7 +121,7 @@ async fn a_lost_acknowledgement_doubles_nothing_for_who_counts_batches() {
 }
 
 #[tokio::test]
-async fn what_is_spooled_survives_a_restart() {
+async fn spooled_messages_survive_a_restart() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (behind, mood) = fickle(folders[0].path(), Mood::Fails).await;
     let spooled = spool(folders[1].path(), 1 << 20, behind.clone()).await;
@@ -135,7 +135,7 @@ async fn what_is_spooled_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_full_spool_says_so_and_drains() {
+async fn a_full_spool_is_an_error_until_it_drains() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (behind, mood) = fickle(folders[0].path(), Mood::Fails).await;
     let spooled = spool(folders[1].path(), 11_000, behind.clone()).await;
@@ -153,7 +153,7 @@ async fn a_full_spool_says_so_and_drains() {
 }
 
 #[tokio::test]
-async fn a_message_of_a_newer_release_stays_in_the_spool_until_one_knows_it() {
+async fn a_message_of_a_newer_release_stays_in_the_spool_until_the_upgrade() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (behind, mood) = fickle(folders[0].path(), Mood::Fails).await;
     let spooled = spool(folders[1].path(), 1 << 20, behind.clone()).await;
@@ -188,7 +188,7 @@ async fn closed(dir: &Path) {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_sent_on_is_refused() {
+async fn a_topic_that_is_not_forwarded_is_refused() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (behind, _mood) = fickle(folders[0].path(), Mood::Takes).await;
     let spooled = spool(folders[1].path(), 1 << 20, behind).await;

@@ -159,7 +159,7 @@ fn program(bytes: &[u8]) -> Program {
 }
 
 #[test]
-fn who_and_when_are_taken_over() {
+fn actor_and_time_are_decoded() {
     let event = decode(&record(records::Fork { header: header(kind::FORK, 0), task: task() }, &[])).unwrap();
     assert_eq!((event.cpu, event.seq, event.boot_ns, event.flags, &event.kind), (1, 11, 99, 0, &EventKind::Fork));
     let process = ProcessRef { tgid: 7, start_boottime: 123 };
@@ -181,7 +181,7 @@ fn exit_status_is_split() {
 }
 
 #[test]
-fn an_exit_by_code_or_signal() {
+fn an_exit_has_a_code_or_a_signal() {
     for (code, signal, expected) in [(0, 0, (Some(0), None)), (3, 0, (Some(3), None)), (0, 9, (Some(0), Some(9)))] {
         let row = EventKind::Exit { code, signal }.into_row();
         assert_eq!(row.activity.name, "exit");
@@ -191,14 +191,14 @@ fn an_exit_by_code_or_signal() {
 }
 
 #[test]
-fn unknown_is_null_in_an_exec() {
+fn unknown_values_of_an_exec_are_null() {
     let row = EventKind::Exec(Box::default()).into_row();
     assert_eq!(row.activity.name, "exec");
     assert_eq!(ProcessColumns::try_from(row.columns), Ok(ProcessColumns::default()));
 }
 
 #[test]
-fn paths_are_turned_round() {
+fn path_components_are_reversed() {
     let cases: &[(u32, &[u8], &str)] = &[
         (0, b"sh\0bin\0usr\0", "/usr/bin/sh"),
         (0, b"", "/"),
@@ -217,7 +217,7 @@ fn paths_are_turned_round() {
 }
 
 #[test]
-fn a_program_has_all_its_parts() {
+fn all_fields_of_a_program_are_decoded() {
     let decoded =
         program(&program_record(kind::EXEC, 0, [b"sh\0", b"tmp\0", b"abc\0pod1\0kubepods\0", b"sh\0-c\0a b\0"]));
     let expected = Program {
@@ -236,7 +236,7 @@ fn a_program_has_all_its_parts() {
 }
 
 #[test]
-fn arguments_keep_their_borders() {
+fn argument_boundaries_are_kept() {
     let cases: &[(u32, &[u8], &[&str])] = &[
         (kind::EXEC, b"", &[]),
         (kind::EXEC, b"\0", &[""]),
@@ -256,7 +256,7 @@ fn arguments_keep_their_borders() {
 /// Each kind or operation that the kernel programs can report has the activity of its name, and each code of the registry
 /// is one of these.
 #[test]
-fn records_and_the_registry_agree() {
+fn records_match_the_registry() {
     let name = |constant: &str| match constant {
         // The newer of the two calls that mount.
         "MOVE_MOUNT" => "mount".to_owned(),
@@ -286,7 +286,7 @@ fn the_activities_of_probes_are_in_the_registry() {
 }
 
 #[test]
-fn odd_records_are_named() {
+fn invalid_records_are_described() {
     let exec = program_record(kind::EXEC, 0, [b"sh\0", b"", b"", b"sh\0"]);
     let exec_fixed = size_of::<records::Program>();
     let cut = |bytes: &[u8], len: usize| {
@@ -337,7 +337,7 @@ impl Random {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn arbitrary_bytes_do_not_cause_a_panic() {
     let seeds: Vec<Vec<u8>> = vec![
         record(records::Fork { header: header(kind::FORK, 0), task: task() }, b"surplus"),
         program_record(kind::EXEC, 0, [b"sh\0bin\0", b"tmp\0", b"pod\0", b"sh\0-c\0\0"]),

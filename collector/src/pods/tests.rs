@@ -94,7 +94,7 @@ fn only_a_change_raises_the_generation() {
 }
 
 #[test]
-fn deleted_pods_stay_a_while_and_a_new_list_replaces_the_old() {
+fn deleted_pods_are_kept_for_a_while_and_a_new_list_replaces_the_old() {
     let pods = Pods::default();
     pods.apply(Event::Apply(api_pod("u1", "first", serde_json::json!({}))));
     pods.apply(Event::Delete(api_pod("u1", "first", serde_json::json!({}))));

@@ -19,7 +19,7 @@ fn sizes(merges: &[Vec<Arc<DataFile>>]) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn what_is_merged() {
+fn files_that_are_merged() {
     let noon = i64::from(DAY_NUMBER) * DAY + DAY / 2;
     let next_day = i64::from(DAY_NUMBER + 1) * DAY;
     let options = CompactOptions { small_files: 3, tier_files: 2, most_inputs: 5, ..CompactOptions::default() };
@@ -69,7 +69,7 @@ fn partitions_are_not_mixed() {
 }
 
 #[test]
-fn a_row_is_rewritten_about_once_a_tier() {
+fn a_row_is_rewritten_about_once_per_tier() {
     // A file of 10 KiB a second, for three hours: how much does compaction write for each byte appended?
     let noon = i64::from(DAY_NUMBER) * DAY + DAY / 2;
     let options = CompactOptions::default();

@@ -23,7 +23,7 @@ fn progress(from_offset: i64, next_offset: i64, batches: &[(&str, i64)]) -> Prog
 }
 
 #[test]
-fn reads_what_it_wrote() {
+fn written_progress_is_read_back() {
     let offered = progress(0, 8, &[("a", 3), ("b+1", 0)]);
     let written = Progress::rising(Table::EventLoss, std::slice::from_ref(&offered), &txns(&[]), NOW).unwrap();
     let recorded: Vec<_> = written.iter().map(|(app_id, version)| (app_id.as_str(), *version)).collect();
@@ -34,7 +34,7 @@ fn reads_what_it_wrote() {
 }
 
 #[test]
-fn only_rising_progress_is_taken() {
+fn only_increasing_progress_is_accepted() {
     let recorded = txns(&[("t/0", 7), ("t/stream/a", 3)]);
     let cases: [(i64, i64, &[(&str, i64)], Result<&[&str], &str>); 8] = [
         (8, 9, &[("a", 4)], Ok(&["t/0", "t/stream/a"])),

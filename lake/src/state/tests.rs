@@ -61,7 +61,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn every_snapshot_stays_what_it_was(commits in prop::collection::vec(prop::collection::vec(step(), 0..6), 1..60)) {
+    fn snapshots_do_not_change(commits in prop::collection::vec(prop::collection::vec(step(), 0..6), 1..60)) {
         let mut state = Arc::new(TableState::empty(Table::ProcessEvents));
         let mut model = Model::default();
         let mut snapshots = Vec::new();
@@ -79,7 +79,7 @@ proptest! {
 }
 
 #[test]
-fn only_the_latest_commits_are_remembered() {
+fn only_the_latest_commits_are_kept() {
     let mut state = TableState::empty(Table::ProcessEvents);
     let commits = REMEMBERED + 10;
     for version in 0..commits {

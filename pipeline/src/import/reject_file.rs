@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_the_latest_import_only() {
+    fn a_file_has_only_the_latest_import() {
         let folder = tempfile::tempdir().unwrap();
         for reasons in [&["one", "two"][..], &["three"], &[]] {
             let mut rejects = RejectFile::new(folder.path(), "/var/log/a b.json").unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_standard_input_holds_all_imports() {
+    fn the_file_of_standard_input_has_all_imports() {
         let folder = tempfile::tempdir().unwrap();
         for count in 1..4 {
             let mut rejects = RejectFile::new(folder.path(), STANDARD_INPUT).unwrap();

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actors_are_made_once_and_not_all_kept() {
+    fn actors_are_shared_and_their_number_is_bounded() {
         let actors = Actors::default();
         let make = |pid: i32| {
             actors.get("test", &("process", pid), || Ok::<_, ()>(Actor { pid: Some(pid), ..Actor::default() }))

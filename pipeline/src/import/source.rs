@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_stream_gives_what_came_before_the_end() {
+    fn a_truncated_stream_gives_the_data_before_its_end() {
         let text: Vec<u8> = (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for packed in [gzip(&text), zstd::encode_all(text.as_slice(), 1).unwrap()] {
             let (_, got, error) = read(packed[..packed.len() / 2].to_vec());

@@ -192,7 +192,7 @@ fn every_batch_is_in_the_lake_once() {
 }
 
 #[test]
-fn what_is_judged_and_counted() {
+fn messages_are_judged_and_counted() {
     let mut tracker = Tracker::default();
     let place = partition(0);
     assert_eq!(tracker.judge(&place, 0, "s", 0), Verdict::Stray, "not assigned");
@@ -226,7 +226,7 @@ fn what_is_judged_and_counted() {
 }
 
 #[test]
-fn a_held_partition_commits_what_lies_before_and_takes_nothing_behind() {
+fn a_held_partition_commits_earlier_messages_and_takes_no_later_ones() {
     let (mut tracker, place, other) = (Tracker::default(), partition(0), partition(1));
     for place in [&place, &other] {
         tracker.assign(place.clone(), Progress { partition: place.to_string(), ..Progress::default() });

@@ -125,7 +125,7 @@ async fn killed_in_the_middle_and_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_full_or_fails_for_a_while_is_waited_for() {
+async fn an_import_waits_for_a_log_that_is_full_or_fails_temporarily() {
     use Act::*;
     for acts in [&[Full, Full, Take][..], &[TakeHalfAndFail, TakeHalfAndFail], &[Take, Full, TakeHalfAndFail]] {
         let importing = Importing::new();
@@ -139,7 +139,7 @@ async fn a_log_that_is_full_or_fails_for_a_while_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_refuses_is_an_error_and_no_loss() {
+async fn a_log_that_refuses_is_an_error_and_loses_nothing() {
     let importing = Importing::new();
     let acting = Acting::new(&importing.log, &[Act::Take, Act::Refuse]);
     let failed = importing.import_to(&acting, importing.options("x"), Cursor::new(input())).await;
@@ -151,7 +151,7 @@ async fn a_log_that_refuses_is_an_error_and_no_loss() {
 
 /// Numbers of messages go on from what the lake holds, without gaps, over imports and nodes.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_are_numbered_on() {
+async fn later_imports_continue_the_batch_numbers() {
     let importing = Importing::new();
     for part in 0..3 {
         let text: String = (part * 10..part * 10 + 10).map(|number| exec("a", number) + "\n").collect();
@@ -179,7 +179,7 @@ async fn messages_are_numbered_on() {
 
 /// Other consumers may remember numbers that the lake has forgotten, and would drop messages that begin with them again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_the_lake_has_forgotten_is_numbered_from_the_clock() {
+async fn an_expired_stream_is_numbered_from_the_clock() {
     let importing = Importing::new();
     importing.import("x", exec("a", 0)).await;
     let month_later = || chrono::Utc::now().timestamp_millis() + 31 * 86_400_000;

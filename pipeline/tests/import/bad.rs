@@ -103,7 +103,7 @@ async fn a_bad_record_among_good_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_are_right_in_every_shape() {
+async fn line_numbers_are_right_in_every_form_of_input() {
     let (good, bad) = (records(&exec("a", 1)), r#"{"process_exec":{"process":{"pid":1}},"node_name":"n"}"#);
     let good = serde_json::to_string_pretty(&good[0]).unwrap();
     let bad_indented = serde_json::to_string_pretty(&records(bad)[0]).unwrap();
@@ -132,7 +132,7 @@ async fn lines_are_right_in_every_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_on_a_line_are_judged_one_by_one() {
+async fn records_on_one_line_are_judged_one_by_one() {
     let line = format!("{}{{\"a\":1}}{}, {} x", exec("a", 1), exec("b", 2), exec("c", 3));
     let (rows, named, kept) = rejected(format!("{}\n{line}\n{}\n", exec("d", 4), exec("e", 5))).await;
     assert_eq!(rows, 5);
@@ -142,7 +142,7 @@ async fn several_on_a_line_are_judged_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_text_are_kept_too() {
+async fn bytes_that_are_not_text_are_kept_too() {
     let input = [exec("a", 1).as_bytes(), b"\n{\"time\":\"\xff\"}\n", exec("b", 2).as_bytes()].concat();
     let (rows, named, kept) = rejected(input).await;
     assert_eq!(rows, 2);
@@ -151,7 +151,7 @@ async fn bytes_that_are_no_text_are_kept_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_cut_stream_what_came_before_goes_in() {
+async fn a_truncated_stream_is_imported_up_to_its_end() {
     let text: String = (0..20_000).map(|number| exec("a", number) + "\n").collect();
     for (name, packed) in [("gzip", gzip(text.as_bytes())), ("zstd", zstd(text.as_bytes()))] {
         let importing = Importing::new();

@@ -39,7 +39,7 @@ fn mappings_name_activities_and_columns_that_exist() {
 }
 
 #[test]
-fn formats_have_names_of_their_own_that_documentation_knows() {
+fn format_names_are_unique_and_documented() {
     let names: BTreeSet<_> = FORMATS.iter().map(|format| format.name()).collect();
     assert_eq!(names.len(), FORMATS.len());
     let columns = Envelope::columns();

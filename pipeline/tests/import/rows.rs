@@ -18,7 +18,7 @@ async fn row(kind: &str, process: &str, more: &str, table: Table, columns: &str)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recording_as_a_whole() {
+async fn the_whole_recording() {
     let importing = Importing::new();
     let report = importing.import("escape", ESCAPE).await;
     assert_eq!(report.without_place, [("udp_sendmsg".to_owned(), 1)].into());
@@ -362,7 +362,7 @@ async fn connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_place_is_counted_by_name() {
+async fn records_without_a_table_are_counted_by_name() {
     let call = |function: &str, args: &str| {
         format!(
             r#"{{"process_kprobe":{{"process":{{"pid":1}},"function_name":"{function}","args":{args}}},"node_name":"n","time":"2026-11-24T12:00:00Z"}}"#

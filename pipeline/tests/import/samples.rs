@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recordings_of_others_are_taken() {
+async fn recordings_of_other_projects_are_imported() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/samples/tetragon");
     let Ok(files) = std::fs::read_dir(&folder) else {
         eprintln!("skipped: no recordings in {}", folder.display());

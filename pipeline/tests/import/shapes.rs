@@ -45,7 +45,7 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_shape_gives_the_same_rows() {
+async fn every_form_of_input_gives_the_same_rows_as_lines() {
     let mut expected = Vec::new();
     for (shape, bytes) in shapes() {
         let importing = Importing::new();
@@ -62,7 +62,7 @@ async fn every_shape_gives_the_same_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn imported_again_in_any_shape_it_adds_nothing() {
+async fn importing_again_in_any_form_adds_nothing() {
     let importing = Importing::new();
     importing.import("first", ESCAPE).await;
     let rows = importing.everything().await;

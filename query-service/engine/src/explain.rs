@@ -41,7 +41,7 @@ mod tests {
     use super::without_path;
 
     #[test]
-    fn only_paths_of_files_are_cut() {
+    fn only_file_paths_are_shortened() {
         let plan = "DataSourceExec: file_groups={2 groups: [[var/lib/kt/t/process_events/date=2026-08-01/a.parquet:0..9], \
                     [s3://b/x/b.parquet]]}, predicate=process_path = /bin/sh";
         let cut =

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_ask() {
+    fn requests_that_are_allowed() {
         for (host, origin, may) in [
             ("localhost:8642", None, true),
             ("127.0.0.1:8642", None, true),

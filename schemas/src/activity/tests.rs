@@ -60,7 +60,7 @@ fn a_kernel_record_is_one_activity() {
 }
 
 #[test]
-fn every_activity_has_a_place_in_ocsf() {
+fn every_activity_is_mapped_to_ocsf() {
     for activity in Activity::all() {
         let ocsf::Event { class, activity: caption } = &activity.ocsf;
         let known = class.activities.iter().any(|(_, known)| known == caption);
@@ -71,7 +71,7 @@ fn every_activity_has_a_place_in_ocsf() {
 }
 
 #[test]
-fn every_activity_has_a_place_in_ecs() {
+fn every_activity_is_mapped_to_ecs() {
     for activity in Activity::all() {
         let ecs::Event { category, kind, action } = &activity.ecs;
         assert!(!category.is_empty() && !kind.is_empty() && !action.is_empty(), "{activity:?}");
@@ -84,7 +84,7 @@ fn every_activity_has_a_place_in_ecs() {
 }
 
 #[test]
-fn a_sigma_category_is_of_one_table() {
+fn a_sigma_category_belongs_to_one_table() {
     for category in Activity::all().flat_map(|activity| activity.sigma) {
         let tables: BTreeSet<Table> =
             Activity::of_sigma_category(category).iter().map(|activity| activity.table).collect();
@@ -95,7 +95,7 @@ fn a_sigma_category_is_of_one_table() {
 }
 
 #[test]
-fn sentences_and_boundaries_name_what_there_is() {
+fn sentences_and_boundaries_name_existing_columns() {
     for activity in Activity::all() {
         let table = activity.table;
         assert!(!activity.sentence.0.is_empty(), "{activity:?}");

@@ -261,14 +261,14 @@ fn sorted(value: &Value) -> Value {
 }
 
 #[test]
-fn ocsf_documents_are_the_golden_ones() {
+fn ocsf_documents_match_the_golden_files() {
     for (name, table, row) in cases() {
         check("ocsf", name, ocsf::map(table, &row));
     }
 }
 
 #[test]
-fn ecs_documents_are_the_golden_ones() {
+fn ecs_documents_match_the_golden_files() {
     for (name, table, row) in cases() {
         check("ecs", name, ecs::map(table, &row, "default"));
     }
@@ -360,7 +360,7 @@ fn every_column_is_in_the_documents_or_left_out_by_name() {
 }
 
 #[test]
-fn placements_name_columns_that_there_are() {
+fn placements_name_existing_columns() {
     for &table in Table::ALL {
         let declaration = table.declaration();
         for (column, ..) in declaration.ocsf.columns.iter().chain(declaration.ecs.columns) {
@@ -371,7 +371,7 @@ fn placements_name_columns_that_there_are() {
 
 /// A time without a place would arrive as a bare number of µs.
 #[test]
-fn every_time_has_a_place() {
+fn every_time_is_mapped() {
     for &table in Table::ALL {
         for column in table.columns().iter().filter(|column| matches!(column.data_type, DataType::Timestamp(..))) {
             let row = Row::from_iter([(column.name.to_owned(), json!(TIME.0))]);
@@ -382,7 +382,7 @@ fn every_time_has_a_place() {
 }
 
 #[test]
-fn an_empty_row_maps_to_a_document_without_inventions() {
+fn an_empty_row_maps_to_a_document_without_invented_values() {
     for &table in Table::ALL {
         let ocsf = ocsf::map(table, &Row::new());
         assert_eq!(ocsf["activity_id"], 0, "{table}");

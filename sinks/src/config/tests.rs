@@ -22,7 +22,7 @@ fn error_of(config: Value) -> String {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn invalid_values_are_named() {
     for (config, expected) in [
         (splunk(json!({})), ""),
         (splunk(json!({"tokn": "x"})), "unknown field `tokn`"),
@@ -113,7 +113,7 @@ fn every_key_of_a_kind_is_refused_by_the_others() {
 }
 
 #[test]
-fn secrets_do_not_show() {
+fn secrets_are_hidden_in_debug_output() {
     let config: SinkConfig = serde_json::from_value(splunk(json!({}))).unwrap();
     let settings = config.settings().unwrap();
     assert!(!format!("{config:?} {settings:?}").contains("t0ken"));

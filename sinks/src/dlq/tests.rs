@@ -74,7 +74,7 @@ fn at_the_limit_nothing_is_written_until_letters_are_removed() {
 }
 
 #[test]
-fn a_damaged_file_is_named_and_the_others_are_listed() {
+fn a_damaged_file_is_reported_and_the_others_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     let letters = Letters::open(dir.path(), "s", 9).unwrap();
     letters.write(&letter("1")).unwrap();
@@ -101,7 +101,7 @@ fn letters_read_back_as_they_were_written() {
 }
 
 #[test]
-fn letters_of_other_releases() {
+fn letters_of_other_releases_are_read_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     let letters = Letters::open(dir.path(), "s", 9).unwrap();
     letters.write(&letter("1")).unwrap();

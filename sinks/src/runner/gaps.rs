@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jumps_are_counted() {
+    fn missing_offsets_are_counted() {
         let partition = |number| Partition { topic: Topic { tenant: "t".into(), table: Table::Findings }, number };
         let mut gaps = Gaps::default();
         let committed = [Position { partition: partition(0), next: 5 }];

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_after_an_undone_one_are_not_committed() {
+    fn messages_after_an_unfinished_one_are_not_committed() {
         let config = serde_json::json!({"name": "n", "kind": "ndjson", "path": "/unused"});
         let settings = serde_json::from_value::<crate::SinkConfig>(config).unwrap().settings().unwrap();
         let codec = Codec::current();

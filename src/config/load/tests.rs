@@ -18,7 +18,7 @@ fn wrong(text: &str, overrides: &Overrides) -> String {
 }
 
 #[test]
-fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
+fn errors_in_the_file_have_the_line_and_a_suggested_name() {
     let cases = [
         ("tenant = \"a\"\n[node]\nnmae = \"x\"\n", 3, "unknown key `node.nmae`; did you mean `node.name`?"),
         ("data-dir = \"/x\"\n", 1, "did you mean `data_dir`?"),
@@ -53,7 +53,7 @@ fn what_is_wrong_in_the_file_is_told_with_line_and_right_name() {
 }
 
 #[test]
-fn a_flag_beats_a_variable_beats_the_file() {
+fn flags_override_variables_and_variables_override_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     std::fs::write(&file, "tenant = \"file\"\n[node]\npid = 7\n[collector]\nenabled = false\n").unwrap();
@@ -93,7 +93,7 @@ fn a_wrong_value_names_where_it_was_written() {
 }
 
 #[test]
-fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
+fn an_invalid_key_of_a_sink_is_located_in_the_file_or_outside_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     let text = "[[sinks]]\nname = \"a\"\nkind = \"ndjson\"\npath = \"/x\"\n\n[[sinks]]\nname = \"b\"\nkind = \"ndjson\"\npath = \"/y\"\n";
@@ -109,7 +109,7 @@ fn a_key_of_a_sink_is_found_in_the_file_or_outside_of_it() {
 }
 
 #[test]
-fn a_wrong_sink_is_reported_to_those_who_use_sinks() {
+fn a_wrong_sink_is_reported_to_commands_that_use_sinks() {
     let text = "tenant = \"a\"\n\n[[sinks]]\nname = \"s\"\nkind = \"splunk_hec\"\nurl = \"https://127.0.0.1:1\"\n";
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");

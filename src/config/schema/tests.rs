@@ -48,7 +48,7 @@ fn the_shipped_configuration_and_the_examples_are_valid() {
 }
 
 #[test]
-fn what_the_schema_refuses() {
+fn configurations_that_the_schema_refuses() {
     let sink = |keys: &str| format!("[[sinks]]\nname = \"s\"\n{keys}");
     assert_eq!(error_of(""), "");
     assert_eq!(error_of(&sink("kind = \"splunk_hec\"\nurl = \"https://s\"\ntoken = { env = \"T\" }")), "");
@@ -91,7 +91,7 @@ fn value_paths(prefix: &str, value: &toml::Value, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_list_names_exactly_what_the_configuration_has() {
+fn the_list_has_exactly_the_settings_of_the_configuration() {
     let mut have = BTreeSet::new();
     value_paths("", &toml::Value::try_from(Config::default()).unwrap(), &mut have);
     // Sinks are tables of their own, with keys of their own.

@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn any_rows_come_back(seed: u64, table in prop::sample::select(Table::ALL), rows in prop_oneof![Just(0), Just(1), 2usize..40, 300usize..700]) {
+    fn any_rows_are_decoded_unchanged(seed: u64, table in prop::sample::select(Table::ALL), rows in prop_oneof![Just(0), Just(1), 2usize..40, 300usize..700]) {
         let rows = table_batch(&mut StdRng::seed_from_u64(seed), table, rows);
         let payload = encode(&rows).unwrap();
         prop_assert_eq!(decode(table, SCHEMA_VERSION, &payload).unwrap(), rows);
@@ -163,7 +163,7 @@ fn one_row(first: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_payload() {
+fn invalid_payloads_are_refused() {
     let good = encode(&losses(3)).unwrap().to_vec();
     assert_eq!(decode(Table::EventLoss, SCHEMA_VERSION, &good).unwrap().rows(), 3);
     let with = |place: usize, byte: u8| {
@@ -200,7 +200,7 @@ fn what_is_no_payload() {
 }
 
 #[test]
-fn few_bytes_that_name_a_long_text_often_are_refused() {
+fn small_payloads_that_expand_too_much_are_refused() {
     // 65,536 rows of a text of 60,000 bytes, in a hundred bytes.
     let schema = TableBatch::events_schema(Table::EventLoss);
     let node = schema.index_of("node").unwrap();
@@ -241,7 +241,7 @@ fn execs(count: usize, bytes: usize) -> TableBatch {
 }
 
 #[test]
-fn rows_beyond_the_bounds_are_split() {
+fn rows_beyond_the_limits_are_split() {
     let none = execs(0, 0);
     assert!(split(&none).unwrap().is_empty());
     for (rows, least) in [(execs(10, 10), 1), (execs(3_000, 1_500), 4), (losses(MAX_ROWS as i64 + 1), 2)] {
@@ -262,7 +262,7 @@ fn rows_beyond_the_bounds_are_split() {
 }
 
 #[test]
-fn a_single_row_beyond_the_bounds_is_an_error() {
+fn a_single_row_beyond_the_limits_is_an_error() {
     let error = split(&execs(1, MAX_PAYLOAD_BYTES * 2)).unwrap_err();
     assert!(matches!(error, CodecError::TooLarge { rows: 1, .. }), "{error}");
 }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_moves_only_once_its_reader_was_told() {
+    fn a_partition_is_reassigned_only_after_its_reader_saw_the_revocation() {
         let (mut groups, group, all) = (Groups::default(), Group("g".into()), partitions(4));
         let first = groups.join(&group, &all);
         assert_eq!(groups.change(&group, first), Some(Polled::Assigned(all.clone())));

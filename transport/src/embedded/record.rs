@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_version_1_is_read_and_written_as_ever() {
+    fn a_record_of_version_1_is_read_and_written_unchanged() {
         let golden = include_bytes!("golden/record-v1.bin");
         let headers = Headers {
             schema_version: 1,
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_record_is_not_taken_for_damage() {
+    fn a_newer_record_is_not_mistaken_for_damage() {
         let newer = Newer { of: "record", version: 2, known: 1 };
         for record in [&[2][..], &[2; 300]] {
             assert_eq!(decode(record), Err(Unreadable::Newer(newer)));

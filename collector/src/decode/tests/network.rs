@@ -60,13 +60,13 @@ fn addresses_of_both_families() {
 }
 
 #[test]
-fn the_process_of_a_connection_is_not_its_state_now() {
+fn the_owner_of_a_connection_may_have_changed_since() {
     let event = decode(&network_record(network_op::CLOSE, 2, [0; 16])).unwrap();
     assert!(matches!(event.kind, EventKind::Other { task_is_current: false, .. }));
 }
 
 #[test]
-fn ends_of_a_connection() {
+fn source_and_destination_of_a_connection() {
     use network_op::{ACCEPT, CONNECT, LISTEN};
     let ends = |columns: &NetworkColumns| {
         let end =
@@ -87,7 +87,7 @@ fn ends_of_a_connection() {
 }
 
 #[test]
-fn bytes_and_end_are_known_at_close_and_the_result_at_connect() {
+fn a_close_has_bytes_and_end_time_and_a_connect_has_a_result() {
     let close = between(network_op::CLOSE, true, "10.0.0.1:1", "10.0.0.2:2");
     assert_eq!((close.bytes_out, close.bytes_in, close.ret), (Some(5), Some(6), None));
     assert_eq!((close.start_time, close.end_time), (Some(Micros(5_000)), Some(Micros(10_000))));

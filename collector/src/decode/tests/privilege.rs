@@ -56,7 +56,7 @@ fn paths_of_calls_become_absolute() {
 }
 
 #[test]
-fn a_call_has_both_states() {
+fn a_call_has_the_states_before_and_after() {
     let (activity, columns) = kernel(&privilege_record(privilege_op::SETNS, 0x20000, 0, [b""; 4]));
     assert_eq!((activity, columns.ret, columns.flags), ("setns", Some(-1), Some(0x20000)));
     assert_eq!((columns.old_mnt_ns, columns.new_mnt_ns, columns.target_pid), (Some(1), Some(2), Some(7)));
@@ -64,7 +64,7 @@ fn a_call_has_both_states() {
 }
 
 #[test]
-fn namespaces_that_a_call_names() {
+fn namespace_types_of_a_call() {
     use privilege_op::{MOUNT, SETNS, UNSHARE};
     let flags = |bits: i32| u64::from(bits.unsigned_abs());
     let naming = |op, call_flags| records::Privilege { call_flags, ..unchanged(op) };
@@ -84,7 +84,7 @@ fn namespaces_that_a_call_names() {
 }
 
 #[test]
-fn the_process_whose_namespaces_are_entered() {
+fn the_target_process_of_setns() {
     let target_process = records::Ref { tgid: 1, start_boottime: 5, reserved: 0 };
     let known = columns(records::Privilege { target_process, ..unchanged(privilege_op::SETNS) });
     assert_eq!(known.target_process_uid, Some(ProcessUid::new(&BootHash::of("b"), 5, 1)));
@@ -94,7 +94,7 @@ fn the_process_whose_namespaces_are_entered() {
 }
 
 #[test]
-fn namespaces_of_the_node_that_are_entered() {
+fn entered_host_namespaces_are_recognized() {
     let inside = State { mnt_ns: 1, pid_ns: 2, net_ns: 3, ..BLANK };
     let cases = [
         (inside, State { mnt_ns: 10, ..inside }, Some("mnt")),
@@ -111,7 +111,7 @@ fn namespaces_of_the_node_that_are_entered() {
 }
 
 #[test]
-fn a_mount_onto_the_host() {
+fn mounts_on_the_host_file_system_are_recognized() {
     for (target_dev, expected) in [(0, None), (0x0010_0001, Some(true)), (0x0010_0002, Some(false))] {
         let mount = records::Privilege { target_dev, ..unchanged(privilege_op::MOUNT) };
         let (activity, columns) = kernel(&call_record(mount, [b"/dev/sda1", b"/mnt", b"ext4", b""]));
@@ -122,7 +122,7 @@ fn a_mount_onto_the_host() {
 }
 
 #[test]
-fn unknown_is_null_in_a_call() {
+fn unknown_values_of_a_call_are_null() {
     let columns = columns(between(privilege_op::SETNS, BLANK, BLANK));
     assert_eq!((columns.source_path, columns.target_path, columns.fs_type), (None, None, None));
     assert_eq!((columns.old_mnt_ns, columns.old_cgroup_id, columns.mount_is_host), (None, None, None));

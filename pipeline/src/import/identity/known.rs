@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_in_files_are_still_known() {
+    fn hours_spilled_to_files_are_still_known() {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open(&folder.path().to_string_lossy(), "t").unwrap();
         let mut known = KnownRows::new(&lake);

@@ -151,7 +151,7 @@ fn broken_pieces_have_reasons() {
 }
 
 #[test]
-fn what_is_longer_than_the_limit_is_one_piece() {
+fn an_object_longer_than_the_limit_is_one_piece() {
     let (text, digits) = ("x".repeat(3 * MAX), "1,".repeat(3 * MAX));
     let lines = "    \"k\": {\n      \"v\": [1]\n    },\n".repeat(MAX / 8);
     let long = [
@@ -176,7 +176,7 @@ fn what_is_longer_than_the_limit_is_one_piece() {
 }
 
 #[test]
-fn the_object_behind_one_that_is_longer_than_the_limit_is_found_wherever_the_input_is_cut() {
+fn the_object_after_one_longer_than_the_limit_is_found_wherever_the_input_is_cut() {
     for length in MAX - 20..MAX + 20 {
         let open = "{\n  \"a\": \"not closed\n";
         let broken = format!("{open}  {}\n", "x".repeat(length - open.len() - 3));

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_hidden_gets_through() {
+    fn invisible_characters_are_escaped() {
         for (text, shown, as_json) in [
             ("plain ünïcode 漢", "plain ünïcode 漢", "plain ünïcode 漢"),
             ("\x1b[31mred\x07", "\\x1b[31mred\\x07", "\x1b[31mred\x07"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn markdown_cannot_be_broken_out_of() {
+    fn text_cannot_inject_markdown() {
         assert_eq!(markdown("a|b <img> `x` *y* [z](u)"), "a\\|b &lt;img&gt; \\`x\\` \\*y\\* \\[z\\](u)");
         assert_eq!(markdown_code("echo `id`"), "`` echo `id` ``");
         assert_eq!(markdown_code("a ``` b"), "```` a ``` b ````".replace("```` a", "````a").replace("b ````", "b````"));

@@ -332,7 +332,7 @@ mod tests {
     use super::capability_names;
 
     #[test]
-    fn a_capability_without_a_name_is_called_by_its_bit() {
+    fn a_capability_without_a_name_is_named_by_its_bit() {
         assert_eq!(capability_names(1 | 1 << 21 | 1 << 40), ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]);
         assert_eq!(capability_names(1 << 45), ["CAP_45"]);
         assert!(capability_names(0).is_empty());

@@ -136,7 +136,7 @@ mod tests {
 
     /// Every column that a sentence names is among those that a story reads, and every other name is computed here.
     #[test]
-    fn a_story_reads_what_sentences_name() {
+    fn a_story_reads_the_columns_of_its_sentences() {
         for table in Table::ALL.iter().filter(|table| table.declaration().in_timeline) {
             let read = [ENVELOPE, ACTOR, &own_columns(*table)].concat();
             for activity in table.activities() {

@@ -77,7 +77,7 @@ mod tests {
 
     /// Bodies as OpenSearch 2.19 and Elasticsearch 8 send them.
     #[test]
-    fn real_answers() {
+    fn outcomes_of_real_responses() {
         let mapping = r#"{"errors":true,"items":[
             {"create":{"status":201}},
             {"create":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [process.pid] of type [long]","caused_by":{"reason":"For input string: \"abc\""}}}},
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_words_are_kept() {
+    fn the_servers_message_is_kept() {
         let body = r#"{"errors":true,"items":[{"create":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [a]"}}}]}"#;
         let answer = Answer { status: 200, retry_after: None, body: body.into() };
         let Outcome::DeadLetter { words, .. } = &read(&answer, 1)[0] else { panic!("{answer:?}") };

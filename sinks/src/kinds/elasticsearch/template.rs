@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_tell_what_they_are() {
+    fn elasticsearch_and_opensearch_are_distinguished() {
         let opensearch = r#"{"name":"n","version":{"distribution":"opensearch","number":"2.19.6"},"tagline":"The OpenSearch Project"}"#;
         let elastic =
             r#"{"name":"n","version":{"number":"9.1.0","build_flavor":"default"},"tagline":"You Know, for Search"}"#;

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn full_files_move_up_and_the_oldest_goes() {
+    fn full_files_are_rotated_and_the_oldest_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/events.ndjson");
         let mut file = Rotated::open(&path, 8, 3).unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_begun_anew() {
+    fn a_single_file_is_started_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         let mut file = Rotated::open(&path, 4, 1).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_cut_off_and_the_rest_kept() {
+    fn an_incomplete_line_is_removed_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         let long = "x".repeat(100_000);

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_answers_say() {
+    fn outcomes_of_acknowledgement_responses() {
         for (status, body, expected) in [
             (200, r#"{"acks":{"3":true}}"#, "Yes"),
             (200, r#"{"acks":{"3":false}}"#, "NotYet"),

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_code() {
+    fn outcomes_of_every_documented_code() {
         for (status, body, expected) in [
             (200, r#"{"text":"Success","code":0}"#, "DDDD"),
             (200, "", "PPPP"),
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn where_events_before_a_refused_one_are_discarded_they_go_again() {
+    fn discarded_events_before_a_refused_one_are_sent_again() {
         let body = r#"{"text":"Incorrect index","code":7,"invalid-event-number":2}"#;
         assert_eq!(letters(400, body, BeforeRefused::Discarded), "NNXN");
     }
 
     #[test]
-    fn the_servers_words_and_wishes_are_kept() {
+    fn the_servers_message_and_retry_delay_are_kept() {
         let body = r#"{"text":"Incorrect index","code":7,"invalid-event-number":0}"#;
         let answer = Answer { status: 400, retry_after: None, body: body.into() };
         let read_it = read(&answer, 1, BeforeRefused::Indexed);

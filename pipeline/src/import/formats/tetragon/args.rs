@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_split_exactly() {
+    fn lines_that_can_be_split_unambiguously() {
         let cases: &[&[&str]] = &[
             &[],
             &["-c", "nsenter -t 1 -a /bin/bash && sleep infinity;"],
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_do_not() {
+    fn lines_that_cannot_be_split_unambiguously() {
         let cases: &[(&[&str], &[&str])] = &[(&["", "a"], &["a"]), (&["echo \"a b\" c"], &["echo \"a b", "c\""])];
         for (args, got) in cases {
             let line = joined(args);

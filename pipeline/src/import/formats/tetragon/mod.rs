@@ -174,7 +174,7 @@ mod tests {
 
     /// An entry behind one that always applies is never taken.
     #[test]
-    fn every_entry_can_apply() {
+    fn no_entry_is_hidden_by_an_earlier_one() {
         for by_name in [&*EVENTS_BY_NAME, &*CALLS_BY_NAME] {
             for (name, entries) in by_name {
                 let (_, before) = entries.split_last().unwrap();

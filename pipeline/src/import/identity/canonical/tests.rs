@@ -296,14 +296,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_value_has_one_number_however_it_is_written(value in any_json(), one in any_style(), other in any_style()) {
+    fn a_value_has_one_record_number_in_every_notation(value in any_json(), one in any_style(), other in any_style()) {
         let (one, other) = (written(&value, one), written(&value, other));
         let ((_, number), (_, same)) = (read(&one).unwrap(), read(&other).unwrap());
         prop_assert_eq!(number, same, "{:?} {:?}", one, other);
     }
 
     #[test]
-    fn a_change_matters_exactly_if_serde_json_sees_one(
+    fn a_changed_text_has_another_record_number_exactly_if_serde_json_sees_a_change(
         value in any_json(),
         style in any_style(),
         changes in prop::collection::vec(
@@ -320,23 +320,23 @@ proptest! {
     }
 
     #[test]
-    fn values_differ_exactly_if_their_numbers_do(one in any_json(), other in any_json(), style in any_style()) {
+    fn record_numbers_differ_exactly_if_the_values_do(one in any_json(), other in any_json(), style in any_style()) {
         let other_style = Style { choices: style.choices.clone(), next: 7 };
         compare(&written(&one, style), &written(&other, other_style));
     }
 
     #[test]
-    fn numbers_differ_exactly_if_theirs_do(one in any_number(), other in any_number()) {
+    fn record_numbers_differ_exactly_if_the_json_numbers_do(one in any_number(), other in any_number()) {
         compare(&one, &other);
     }
 
     #[test]
-    fn digits_and_the_float_of_their_bytes_differ(digits in "[1-9][0-9]{7}") {
+    fn digits_and_a_float_with_the_same_bytes_differ(digits in "[1-9][0-9]{7}") {
         compare(&digits, &float_of(&digits));
     }
 
     #[test]
-    fn strings_differ_exactly_if_their_numbers_do(one in any_escapes(), other in any_escapes()) {
+    fn record_numbers_differ_exactly_if_the_strings_do(one in any_escapes(), other in any_escapes()) {
         compare(&one, &other);
     }
 
@@ -355,7 +355,7 @@ proptest! {
 
 /// Pairs that a careless hash would not distinguish, and texts that are barely JSON or barely not.
 #[test]
-fn known_traps() {
+fn values_that_could_collide_differ() {
     let texts = [
         // The bits of this float are the bytes of the digits beside it.
         "12345678",
@@ -450,7 +450,7 @@ fn notation_does_not_change_a_number_and_content_does() {
 }
 
 #[test]
-fn reading_ends_on_any_text() {
+fn reading_terminates_on_any_text() {
     for text in ["", "{", "[", "\"", "{\"a\"", "{\"a\":", "[1,", "\"\\", "\"\\u12", "}", "{,}", "[}", "é", "{\"a\":}"]
     {
         let _ = number_of(text);
