@@ -69,7 +69,7 @@ pub struct Query {
 /// Output format.
 #[derive(Debug, Args)]
 pub struct Output {
-    /// table (long values of a query are cut), json, ndjson, csv, markdown or arrow.
+    /// table (long values in query results are truncated), json, ndjson, csv, markdown or arrow.
     #[arg(long, short = 'o', default_value = "table", value_name = "FORMAT")]
     pub output: Format,
 }

@@ -1,4 +1,4 @@
-//! Dependencies point one way, and each concern has one home.
+//! Crates depend on each other only as declared, and each concern is handled in one place only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What each crate knows of the workspace besides `common`, as `docs/design.md` draws it.
+/// The workspace crates that each crate may use besides `common`, as in `docs/design.md`.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("schemas", &[]),

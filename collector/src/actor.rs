@@ -9,7 +9,7 @@ use crate::identity::{Container, Identity, enrichment_state, pod_uid};
 use crate::node::Node;
 use crate::process::{Ancestor, Process, filled};
 
-/// The columns of `process`; `acts_in` and `born_in` are what is known of its container and its origin.
+/// The columns of `process`; `acts_in` is what is known about its container, `born_in` about its origin.
 pub(crate) fn of(process: &Process, acts_in: &Identity, born_in: &Identity, node: &Node) -> Actor {
     let mut actor = Actor::default();
     identity(&mut actor, process, node);

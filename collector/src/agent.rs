@@ -1,7 +1,7 @@
 //! The loop: records in, rows out, until it is cancelled.
 //!
-//! Start: the programs are in the kernel before the collector exists, then what already ran is taken, parents before
-//! children, and only then the ring; what happened in between is in both, and the process table merges the two.
+//! Start: the programs are loaded before the collector is created. It first reads the processes that already ran,
+//! parents before children, then the ring. What happened in between is in both, and the process table merges the two.
 //! Stop: the programs leave the kernel, the ring is drained, and everything goes into the event log.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Rows become messages: one builder per table, all flushed together.
 //!
 //! Invariant: batch numbers of a table rise by one from 0 within the stream.
-//! Invariant: a flush takes all tables, so that one moment says up to where everything was sent.
+//! Invariant: a flush sends the rows of all tables, so one time says up to when everything was sent.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -32,10 +32,10 @@ pub struct Context<'a> {
 /// What is wrong with the bytes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// There is no header.
+    /// The record is shorter than a header.
     #[error("a record of {bytes} bytes has no header")]
     NoHeader {
-        /// How many there are.
+        /// Size of the record.
         bytes: usize,
     },
     /// The kind is unknown to this version.
@@ -46,9 +46,9 @@ pub enum DecodeError {
     Short {
         /// Which kind.
         kind: &'static str,
-        /// How many there are.
+        /// Size of the record.
         bytes: usize,
-        /// How many there must be at least.
+        /// Minimum size for its kind.
         needed: usize,
     },
     /// The size in the header differs from the number of bytes.

@@ -31,7 +31,7 @@ struct Missed {
 }
 
 impl Missed {
-    /// Reads the count, unless the programs were stopped. One that cannot be read stays as it was; the log says so once.
+    /// Reads the count, unless the programs were stopped. When that fails, the value stays, and the log says so once.
     fn read(&mut self, programs: &Programs) -> u64 {
         if self.stopped {
             return self.count;

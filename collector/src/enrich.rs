@@ -69,7 +69,7 @@ impl Enricher {
         Context { node: &self.node, clock: &self.clock, mask: &self.mask }
     }
 
-    /// Takes note of `event` and returns who acted; `None` for a connection whose owner is unknown.
+    /// Applies `event` to the process table and returns its actor; `None` for a connection whose owner is unknown.
     pub fn actor_of(&mut self, event: &KernelEvent) -> Option<Arc<Actor>> {
         if event.task.process.tgid == 0 {
             return None;

@@ -12,7 +12,7 @@ pub struct KernelEvent {
     pub seq: u64,
     /// CLOCK_BOOTTIME, ns.
     pub boot_ns: u64,
-    /// What of it could not be read or was cut: bits of `kerntrail_ebpf::records::flags`; 0 when it is whole.
+    /// Which of its parts could not be read or were truncated: bits of `kerntrail_ebpf::records::flags`; 0 if none.
     pub flags: u32,
     /// The process that acted; for a fork, the child.
     pub task: Task,

@@ -82,7 +82,7 @@ impl Losses {
         rows
     }
 
-    /// The row for filtered events whose records would have been for the process table, and found no room in the ring.
+    /// The row for filtered events whose records the process table needs, but for which the ring had no room.
     fn context_lost(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Option<Loss> {
         let since_ns = std::mem::replace(&mut self.looked_ns, now_ns);
         let total: u64 = counters.iter().map(|cpu| cpu.context_lost).sum();

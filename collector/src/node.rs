@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// The uid of `process`; `None` when there is none, or only its number is known.
+    /// The uid of `process`; `None` if there is no process, or only its pid is known.
     pub fn uid_of(&self, process: &ProcessRef) -> Option<ProcessUid> {
         let known = process.tgid != 0 && process.start_boottime != 0;
         known.then(|| ProcessUid::new(&self.boot_hash, process.start_boottime, process.tgid))

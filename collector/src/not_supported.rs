@@ -58,7 +58,7 @@ impl NotSupported {
         &self.refused
     }
 
-    /// The row that is due at `now_ns`; `None` while the last one reaches far enough.
+    /// The row that is due at `now_ns`; `None` while the last one still covers enough time.
     pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
         if now_ns.saturating_add(AHEAD_NS) < self.covered_ns {
             return None;

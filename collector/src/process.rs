@@ -124,7 +124,7 @@ pub struct Process {
     pub exec_seq: u32,
     /// Container that it acts in.
     pub container: Option<Arc<Container>>,
-    /// Container that its lineage was born in.
+    /// Container in which its lineage started.
     pub origin: Option<Arc<Container>>,
     /// How its lineage entered.
     pub entry: Option<Arc<Entry>>,

@@ -288,7 +288,7 @@ fn update(known: &mut Process, seen: &Seen<'_>, is_init: bool) {
     }
 }
 
-/// Takes over the state of an event; a leader that has died since keeps its known start time.
+/// Copies the state from an event; a leader that has exited since keeps its known start time.
 fn take_task(known: &mut Task, task: &Task) {
     let keep =
         |old: ProcessRef, new: ProcessRef| if new.start_boottime == 0 && new.tgid == old.tgid { old } else { new };

@@ -81,7 +81,7 @@ struct Versioned {
     version: u32,
 }
 
-/// The content of the file in `dir`; `None` where there is none.
+/// The content of the file in `dir`; `None` if the file does not exist.
 ///
 /// Errors: it cannot be read, or a newer release wrote it.
 fn stored(dir: &Path) -> Result<Option<Vec<u8>>, StateError> {

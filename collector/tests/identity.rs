@@ -221,7 +221,7 @@ async fn a_bundle_that_comes_late_is_found_at_a_later_event() {
     assert_eq!(state(rows.one("exec", 10)), [json!("no_bundle"), Value::Null]);
     assert_eq!(state(rows.one("fork", 20)), [json!("no_bundle"), Value::Null]);
     assert_eq!(state(rows.one("fork", 30)), [json!("no_api"), json!("web-7d9c6b5f4-x2x9k")]);
-    assert_eq!(state(rows.one("exit", 10)), [json!("no_api"), json!("web-7d9c6b5f4-x2x9k")], "its row was made anew");
+    assert_eq!(state(rows.one("exit", 10)), [json!("no_api"), json!("web-7d9c6b5f4-x2x9k")], "its row was made again");
 }
 
 #[tokio::test]

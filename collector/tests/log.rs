@@ -1,4 +1,4 @@
-//! An event log in memory, which can be told to fail or to wait.
+//! An event log in memory that a test can make fail or wait.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

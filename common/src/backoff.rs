@@ -1,8 +1,8 @@
 //! Exponential backoff with full jitter: how long to wait before the next attempt.
 //!
-//! Each wait is a random time between none and a bound that doubles with every failure, so that clients which failed
-//! together do not come back together. Source: AWS Architecture Blog, "Exponential Backoff And Jitter". `backon` (as of
-//! 1.6) adds its jitter to the full delay instead, which keeps that crowd together.
+//! Each wait is a random time between 0 and a bound that doubles with every failure, so that clients which failed
+//! together do not retry together. Source: AWS Architecture Blog, "Exponential Backoff And Jitter". `backon` (as of
+//! 1.6) adds its jitter to the full delay instead, which keeps such clients together.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Files that are there whole or not at all, also after a power failure.
+//! Files that exist completely or not at all, even after a power failure.
 //!
-//! New content is first written to a staged file beside its final name, `<name>#<number>`, which [`is_staged`]
+//! New content is first written to a staged file next to its final name, `<name>#<number>`, which [`is_staged`]
 //! recognizes; `object_store` names its own in the same way and does not list either. The staged file is removed when
 //! writing fails; only a process that is killed leaves one behind, for [`remove_staged`].
 //!
@@ -34,7 +34,7 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(path, bytes, PRIVATE)
 }
 
-/// As [`replace`], but does not wait for the disk: a reader sees the old or the new content, also when this process is
+/// Like [`replace`], but does not wait for the disk: a reader sees the old or the new content, even if this process is
 /// killed. After a power failure the file may be the old one, or empty.
 pub fn replace_without_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let staged = stage(path, bytes, PUBLIC)?;

@@ -1,6 +1,6 @@
 //! The foundation: what any crate may need, one module per concept.
 //!
-//! Invariant: no word of the domain, and no other crate of the workspace. `tests/architecture.rs` checks both.
+//! Invariant: this crate uses no words of the domain and no other crate of the workspace (`tests/architecture.rs`).
 //! Invariant: nothing here waits or starts a task; the caller decides where blocking is allowed.
 
 pub mod backoff;

@@ -13,8 +13,8 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// The `known` name that `name` is a typing error away from: the nearest within `edits` inserted, deleted, replaced or
-/// swapped letters; `None` when there is none, or when `name` is known.
+/// The `known` name of which `name` is probably a misspelling: the nearest within `edits` inserted, deleted, replaced
+/// or swapped letters; `None` if there is no such name, or `name` is known.
 pub fn typo_of<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, edits: usize) -> Option<&'a str> {
     let near = known.into_iter().map(|right| (strsim::damerau_levenshtein(name, right), right));
     let nearest = near.min_by_key(|(distance, _)| *distance);

@@ -54,7 +54,7 @@ pub enum DetectError {
     #[error("cannot encode findings")]
     Encode(#[source] CodecError),
     /// Findings cannot be converted to rows.
-    #[error("cannot make rows of findings")]
+    #[error("cannot build rows of findings")]
     Rows(#[source] arrow::error::ArrowError),
     /// Findings cannot be appended to the event log.
     #[error("cannot append findings to the event log")]

@@ -56,7 +56,7 @@ fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
         return Err((line, error.clone()));
     }
     if let Some(filter) = collection.filters.first() {
-        let reason = format!("filter \"{}\": filters cannot be expressed", filter.title);
+        let reason = format!("filter \"{}\": filters are not supported", filter.title);
         return Err((line::of_rule(text, &filter.title), reason));
     }
     Ok(collection)
@@ -170,7 +170,7 @@ fn is_technique(tag: &str) -> bool {
     tag.strip_prefix('t').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// The part of a correlation that cannot be expressed, if there is one.
+/// The unsupported part of a correlation, if there is one.
 fn unsupported(correlation: &CorrelationRule) -> Option<String> {
     if !matches!(correlation.correlation_type, CorrelationType::Temporal | CorrelationType::TemporalOrdered) {
         return Some(format!("the correlation type `{}`", correlation.correlation_type.as_str()));

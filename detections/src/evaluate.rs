@@ -13,7 +13,7 @@ use kerntrail_schemas::identity::{StreamId, event_id};
 
 use crate::rules::Step;
 
-/// Name of the group's columns beside those of the table.
+/// Prefix of the names of the group's columns, which are added to those of the table.
 const GROUP: &str = "__group_";
 
 /// A session for reading rows of rules.

@@ -43,10 +43,10 @@ pub(crate) struct Writer {
 }
 
 impl Finding {
-    /// The finding of `rule` caused by `events`, which are in order; `None` when there are no events.
+    /// The finding that `rule` makes from `events`, which must be in order; `None` if `events` is empty.
     pub(crate) fn new(rule: &Rule, events: &[Match], writer: &Writer) -> Option<Self> {
         let (first, last) = (events.first()?, events.last()?);
-        // A sequence is known by where it was completed: its first event may turn out to be another.
+        // A sequence is identified by its last event, since a late row may become its first one.
         let digest = Sha256::digest(format!("{}\0{}\0{}", rule.id, last.group, last.event_id));
         let id: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         // 63 bits of the id number the row.

@@ -56,7 +56,7 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, String)> {
 
 fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usize, String)> {
     if document.get("detection").is_some_and(|detection| detection.get("timeframe").is_some()) {
-        let reason = "`timeframe` cannot be expressed; a correlation has a `timespan`";
+        let reason = "`timeframe` is not supported; a correlation has a `timespan`";
         return Err((line::of_first_key(text, "timeframe"), reason.to_owned()));
     }
     if let Some(correlation) = document.get("correlation")

@@ -10,7 +10,7 @@ kerntrail_common::metric_names! {
     counter EVENTS_IN = "kerntrail_detections_events_in_total";
     /// Findings written to the event log, by rule.
     counter EVENTS_OUT = "kerntrail_detections_events_out_total";
-    /// Passes that could not read rows which a rule had not seen, by table.
+    /// Passes in which rows that a rule had not read were no longer available, by table.
     counter EVENTS_LOST = "kerntrail_detections_gaps_total";
     /// Passes that failed before any rule ran; they are retried.
     counter PASSES_FAILED = "kerntrail_detections_failed_passes_total";

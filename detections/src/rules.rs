@@ -96,7 +96,7 @@ pub enum RuleError {
         /// What is wrong.
         reason: String,
     },
-    /// A rule uses something that cannot be expressed.
+    /// A rule uses an unsupported feature.
     #[error("{}:{line}: rule \"{title}\"", path.display())]
     Compile {
         /// The file.

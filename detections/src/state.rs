@@ -57,7 +57,7 @@ pub(crate) struct State {
     pub(crate) last_batch: i64,
     /// Findings that may not be in the event log yet.
     pub(crate) outbox: Vec<Outbox>,
-    /// Sequences found lately, oldest first.
+    /// Recently found sequences, oldest first.
     recent: Vec<Recent>,
 }
 
@@ -140,7 +140,7 @@ pub enum StateError {
         /// Which version is newer.
         newer: Newer,
     },
-    /// It holds something else.
+    /// Its content is invalid.
     #[error("the detector's state {} is damaged", path.display())]
     Damaged {
         /// The file.
@@ -159,7 +159,8 @@ impl State {
         Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Reads `path`; `None` where there is no file. A damaged file is moved aside and logged, and treated as missing.
+    /// Reads the state from `path`; `None` if there is no file. A damaged file is moved aside and logged, and treated
+    /// as missing.
     ///
     /// Errors: `Newer`, and the file is left unchanged; or it cannot be read or moved.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {

@@ -40,7 +40,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether as many findings were made as asked for.
+    /// Whether the rules made the expected number of findings.
     pub fn passed(&self) -> bool {
         self.found.len() == self.expected
     }

@@ -1,4 +1,4 @@
-//! What a rule can and cannot say: matched rows by rule, and errors that name what cannot be expressed.
+//! What rules support: the rows that each rule matches, and errors that name unsupported features.
 
 use std::path::Path;
 
@@ -91,7 +91,7 @@ fn unsupported_features_are_named() {
         (rule("{cmd_line|gt: 3}"), "field `cmd_line`: holds no number"),
         (rule("{pid: abc}"), "field `pid`: holds a number, not `abc`"),
         (rule("{activity: exce}"), "process_events has no activity `exce`, only exec, fork, exit, existing"),
-        (rule("{pid: 1}\n  timeframe: 5m"), "`timeframe` cannot be expressed"),
+        (rule("{pid: 1}\n  timeframe: 5m"), "`timeframe` is not supported"),
         (rule("\n    pid: 1\n    cmd_line|base64: x"), "dir/case.yml:7: rule \"t\""),
         (rule("{pid: []}"), "field `pid`: an empty list matches nothing"),
         (
@@ -99,7 +99,7 @@ fn unsupported_features_are_named() {
             "condition on `foo_*`, which no selection is called, cannot",
         ),
         (correlation("  type: temporal\n  rules: [a, a]\n  condition: {gte: 1}\n"), "dir/case.yml:16: a condition on"),
-        (correlation("  type: temporal\n  rules: [a]\n").replace("1m", "0s"), "a timespan of 0 cannot be expressed"),
+        (correlation("  type: temporal\n  rules: [a]\n").replace("1m", "0s"), "a timespan of 0 is not supported"),
         (rule("{pid|exists: maybe}"), "field `pid`: `exists` takes one value, true or false"),
         (rule("\n    pid: 1\n    cwd|exists: [true, false]"), "dir/case.yml:7: rule \"t\""),
         ("title: [\n".to_owned(), "case.yml:2: not YAML"),
@@ -122,7 +122,7 @@ fn unsupported_features_are_named() {
         (rule("{pid: 1}").replace("id: rule-1\n", ""), "has no id"),
         (
             correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"),
-            "correlation type `event_count` cannot be expressed",
+            "correlation type `event_count` is not supported",
         ),
         (correlation("  type: temporal\n  rules: [a, b]\n"), "names the rule `b`, which this file does not have"),
         (

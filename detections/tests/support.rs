@@ -49,7 +49,7 @@ impl EventLog for MemoryLog {
     }
 }
 
-/// A lake in a folder of its own, and what is needed to run rules on it.
+/// A lake in its own folder, and what is needed to run rules on it.
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
     pub(crate) lake: Arc<Lake>,

@@ -1,13 +1,13 @@
-//! The filter: which kinds of records the processes of which cgroups make.
+//! The filter decides, by cgroup and kind, which records are sent.
 //!
 //! The kernel programs consult it before they reserve or fill a record (`bpf/filter.h`). By default everything passes.
 //! A dropped event takes no number, so it does not look lost; [`crate::CpuCounters::filtered`] counts it.
 //!
-//! Fork, exec and exit are what the process table is made of, so a dropped one is still sent, with
-//! [`crate::records::flags::FILTERED`] and without a number: ancestry and context of later events stay whole, also of
-//! processes that leave the cgroup. Processes that already ran ([`crate::Programs::existing`]) pass no filter.
+//! The process table is built from fork, exec and exit, so dropped ones are still sent, with
+//! [`crate::records::flags::FILTERED`] and without a number: ancestry and context of later events stay complete, even
+//! for processes that leave the cgroup. Processes that already ran ([`crate::Programs::existing`]) are not filtered.
 //!
-//! A cgroup is named by the id that records carry ([`crate::records::State::cgroup_id`]: v2, or the `pids` controller
+//! A cgroup is identified by the id in its records ([`crate::records::State::cgroup_id`]: v2, or the `pids` controller
 //! of v1), which is the inode number of its directory. Its child cgroups have entries of their own: a filter for a pod
 //! must be set for each of them. An entry outlives its cgroup until it is cleared.
 
@@ -41,7 +41,7 @@ unsafe impl aya::Pod for Entry {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Defaults {}
 
-/// What becomes of an event.
+/// Whether an event passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is recorded.
@@ -95,7 +95,7 @@ impl Filter {
         Self { cgroups, defaults, entries: HashMap::new(), dropped: 0, capacity }
     }
 
-    /// Sets what becomes of events of `kind` of the processes in `cgroup_id`, whatever the default of the kind.
+    /// Sets whether events of `kind` pass for the processes in `cgroup_id`, regardless of the kind's default.
     ///
     /// Errors: [`FilterError::Full`] when as many cgroups as [`crate::LoadOptions`] allows have entries; nothing changed.
     pub fn set(&mut self, cgroup_id: u64, kind: u32, verdict: Verdict) -> Result<(), FilterError> {
@@ -120,7 +120,7 @@ impl Filter {
         self.store(cgroup_id, NOTHING_DECIDED)
     }
 
-    /// Sets what becomes of events of `kind` where no entry decides, also of unknown processes.
+    /// Sets whether events of `kind` pass where no entry decides, including those of unknown processes.
     pub fn set_default(&mut self, kind: u32, verdict: Verdict) -> Result<(), FilterError> {
         let dropped = with(self.dropped, bit_of(kind)?, verdict);
         self.store_default(dropped, self.entries.len())?;

@@ -2,7 +2,7 @@
 //!
 //! [`probes`] declares what is collected; [`Programs::load`] puts the programs of `bpf/` into the kernel; [`Reader`]
 //! gives their records as bytes in the declared layouts; [`Programs::existing`] gives the same for processes that
-//! already ran; [`Filter`] says which cgroups make which records; [`Counters`] and [`GapTracker`] say what was lost.
+//! already ran; [`Filter`] decides which records are sent; [`Counters`] and [`GapTracker`] say what was lost.
 //!
 //! Needs Linux 5.15 with BTF, and root or CAP_BPF and CAP_PERFMON (and CAP_SYS_ADMIN where tracefs is not mounted).
 //! Uses BTF tracepoints, the tracepoints of single system calls and a task iterator, no kprobe, fentry or LSM program,

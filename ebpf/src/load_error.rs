@@ -38,7 +38,7 @@ pub enum LoadError {
     },
     /// The kernel could not take a program now, which says nothing about the program: a signal came in between, or memory
     /// or descriptors ran out.
-    #[error("the kernel could not take program {program} now: start again, with more memory or file descriptors")]
+    #[error("the kernel could not load program {program} this time: start again, with more memory or file descriptors")]
     TryAgain {
         /// Which.
         program: &'static str,

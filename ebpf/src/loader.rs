@@ -168,7 +168,7 @@ impl Programs {
         }
     }
 
-    /// How often the kernel skipped a program because another BPF program or a bpf(2) call was under way on the same
+    /// How often the kernel skipped a program because another BPF program or a bpf(2) call was running on the same
     /// CPU. Such events have no number: this count is the only trace of them (kernel 6.7; 0 before).
     pub fn missed(&self) -> io::Result<u64> {
         let counted: Vec<_> = self.programs().filter(|program| program.skipped_is_lost).collect();

@@ -1,7 +1,7 @@
 //! What was lost or filtered: the kernel's counters, and the gaps in the numbers of the records that came.
 //!
 //! [`GapTracker`] sees every record and knows which numbers are missing; [`Counters`] has the kernel's own counts, by
-//! kind, and what was lost after the last record. The two add up: a test checks it.
+//! kind, and what was lost after the last record. A test checks that both agree.
 
 use std::collections::BTreeMap;
 use std::io;

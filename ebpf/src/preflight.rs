@@ -95,7 +95,7 @@ fn check_btf(path: &Path) -> Result<(), Missing> {
 fn check_lockdown(modes: &str) -> Result<(), Missing> {
     if modes.contains("[confidentiality]") {
         return Err(Missing::new(
-            "kernel lockdown is in its confidentiality mode, which keeps BPF programs from reading kernel memory",
+            "kernel lockdown is in its confidentiality mode, in which BPF programs cannot read kernel memory",
             "boot with lockdown=integrity",
         ));
     }
@@ -106,8 +106,8 @@ fn check_bpf_call(result: io::Result<()>) -> Result<(), Missing> {
     let Err(error) = result else { return Ok(()) };
     Err(match error.raw_os_error() {
         Some(libc::EPERM) => Missing::new(
-            "bpf(2) is refused (EPERM) although the capabilities are there",
-            "a seccomp profile or user namespace is in the way: run outside the container, or privileged with seccomp unconfined",
+            "bpf(2) is refused (EPERM) although the capabilities are present",
+            "a seccomp profile or user namespace blocks it: run outside the container, or privileged with seccomp unconfined",
         ),
         Some(libc::ENOSYS) => Missing::new("the kernel has no bpf(2)", "it must be built with CONFIG_BPF_SYSCALL=y"),
         _ => Missing::new(format!("bpf(2) failed: {error}"), "see dmesg"),

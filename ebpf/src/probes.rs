@@ -49,7 +49,7 @@ pub struct Probe {
     pub programs: &'static [BpfProgram],
 }
 
-/// What becomes of a collector whose kernel refuses a probe.
+/// What happens when the kernel refuses a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// It does not start.
@@ -89,7 +89,7 @@ pub struct Record {
     pub filtered: Filtered,
 }
 
-/// What becomes of a record whose kind the filter drops.
+/// How a record is treated whose kind the filter drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filtered {
     /// It is not made.
@@ -114,7 +114,7 @@ pub fn records() -> impl Iterator<Item = &'static Record> {
     CONCERNS.iter().flat_map(|concern| concern.records)
 }
 
-/// The kind with number `kind`; `None` when there is none.
+/// The record whose kind has the number `kind`; `None` if the number is unknown.
 pub fn record(kind: u32) -> Option<&'static Record> {
     records().find(|record| record.kind == kind)
 }

@@ -2,7 +2,7 @@
 //!
 //! A record is a struct that begins with a [`Header`], then the bytes of its strings, in the order in which the struct
 //! names their lengths. Integers are in the machine's byte order. Paths are components: names from the innermost
-//! outwards, each ended by NUL.
+//! outwards, each terminated by NUL.
 //!
 //! `tests/layout.rs` compares every struct, field, size, offset and constant with the BTF of the object.
 
@@ -119,7 +119,7 @@ pub const MAX_KINDS: usize = 64;
 pub const EXISTING_CPU: u32 = 0xffff;
 
 constants! {
-    /// What of a record could not be read or was cut short, and what else its reader must know.
+    /// Which parts of a record could not be read or were truncated, and other properties.
     flags = "kt_flag" {
         /// The executable's path could not be read.
         EXE_UNREAD = 1 << 0,

@@ -21,7 +21,7 @@ pub enum Refusal {
         /// Error of bpf(2).
         source: io::Error,
     },
-    /// It can't be loaded for another reason, such as a tracepoint that this kernel lacks; there is no verdict.
+    /// Loading fails for another reason, such as a tracepoint that this kernel lacks, so there is no verdict.
     #[error("it cannot be loaded")]
     Load(#[source] ProgramError),
     /// It can't be attached.

@@ -77,8 +77,8 @@ fn push_with_args(batch: &mut Batch, record: &[u8], procfs: &Path) {
     batch.push_parts(&[&fixed, &args]);
 }
 
-/// The arguments, and whether they were cut. `None` when they can't be read, or the process is gone, or `procfs` is
-/// of another pid namespace: then the pid belongs to a process that started at another time.
+/// The arguments, and whether they were truncated. `None` when they can't be read, the process has exited, or `procfs`
+/// is of another pid namespace: then the pid belongs to a process with another start time.
 fn args_of(program: &Program, procfs: &Path) -> Option<(Vec<u8>, bool)> {
     if program.header.flags & (flags::KERNEL_THREAD | flags::EXE_UNREAD) != 0 {
         return None;

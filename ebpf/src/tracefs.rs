@@ -1,7 +1,7 @@
 //! tracefs, which has the ids of system call tracepoints; they are needed only while programs are attached.
 //!
-//! Where it is not mounted, it is mounted in a mount namespace of one thread's own: nothing of it is left on the
-//! machine.
+//! Where it is not mounted, it is mounted in the private mount namespace of one thread, so nothing of it is left on
+//! the machine.
 
 use std::io;
 use std::path::Path;

@@ -72,7 +72,7 @@ fn a_required_probe_that_cannot_be_attached_fails_the_load() {
     }
 }
 
-/// The programs read a field that this kernel's types do not have: the verifier gets an instruction that is none.
+/// The programs read a field that this kernel's types do not have: the verifier gets an invalid instruction.
 #[test]
 fn a_probe_that_the_verifier_rejects_is_left_out_with_its_dependents() {
     if !allowed() {

@@ -23,7 +23,7 @@ pub(crate) enum Change<'a> {
     Append { added: Vec<DataFile>, progress: &'a [Progress] },
     /// Files that replace others with the same rows, which must still be current.
     Replace { removed: Vec<Arc<DataFile>>, added: Vec<DataFile> },
-    /// What the table lacks of its shape, as of the version that the commit follows.
+    /// The columns and properties that the table lacks at the version that the commit follows.
     Shape,
 }
 

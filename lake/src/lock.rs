@@ -20,7 +20,7 @@ pub struct LakeLock {
 impl Lake {
     /// Takes the lock `name` of this tenant's tables; `None` while another process or handle holds it.
     ///
-    /// It is a `flock` on the file `.NAME.lock` beside the tables.
+    /// It is a `flock` on the file `.NAME.lock` in the folder of the tables.
     ///
     /// Errors: `Store`, also when the lake is not a local folder.
     pub fn try_lock(&self, name: &str) -> Result<Option<LakeLock>, LakeError> {

@@ -116,7 +116,7 @@ impl DeltaLog {
         Some(folder.join(path))
     }
 
-    /// The table at the latest version of the log; `None` when there is no table.
+    /// Loads the table at the latest version of the log; `None` if the table does not exist.
     pub(crate) async fn load(&self) -> Result<Option<TableState>, LakeError> {
         // The log can be cleaned up after `_last_checkpoint` was read and before what it names is.
         let mut last = None;

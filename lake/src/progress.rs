@@ -1,12 +1,12 @@
-//! How far a source has been taken, as Delta `txn` actions.
+//! How much of a source the table contains, as Delta `txn` actions.
 //!
 //! appId `<topic>/<n>` records the last offset taken of that partition, appId `<topic>/stream/<stream>` the last batch
 //! number taken of that stream, from whichever partition. So a stream must not move to another partition while batches of
 //! it wait in the old one: they would be dropped as known. (Add partitions to a topic only when it is drained.)
 //!
-//! The table property [`VERSION_PROPERTY`] holds the version of this form, [`VERSION`]:
+//! The table property [`VERSION_PROPERTY`] holds the version of this format, [`VERSION`]:
 //!
-//! | version | form |
+//! | version | format |
 //! |---|---|
 //! | 1, or no property | offsets and batch numbers have `lastUpdated`; none expires |
 //! | 2 | only batch numbers have it, and expire [`RETENTION_PROPERTY`] after the stream's last commit |
@@ -29,8 +29,8 @@ pub(crate) const VERSION: u32 = 2;
 pub(crate) const VERSION_PROPERTY: &str = "kerntrail.progressVersion";
 /// Table property that holds how long batch numbers are kept; Delta's own.
 pub(crate) const RETENTION_PROPERTY: &str = "delta.setTransactionRetentionDuration";
-/// Its value where there is none. A spool is sent as soon as its node has a network, and Kafka keeps messages for a week
-/// by default, so resent messages are rarely older than days.
+/// Value of the property for tables that lack it. A spool is sent as soon as its node has a network, and Kafka keeps
+/// messages for a week by default, so resent messages are rarely older than days.
 pub(crate) const RETENTION: &str = "interval 30 days";
 
 /// What is between a topic and a stream in an appId.
@@ -44,7 +44,7 @@ pub struct Progress {
     /// Written: offset of the first message, which must be the next one of the lake; otherwise another writer has been
     /// here. Read: the same as `next_offset`.
     pub from_offset: i64,
-    /// Offset of the next message to take; 0 when none was taken yet.
+    /// Offset of the next message to read; 0 when none was read yet.
     pub next_offset: i64,
     /// Last batch number taken of each stream. Read: every stream of the topic whose record has not expired. Written:
     /// those that changed suffice.

@@ -25,7 +25,7 @@ const PROPERTIES: [(&str, &str); 4] = [
 ];
 
 impl LakeTable {
-    /// Gives the table what it lacks of its shape, in one commit.
+    /// Adds the columns and properties that the table lacks, in one commit.
     ///
     /// Errors: `Refused` when its columns have other types; `NewerProgress`; `Store`.
     pub(crate) async fn complete_shape(&mut self) -> Result<(), LakeError> {

@@ -154,7 +154,7 @@ impl TableState {
 
     /// Version of the form in which the table's progress is recorded.
     ///
-    /// Errors: `NewerProgress`; `Refused` when it is no version.
+    /// Errors: `NewerProgress`; `Refused` when the property is not a version number.
     pub(crate) fn progress_version(&self) -> Result<u32, LakeError> {
         let properties = self.metadata.as_deref().map(Metadata::configuration);
         let Some(text) = properties.and_then(|properties| properties.get(VERSION_PROPERTY)) else { return Ok(1) };

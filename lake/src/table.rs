@@ -52,7 +52,7 @@ impl Shared {
         }
     }
 
-    /// The table as the log has it now, without what has expired; `None` when there is no table.
+    /// Loads the table at the latest version of the log, without expired progress; `None` if the table does not exist.
     async fn load(&self) -> Result<Option<Arc<TableState>>, LakeError> {
         let Some(mut state) = self.log.load().await? else { return Ok(None) };
         state.expire(self.clock.now());
@@ -127,7 +127,7 @@ impl LakeTable {
         Arc::clone(&self.state)
     }
 
-    /// The state to change. Others who hold it keep theirs: what is copied is the way to what changes.
+    /// The state, to be changed. Other holders keep their version: a change copies only the path to what it changes.
     pub(crate) fn state_mut(&mut self) -> &mut TableState {
         Arc::make_mut(&mut self.state)
     }

@@ -1,7 +1,8 @@
 //! Encodes rows as Parquet, with an encoding per kind of column.
 //!
-//! Process uids, which rise within a file, are delta-byte-array, times and sequence numbers delta-binary-packed, pids plain,
-//! all others dictionary. Fresh files have zstd level 3, compacted ones level 9 and bloom filters.
+//! Process uids, which increase within a file, are encoded as delta byte arrays, times and sequence numbers as delta
+//! binary packed, pids plain, all others with a dictionary. Fresh files have zstd level 3, compacted ones level 9 and
+//! bloom filters.
 
 use std::sync::Arc;
 

@@ -116,7 +116,7 @@ async fn a_checkpoint_leaves_out_what_has_expired_and_keeps_every_offset() {
     }
 }
 
-/// A table whose log is as version 1 of the progress's form had it: golden lines after the first commit.
+/// A table whose log records progress in version 1 of the format: golden lines after the first commit.
 async fn table_of_version_1(temp: &TempLake) {
     temp.lake.table(Table::ProcessEvents).await.unwrap();
     let log = temp.table_folder(Table::ProcessEvents).join("_delta_log");

@@ -23,7 +23,7 @@ pub enum PipelineError {
     /// The log ends before what the lake has already taken of it: the log was replaced. Reading it would lose rows
     /// silently; give the pipeline the log that it read before, or a new lake.
     #[error(
-        "{partition} ends at {end}, but the lake has taken it up to {taken}: it is not the log that was read before"
+        "{partition} ends at {end}, but the lake has stored it up to {taken}: this is not the log that was read before"
     )]
     LogReplaced {
         /// The partition.
@@ -34,7 +34,7 @@ pub enum PipelineError {
         taken: i64,
     },
     /// A rejected message could not be stored.
-    #[error("cannot keep a rejected message")]
+    #[error("cannot store a rejected message")]
     Quarantine(#[source] RejectedError),
     /// The awaited messages come after a message that a newer release wrote.
     #[error("{partition} is held at message {offset}: {newer}")]

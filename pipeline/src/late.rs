@@ -1,9 +1,9 @@
 //! Messages whose rows the lake may hold although it does not know their batch number.
 //!
 //! The lake forgets the progress of a stream that had no commit for a month (see `kerntrail_lake`). A node that was off
-//! for longer may then send a batch that the lake holds. Such a message has old rows and a stream that nothing is known
-//! of. A rejected message that is replayed has a new stream at any age, and another release may have taken it before.
-//! Only in these cases a row of it is looked for in the lake, which holds all rows of a message or none.
+//! for longer may then send a batch that the lake holds. Such a message has old rows and an unknown stream. A rejected
+//! message that is replayed has a new stream at any age, and another release may have stored it before. Only in these
+//! cases, a row of the message is looked up in the lake, which holds all rows of a message or none.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};

@@ -1,4 +1,4 @@
-//! Upkeep beside the writing: compaction, checkpoints, vacuum, and the lag.
+//! Maintenance in parallel with writing: compaction, checkpoints, vacuum, and the lag.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: CancellationToken) {
             () = cancel.cancelled() => return,
             _ = lag.tick() => report_lag(pipeline).await,
             _ = compact.tick() => {
-                // A merge that is cut short leaves files that nothing names; the next vacuum takes them.
+                // An interrupted merge leaves files that no commit refers to; the next vacuum removes them.
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     () = look_after_all(pipeline, &mut vacuumed) => {}

@@ -160,8 +160,8 @@ impl Tracker {
         positions
     }
 
-    /// Another writer has committed to `table` first: forgets all that is not committed. The partitions returned must be
-    /// assigned again, with their progress read again, and sought.
+    /// Another writer has committed to `table` first: drops everything that is not committed. The returned partitions
+    /// must be assigned again, with their progress read again, and sought.
     pub fn forget(&mut self, table: Table) -> Vec<Partition> {
         for taken in self.of_mut(table) {
             *taken = Taken { committed: taken.committed, next: taken.committed, ..Taken::default() };

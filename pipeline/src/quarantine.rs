@@ -1,7 +1,7 @@
 //! Sets undecodable messages aside, as files ([`crate::rejected`]), and counts them in rows of `event_loss`.
 //!
-//! The row is committed before the offset of the message is, under an application id of its own, so that it is there
-//! once however often the message is read again.
+//! The row is committed before the message's offset, under its own application id, so it is stored once however often
+//! the message is read again.
 
 use std::path::PathBuf;
 use std::sync::Arc;

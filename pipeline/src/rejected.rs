@@ -122,9 +122,9 @@ pub fn list(folder: &Path) -> Result<Listing, RejectedError> {
     Ok(listing)
 }
 
-/// The message whose id is, or begins with, `id`, decoded once more by `codec`.
+/// The message whose id is `id` or starts with it, decoded again by `codec`.
 ///
-/// Errors: there is none or there are several, or a file cannot be read.
+/// Errors: no message or several match, or a file cannot be read.
 pub fn show(folder: &Path, id: &str, codec: &Codec) -> Result<Shown, RejectedError> {
     let folder = Folder::new(folder);
     let not_one = |matching| RejectedError::NotOne { id: id.to_owned(), matching };

@@ -35,11 +35,11 @@ const MOST_POLLED: usize = 128;
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 /// Bounds of the first and of any wait after a failure of the log or the lake.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// How often, and after which wait, the end of a log is asked for again when it seems to lie before what was taken: a new
-/// leader may lag.
+/// How often, and after which wait, the end offset of a log is queried again when it seems to precede the progress in
+/// the lake: a new leader may lag.
 const END_ATTEMPTS: usize = 10;
 const END_AGAIN: Duration = Duration::from_millis(100);
-/// How often streams are forgotten whose progress has expired in the lake.
+/// Interval at which streams whose progress has expired in the lake are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Result<(), PipelineError> {
@@ -303,7 +303,7 @@ impl Run<'_> {
         }
     }
 
-    /// Forgets, now and then, the streams of `table` whose progress has expired in the lake.
+    /// Removes the streams of `table` whose progress has expired in the lake, every [`FORGET_EVERY`].
     async fn forget_streams(&mut self, table: Table) {
         if self.forgot.get(&table).is_some_and(|last| last.elapsed() < FORGET_EVERY) {
             return;
@@ -368,7 +368,7 @@ impl Run<'_> {
             wanted.into_iter().map(|message| (decode(&codec, &message), message)).collect::<Vec<_>>()
         });
         let mut rejected = Vec::new();
-        // In order: a message can be known by the one before it, or held with it.
+        // In order: a message may be a duplicate of the one before it, or be held with it.
         for (rows, message) in joined(decoded.await)? {
             match (self.judge_rows(&message, rows.as_ref().ok()).await?, rows) {
                 (Verdict::Stray, _) => {}
@@ -383,7 +383,7 @@ impl Run<'_> {
                 }
             }
         }
-        // Counted before the next cut, hence before the offsets behind them are committed.
+        // Counted before the next cut, so that they are counted before the offsets after them are committed.
         if rejected.is_empty() { Ok(()) } else { self.quarantine.keep(&rejected).await }
     }
 
@@ -392,7 +392,7 @@ impl Run<'_> {
         self.tracker.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
     }
 
-    /// As [`Run::judge`], where a message can also be known by its rows: see [`late`].
+    /// Like [`Run::judge`], but also recognizes a message by its rows: see [`late`].
     async fn judge_rows(&self, message: &Delivered, rows: Option<&RecordBatch>) -> Result<Verdict, PipelineError> {
         let (verdict, stream) = (self.judge(message), &message.message.headers.stream);
         let Some(rows) = rows else { return Ok(verdict) };

@@ -17,7 +17,7 @@ const INGEST_TIME: &str = "ingest_time";
 pub(crate) fn rows(codec: &Codec, table: Table, headers: &Headers, payload: &[u8]) -> Result<RecordBatch, String> {
     let batch = codec.decode(table, headers.schema_version, payload).map_err(|error| chain(&error))?;
     if batch.rows() != headers.rows as usize {
-        return Err(format!("the header says {} rows, and there are {}", headers.rows, batch.rows()));
+        return Err(format!("the header says {} rows, but there are {}", headers.rows, batch.rows()));
     }
     batch.flatten().map_err(|error| chain(&error))
 }

@@ -63,6 +63,6 @@ async fn a_damaged_message_becomes_a_loss_row_and_reading_continues() {
     assert_eq!(std::fs::read(payload).unwrap(), b"no rows of any table");
     assert_eq!(description(folder.path(), "kerntrail.acme.process_events-0-3.json")["reason"], "no headers");
     let reason = description(folder.path(), "kerntrail.acme.process_events-0-5.json")["reason"].clone();
-    assert_eq!(reason, "the header says 11 rows, and there are 10");
+    assert_eq!(reason, "the header says 11 rows, but there are 10");
     assert_eq!(std::fs::read_dir(folder.path().join("rejected")).unwrap().count(), 10);
 }

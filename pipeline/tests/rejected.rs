@@ -121,7 +121,7 @@ async fn a_replay_appends_messages_that_can_now_be_read_and_keeps_the_rest() {
     assert_eq!(ids(&bed.rejected()), [WITHOUT_HEADERS]);
     assert!(!bed.rejected().join(format!("{DAMAGED}.bin")).exists());
 
-    // Killed before the files were removed: the next replay appends it once more, and nobody takes it twice.
+    // Killed before the files were removed: the next replay appends it again, and no reader takes it twice.
     for (path, bytes) in kept {
         std::fs::write(path, bytes).unwrap();
     }

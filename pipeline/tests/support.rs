@@ -76,7 +76,7 @@ pub fn message(table: Table, stream: &str, batch: i64, first: i64, count: i64) -
     Message { headers, payload: codec::encode(&rows).unwrap() }
 }
 
-/// The same message with a payload that is none.
+/// The same message with an invalid payload.
 pub fn damaged(mut message: Message) -> Message {
     message.payload = Bytes::from_static(b"no rows of any table");
     message

@@ -181,7 +181,7 @@ async fn an_error_after_rows_is_visible() {
         };
         assert!(end.is_err(), "{format}: a cut answer looks whole");
         let last = String::from_utf8_lossy(&came).lines().last().unwrap_or_default().to_owned();
-        let says = last.starts_with("error: the answer has more than 2 rows");
+        let says = last.starts_with("error: the result has more than 2 rows");
         assert_eq!(says, format != "arrow", "{format}: {last}");
     }
 }

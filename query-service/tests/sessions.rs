@@ -37,7 +37,7 @@ async fn each_principal_has_its_own_limits() {
     let sql = "select pid from process_events";
     let narrow = of(Limits { max_rows: 3, ..Limits::default() });
     let text = answer(&narrow, sql).await;
-    assert!(text.contains("the answer has more than 3 rows"), "{text}");
+    assert!(text.contains("the result has more than 3 rows"), "{text}");
     let poor = of(Limits { memory_bytes: NonZeroUsize::new(1 << 10).unwrap(), ..Limits::default() });
     let text = answer(&poor, "select cmd_line, count(*) as n from process_events group by 1 order by 1").await;
     assert!(text.contains("more memory than one query may use"), "{text}");

@@ -41,7 +41,7 @@ async fn stored() -> Stored {
 #[tokio::test(flavor = "multi_thread")]
 async fn dynamic_filters_do_not_skip_files_that_the_result_needs() {
     let cases = [
-        // One aggregate's bound is none of the other's.
+        // The bound of one aggregate does not apply to the other.
         ("select max(seq) as a, min(seq + 1) as b from process_events", "5 | 2"),
         ("select max(seq) as a, min(cmd_line) as b from process_events where seq > 0", "5 | 0"),
         // NULL is not a minimum.

@@ -117,8 +117,8 @@ async fn an_unknown_entity_suggests_a_known_one() {
     let none = Window { since: Some(BEGIN + 86_400_000_000), until: None };
     for (entity, window, said) in [
         (Entity::pod("web-9").unwrap(), Window::default(), "did you mean `web-0`?"),
-        (Entity::pod("prod/web-9").unwrap(), Window::default(), "nothing is known of pod prod/web-9"),
-        (Entity::pod("prod/web-0").unwrap(), none, "nothing is known of pod prod/web-0"),
+        (Entity::pod("prod/web-9").unwrap(), Window::default(), "nothing is known about pod prod/web-9"),
+        (Entity::pod("prod/web-0").unwrap(), none, "nothing is known about pod prod/web-0"),
         (Entity::container("ffff").unwrap(), Window::default(), "there is no container"),
         (Entity::process("77").unwrap(), Window::default(), "there is no process 77"),
         (Entity::finding("ffff").unwrap(), Window::default(), "there is no finding"),

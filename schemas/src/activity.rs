@@ -1,6 +1,6 @@
 //! What can happen: one entry for each activity of each table, with everything that depends on the activity.
 //!
-//! The entries are beside the columns of their table, in `tables/<table>.rs`. All code that depends on an activity
+//! The entries are next to the columns of their table, in `tables/<table>.rs`. All code that depends on an activity
 //! reads its entry: the mappings to OCSF and ECS, the collector's decoder, the timeline, the rules' log sources and
 //! `docs/tables.md`.
 
@@ -12,7 +12,7 @@ use crate::tables::Table;
 
 /// One activity of a table.
 pub struct Activity {
-    /// The table whose rows it is an activity of.
+    /// The table to which it belongs.
     pub table: Table,
     /// Value of the column `activity`.
     pub name: &'static str,

@@ -118,7 +118,7 @@ pub struct TableBuilder<Own: OwnColumns> {
     rows: usize,
 }
 
-// SAFETY: the raw pointers are only keys; what they point to is held by the `Arc` beside them.
+// SAFETY: the raw pointers are only keys; what they point to is kept alive by the `Arc` stored with them.
 unsafe impl<Own: OwnColumns> Send for TableBuilder<Own> where Own::Builder: Send {}
 
 impl<Own: OwnColumns> Default for TableBuilder<Own> {
@@ -145,7 +145,7 @@ impl<Own: OwnColumns> TableBuilder<Own> {
         self.rows += 1;
     }
 
-    /// Appends a row whose actor has a key: actors of the same key are equal, and stored once. None is held.
+    /// Appends a row whose actor has a key. Actors with the same key are equal and stored once; no reference is kept.
     pub fn append_keyed(&mut self, envelope: &Envelope, actor: Option<(u64, &Actor)>, own: &Own) {
         self.envelopes.append(envelope);
         let pointer = actor.map(|(key, actor)| {

@@ -69,7 +69,7 @@ impl SchemaHistory {
         Arc::clone(&CURRENT)
     }
 
-    /// What a release knows whose schema version is `version` (at least 1), and which has the columns introduced up to it.
+    /// The history known to a release with schema version `version` (at least 1): the columns introduced up to it.
     pub fn new(columns: &MessageColumns, version: u16) -> Self {
         let layouts = |version| Table::ALL.iter().map(|&table| (table, columns.layout(table, version))).collect();
         Self { versions: (1..=version.max(1)).map(layouts).collect() }

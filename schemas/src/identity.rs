@@ -199,7 +199,7 @@ pub fn exec_id(process_uid: impl fmt::Display, exec_seq: i32) -> String {
     format!("{process_uid}{}{exec_seq}", EXEC_ID.separator)
 }
 
-/// The numbers that an [`event_id`] is made of; `None` when `text` is none.
+/// The parts of an [`event_id`]; `None` if `text` is not an event id.
 pub fn parse_event_id(text: &str) -> Option<(StreamId, i32, i64)> {
     let (rest, seq) = text.rsplit_once(EVENT_ID.separator)?;
     let (stream, cpu) = rest.rsplit_once(EVENT_ID.separator)?;

@@ -1,6 +1,6 @@
 //! The event model: tables as Arrow schemas, activities, identities, and the mappings of a row to OCSF and ECS.
 //!
-//! Invariant: this crate does no IO and knows no other crate of the workspace but `common`.
+//! Invariant: this crate does no IO and knows no other crate of the workspace except `common`.
 //! Invariant: a table is declared once, in `tables/<table>.rs`, with its columns and its activities; row types, Arrow
 //! schemas, builders, mappings, `docs/tables.md` and all other crates read from there.
 

@@ -1,7 +1,7 @@
-//! DataFusion sessions with the one configuration that gives right answers.
+//! DataFusion sessions, with the only configuration that gives correct results.
 //!
 //! Invariant: no other crate makes a session or a session's configuration; `clippy.toml` forbids the constructors. So a
-//! setting that keeps answers right holds for queries, rules, sink conditions, imports and compaction.
+//! setting that keeps results correct applies to queries, rules, sink conditions, imports and compaction.
 //! Invariant: this crate knows no other crate of the workspace, and no table.
 
 use datafusion::execution::SessionStateBuilder;

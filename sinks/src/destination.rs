@@ -28,7 +28,7 @@ pub trait Destination: Send + Sync {
     /// The bytes of a row in a request, from the row alone: the same row gives the same bytes.
     fn encode(&self, table: Table, event_id: &str, row: &Row) -> Bytes;
 
-    /// Sends `records` in one request and says what became of each, in their order.
+    /// Sends `records` in one request and returns the outcome of each, in the same order.
     ///
     /// Returns after the configured timeout at the latest (with acknowledgements, after theirs). When the future is
     /// dropped before, it is not known which records arrived.

@@ -149,7 +149,7 @@ pub fn list(dlq_dir: &Path, sink: Option<&str>) -> Result<Listing, DlqError> {
 
 /// The one letter below `dlq_dir` whose id is, or begins with, `id`.
 ///
-/// Errors: there is none or more than one; it cannot be read.
+/// Errors: no letter or several match; it cannot be read.
 pub fn show(dlq_dir: &Path, id: &str) -> Result<Letter, DlqError> {
     let letters =
         files::folders(dlq_dir)?.iter().map(|folder| files::letters(folder)).collect::<Result<Vec<_>, _>>()?;
@@ -169,8 +169,8 @@ pub fn purge(dlq_dir: &Path, sink: &str, selection: &IdSelection) -> Result<usiz
     Ok(removed)
 }
 
-/// Removes what processes that were killed left half written below `dlq_dir`; returns how many files. A sink whose
-/// letters are being replayed is left out. For a server to call, before its sinks run.
+/// Removes partly written files that killed processes left below `dlq_dir`; returns their number. Sinks whose letters
+/// are being replayed are left out. A server calls this before its sinks run.
 ///
 /// Errors: a folder cannot be read, or a file cannot be removed.
 pub fn remove_staged(dlq_dir: &Path) -> Result<usize, DlqError> {

@@ -1,6 +1,6 @@
 //! Event log to Splunk HEC, Elasticsearch or OpenSearch and NDJSON files, with dead letters.
 //!
-//! Path of a row: [`runner`] reads messages as a consumer group of its own -> [`select`] decodes them and
+//! Path of a row: [`runner`] reads messages as its own consumer group -> [`select`] decodes them and
 //! keeps the rows that `where` selects ([`filter`]) -> [`encode`] writes each in the sink's profile -> [`deliver`]
 //! packs requests, retries, splits, and writes dead letters ([`dlq`]) -> a [`destination::Destination`] talks to
 //! one kind of server, with one file that builds requests and one that decodes responses -> [`runner`] commits.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What became of a record in a request.
+/// The result of sending a record in a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The destination has it.
@@ -11,10 +11,11 @@ pub enum Outcome {
     Retry {
         /// The shortest wait that the server asked for.
         after: Option<Duration>,
-        /// The server's message, or why there is no response.
+        /// The server's message, or the reason why no response arrived.
         words: String,
     },
-    /// The request was refused as a whole: send its records in two halves. One that is alone is a dead letter.
+    /// The request was refused as a whole: its records are sent again in two halves; a single record becomes a dead
+    /// letter.
     Split {
         /// The server's message.
         words: String,

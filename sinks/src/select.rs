@@ -18,7 +18,7 @@ pub struct Identified {
     pub row: Row,
 }
 
-/// The rows of a message, by what becomes of them.
+/// The rows of a message, by how they are treated.
 #[derive(Debug, Default, PartialEq)]
 pub struct Selection {
     /// To be sent.
@@ -36,7 +36,7 @@ pub enum SelectError {
     #[error("the message cannot be decoded")]
     Codec(#[source] CodecError),
     /// Its content does not fit its table.
-    #[error("the message does not hold rows of its table")]
+    #[error("the message does not contain rows of its table")]
     Rows(#[source] ArrowError),
 }
 

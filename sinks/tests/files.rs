@@ -65,7 +65,10 @@ async fn a_file_that_another_sink_writes_pauses_this_one() {
     committed(&log, "first", 1).await;
     let mut second = Running::start(&to("second"), &log, &dir.path().join("dlq"));
     let state = second.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
-    assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("another process writes it")), "{state:?}");
+    assert!(
+        matches!(&state, SinkState::Paused { alert } if alert.contains("another process is writing to it")),
+        "{state:?}"
+    );
     first.stop().await;
     committed(&log, "second", 1).await;
     second.stop().await;

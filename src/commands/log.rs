@@ -103,7 +103,7 @@ fn dump(payload: &[u8]) -> Vec<String> {
     shown.chunks(16).enumerate().map(line).collect()
 }
 
-/// What was replayed, and whether Kafka has it: a running server goes on sending, this process ends.
+/// What was replayed, and whether Kafka has it: a running server continues to send, but this process ends.
 async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayReport, anyhow::Result<()>)> {
     match event_log::open(config).await? {
         Opened::Here(opened) => {
@@ -118,7 +118,7 @@ async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayRepo
 /// Errors: Kafka does not have what was replayed.
 async fn sent(log: &event_log::Log) -> anyhow::Result<()> {
     let settled = tokio::time::timeout(LONGEST_SEND, log.settle()).await;
-    settled.unwrap_or_else(|_| bail!("the brokers did not take them within {} s", LONGEST_SEND.as_secs()))
+    settled.unwrap_or_else(|_| bail!("the brokers did not acknowledge them within {} s", LONGEST_SEND.as_secs()))
 }
 
 /// Failure when a message stays.

@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, and for every value an environment variable and a flag.
 //!
-//! Each part has its settings in a struct of its own, in its own crate or file, with their documentation, defaults and
+//! Each part has its settings in its own struct, in its own crate or file, with their documentation, defaults and
 //! checks; [`Config`] composes them. Order: built-in default, file, environment, flag; the last one that is set wins.
 
 mod load;
@@ -95,8 +95,8 @@ impl Default for Config {
 impl Config {
     /// The destinations of events.
     ///
-    /// Errors: one of them cannot be read. Only those who use sinks need to know: a key may come from an environment
-    /// that the service has and other commands do not.
+    /// Errors: one of them cannot be read. Only commands that use sinks report that: a key may come from the environment
+    /// of the service, which other commands do not have.
     pub fn sinks(&self) -> Result<&[SinkConfig], ConfigError> {
         match &self.sink_error {
             Some(error) => Err(error.clone()),

@@ -15,7 +15,7 @@ pub struct Setting {
     pub path: String,
     /// What it means, with its unit and allowed values.
     pub doc: String,
-    /// The value it has when it is not set; null where there is none.
+    /// The default value; null if there is none.
     pub default: Value,
     /// Whether it has to be set.
     #[cfg_attr(not(test), expect(dead_code, reason = "only the reference page, which a test writes, shows it"))]
@@ -44,7 +44,7 @@ pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
 /// The JSON Schema of the configuration file.
 pub fn schema() -> Value {
     let mut schema = settings::schema::<Config>().to_value();
-    // It depends on the user who asks; the description names both.
+    // The default depends on the user who runs the command; the description names both.
     if let Some(data_dir) = schema.pointer_mut("/properties/data_dir").and_then(Value::as_object_mut) {
         data_dir.remove("default");
     }
@@ -80,7 +80,7 @@ impl Setting {
         format!("KERNTRAIL_{}", self.path.replace('.', "_").to_uppercase())
     }
 
-    /// The default as written in a flag; empty where there is none.
+    /// The default as written in a flag; empty if there is none.
     pub fn default_text(&self) -> String {
         match &self.default {
             Value::Null => String::new(),

@@ -57,7 +57,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Opened> {
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
-        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+        .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
     let opened = match config.log.kind {
         LogKind::Embedded => embedded(config).await,
         LogKind::Kafka => kafka(config).await,

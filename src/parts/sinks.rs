@@ -30,8 +30,8 @@ pub fn make(config: &Config, opened: &Log) -> anyhow::Result<Vec<Sink>> {
     sinks.iter().map(one).collect()
 }
 
-/// Gives each sink its place in the log, so that rows appended before it first runs wait for it. Where the sinks cannot
-/// be read, a warning says so, and none gets a place: the service gives it to them.
+/// Registers each sink's consumer group in the log, so that rows appended before its first run wait for it. If the
+/// sinks cannot be read, logs a warning and registers none: the service does it.
 pub async fn register(config: &Config, opened: &Log) -> anyhow::Result<()> {
     if let Err(error) = config.sinks() {
         tracing::warn!(error = chain(&error), "sinks that have never run do not get the rows of this command");

@@ -1,4 +1,4 @@
-//! The event log on Apache Kafka, or what speaks its protocol, through librdkafka.
+//! The event log on Apache Kafka, or a system that speaks its protocol, through librdkafka.
 //!
 //! A message's key is its node, so a node's rows keep their order; its headers are Kafka headers (see [`mod@headers`]);
 //! its payload is compressed already, so Kafka compresses nothing.

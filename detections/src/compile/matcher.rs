@@ -46,7 +46,7 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::NumericLte(number) => numeric(name, field)?.lt_eq(lit(literal(name, number)?)),
         IrMatcher::BoolEq(value) => match field.data_type {
             DataType::Boolean => field.expr.clone().eq(lit(*value)),
-            _ => return Err(wrong(name, "is compared to true or false but holds something else".into())),
+            _ => return Err(wrong(name, "is compared to true or false but contains something else".into())),
         },
         IrMatcher::FieldRef { field: other, op: IrStrOp::Exact, case_insensitive: false } => {
             text(name, field)?.eq(text(other, &known_field(table, other)?)?)

@@ -23,7 +23,7 @@ use fields::Field;
 pub enum CompileError {
     /// No table holds the events of the log source.
     #[error(
-        "logsource {0} is not a table here; use a category such as process_creation, network_connection, file_event, or a table's name"
+        "no table corresponds to logsource {0}; use a category such as process_creation, network_connection, file_event, or a table's name"
     )]
     LogSource(String),
     /// The table has no such field.
@@ -37,13 +37,13 @@ pub enum CompileError {
         hint: String,
     },
     /// A part of Sigma that is not supported.
-    #[error("{what} cannot be expressed")]
+    #[error("{what} is not supported")]
     Unsupported {
         /// The part.
         what: String,
     },
     /// A use of a field that is not supported.
-    #[error("field `{field}`: {what} cannot be expressed")]
+    #[error("field `{field}`: {what} is not supported")]
     UnsupportedField {
         /// The field.
         field: String,

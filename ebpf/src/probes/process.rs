@@ -14,7 +14,7 @@ pub const CONCERN: Concern = Concern {
         need: Need::Required,
         depends_on: None,
         activities: &["fork", "exec", "exit"],
-        // Ends before beginnings, so that no process is seen to start whose end could be missed.
+        // Exit is attached first, so that the exit of a process whose start is seen cannot be missed.
         programs: &[
             BpfProgram::new("process_exit", Hook::Tracepoint("sched_process_exit")),
             BpfProgram::new("process_exec", Hook::Tracepoint("sched_process_exec")),

@@ -2,9 +2,9 @@
 //! `cargo run --release -p kerntrail-lake --example measure -- appends|log [folder]`.
 //!
 //! `appends`: appends of 1 to 100,000 rows, compaction, a checkpoint, an opening.
-//! `log`: opening, updating, committing and listing at 100, 1,000 and 10,000 commits of a file each, beside deltalake-core's
-//! own snapshots in the same run. A commit of ours waits for the disk and one of theirs does not; in a folder in memory
-//! (`/dev/shm`) that makes no difference.
+//! `log`: opening, updating, committing and listing at 100, 1,000 and 10,000 commits of a file each, compared with
+//! deltalake-core's own snapshots in the same run. A commit of ours waits for the disk and one of theirs does not; in a
+//! folder in memory (`/dev/shm`) that makes no difference.
 //!
 //! The folder is the system's for temporary files unless one is given; what is made in it is removed.
 

@@ -13,7 +13,8 @@ pub fn importing_page(formats: &[&dyn ImportFormat]) -> String {
          adds nothing.\n\n\
          Columns that are not listed are NULL. In every row, `source` is the format's name, `stream` consists of that \
          name and the node, and `seq` is a hash of the record; if a record becomes several rows, the hashes of the \
-         second and later rows include the row's position.\n",
+         second and later rows include the row's position. Of a kernel call, text 1 is the first argument that is \
+         a text, and number 1 the first that is a number.\n",
     );
     for format in formats {
         section(&mut page, *format);

@@ -57,7 +57,7 @@ pub enum Reading {
 /// Why a record of the format is rejected.
 #[derive(Debug)]
 pub enum RecordRefusal {
-    /// It is not JSON of the right shape.
+    /// It is not JSON, or not of the expected structure.
     Json(serde_json::Error),
     /// It lacks a value or has an impossible one; the reason, for the user.
     Content(String),

@@ -5,8 +5,8 @@
 //! (messages in the log). [`stages`] has the threads and queues between them, [`formats`] the formats.
 //!
 //! Invariant: every record is counted once: added, already there, without a place in the tables, or rejected.
-//! Invariant: a row has the same stream and number whenever and in whatever shape its record is imported, so importing
-//! it again adds nothing, also after the import was killed at any point.
+//! Invariant: a row has the same stream and number whenever and in whatever form its record is imported, so importing
+//! it again adds nothing, even after the import was killed at any point.
 //! Invariant: memory does not grow with the input, except by 16 bytes a row up to a bound (see [`identity::known`]).
 
 mod batch_numbers;

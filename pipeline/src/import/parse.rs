@@ -115,7 +115,7 @@ impl Parser {
                     return Ok(ParsedRecord::Rows(count));
                 }
                 Err(RecordRefusal::Content(reason)) => return Err(Refused::because(reason)),
-                // Every format would say the same of text that is not JSON.
+                // Text that is not JSON is refused by every format alike.
                 Err(RecordRefusal::Json(error)) if error.is_syntax() => {
                     return Err(Refused { reason: json_reason(&error, line), may_be_several: true });
                 }

@@ -65,7 +65,7 @@ pub enum ImportError {
         what: &'static str,
     },
     /// Rejected records could not be written to their file.
-    #[error("cannot keep rejected records in {}", path.display())]
+    #[error("cannot store rejected records in {}", path.display())]
     Rejects {
         /// The file.
         path: PathBuf,

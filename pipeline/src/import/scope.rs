@@ -1,4 +1,4 @@
-//! What a format needs beside the record: where rows come from, and the actors made lately.
+//! What a format needs in addition to the record: where rows come from, and the actors made recently.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -136,7 +136,7 @@ impl FormatScope {
 /// Actors in the newer half of those remembered, about 2 KiB each; the older half has as many.
 const MAX_ACTORS: usize = 8192;
 
-/// The actors made lately: a process has several events, and making its actor costs more than the rest of a record.
+/// The actors made recently: a process has several events, and making its actor costs more than the rest of a record.
 #[derive(Debug, Default)]
 pub(super) struct Actors {
     /// Random, so that no one can construct two records whose actors have the same key.

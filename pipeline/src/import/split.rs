@@ -8,9 +8,9 @@
 //! Invariant: a piece has the number of the line on which it starts, counted from 1.
 //!
 //! An object is found by its braces. It is broken when a string is not closed on its line (JSON allows no line break
-//! in a string), a bracket closes what it did not open, an object starts where none may, or the input ends. Splitting
-//! resumes at the next line that could start an object: in a file with an object on each line, the next line; in an
-//! indented one, the next line with the broken object's indentation or less that starts with a brace.
+//! in a string), a closing bracket has no matching opening one, an object starts where none is allowed, or the input
+//! ends. Splitting resumes at the next line that could start an object: in a file with an object on each line, the next
+//! line; in an indented one, the next line with the broken object's indentation or less that starts with a brace.
 
 mod scan;
 

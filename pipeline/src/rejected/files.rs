@@ -54,7 +54,7 @@ struct StoredHeaders {
     seq_range: (i64, i64),
 }
 
-/// The folder of rejected messages. Rejected records of imports lie there too, as other kinds of files.
+/// The folder of rejected messages. It also contains the rejected records of imports, in files of other kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder(PathBuf);
 

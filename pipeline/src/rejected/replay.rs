@@ -18,9 +18,9 @@ const STREAM: &str = "rejected:";
 pub struct ReplayReport {
     /// Messages appended to the event log again, and removed.
     pub replayed: usize,
-    /// Messages that cannot be read yet, or whose description cannot, with the reason: id and words. They stay.
+    /// Messages that cannot be read yet, or whose description cannot: id and reason. They are kept.
     pub refused: Vec<(String, String)>,
-    /// Messages not replayed because the event log is not accepting messages. They stay.
+    /// Messages not replayed because the event log is not accepting messages. They are kept.
     pub not_tried: usize,
     /// Why, when there are such.
     pub stopped: Option<String>,
@@ -28,8 +28,8 @@ pub struct ReplayReport {
 
 /// Decodes messages of `folder` with `codec`, appends those that can be read to `log` and removes them.
 ///
-/// A message gets a stream of its own, named by where it lay first: with its old batch number it would look known, and
-/// two replays of it at once, or one that was killed before the file was removed, do not double its rows. The pipeline
+/// A message gets its own stream, named after its original position: with its old batch number it would be dropped as
+/// known; with this name, concurrent or interrupted replays of it do not duplicate its rows. The pipeline
 /// looks for its rows in the lake before it takes them (see `late`): a release that could read it may have taken it.
 ///
 /// Errors: the file system does not let files be read or removed. Those replayed before are removed.

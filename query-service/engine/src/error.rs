@@ -76,7 +76,8 @@ impl QueryError {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cause = cause.into();
         tracing::error!(number, cause = chain(cause.as_ref()), "query failed");
-        let message = format!("the query failed inside the server; its log says why under number {number}");
+        let message =
+            format!("the query failed inside the server; the server's log has the cause under number {number}");
         Self { kind: ErrorKind::Internal, message, cause: Some(cause) }
     }
 
@@ -164,7 +165,7 @@ fn schema_message(error: &SchemaError) -> String {
     let hint = match did_you_mean(&field.name, names) {
         hint if !hint.is_empty() => hint,
         _ => match valid_fields.iter().find_map(|column| column.relation.as_ref()) {
-            Some(table) => format!("; DESCRIBE {} lists those there are", table.table()),
+            Some(table) => format!("; DESCRIBE {} lists its columns", table.table()),
             None => String::new(),
         },
     };

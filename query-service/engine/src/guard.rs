@@ -32,7 +32,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     statements.iter().try_for_each(check_statement)?;
     match statements.len() {
         0 => Ok(statement),
-        more => Err(QueryError::user(format!("one statement at a time; there are {}", more + 1))),
+        more => Err(QueryError::user(format!("only one statement is allowed; there are {}", more + 1))),
     }
 }
 
@@ -93,7 +93,7 @@ fn refused(what: &str) -> QueryError {
 }
 
 fn settings() -> QueryError {
-    QueryError::user("the server's settings are not shown; SHOW TABLES, SHOW COLUMNS and SHOW FUNCTIONS are possible")
+    QueryError::user("the server's settings are not shown; SHOW TABLES, SHOW COLUMNS and SHOW FUNCTIONS are allowed")
 }
 
 /// Refuses a plan that writes.

@@ -2,7 +2,7 @@
 //!
 //! Path of a query: a protocol makes a [`Principal`] and opens its [`Session`] -> a slot among the running queries
 //! (bounded number, short wait) -> parsed, and refused if it would write -> planned against a [`Snapshot`] of the
-//! tenant's tables -> executed on threads of its own, at most two batches ahead of the reader -> [`QueryStream`].
+//! tenant's tables -> executed on its own threads, at most two batches ahead of the reader -> [`QueryStream`].
 //! Dropping the stream stops all of it.
 //!
 //! Invariant: a [`Session`] is the only way to the tables, whatever the protocol, and every session has a principal.

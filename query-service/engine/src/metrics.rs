@@ -11,7 +11,7 @@ kerntrail_common::metric_names! {
     counter QUERIES = "kerntrail_query_queries_total";
     /// Queries that ended with an error; label `kind`.
     counter ERRORS = "kerntrail_query_errors_total";
-    /// Rows answered.
+    /// Rows returned.
     counter ROWS = "kerntrail_query_rows_total";
     /// Queries running now.
     gauge RUNNING = "kerntrail_query_running";

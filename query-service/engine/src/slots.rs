@@ -1,7 +1,7 @@
-//! Slots for running queries, each with threads of its own: a hard query slows down neither the rest of the program nor
-//! the next query.
+//! Slots for running queries, each with its own threads: an expensive query slows down neither the rest of the program
+//! nor the next query.
 //!
-//! A slot has a runtime of its own, because an operator may compute for long without yielding its thread. Runtimes are
+//! A slot has its own runtime, because an operator may compute for long without yielding its thread. Runtimes are
 //! started when first needed and then reused.
 
 use std::future::Future;

@@ -96,7 +96,7 @@ impl Snapshot {
         let beside = state.schema_for_ref(TableReference::bare(unknown.table()));
         let tables = beside.map_or_else(|_| Vec::new(), |schema| schema.table_names());
         let hint = match did_you_mean(unknown.table(), tables.iter().map(String::as_str)) {
-            hint if hint.is_empty() => "; SHOW TABLES lists those there are".to_owned(),
+            hint if hint.is_empty() => "; SHOW TABLES lists the tables".to_owned(),
             hint => hint,
         };
         Some(QueryError::user(format!("there is no table `{unknown}`{hint}")))

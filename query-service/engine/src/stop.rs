@@ -3,7 +3,7 @@
 //! DataFusion stops a plan by dropping it, which an operator notices only where it yields. DataFusion itself makes the
 //! leaves of a plan yield; an operator that makes many batches from one, such as a join, can still compute for hours in
 //! between, and a filter may let none of its rows out. So every such operator yields between its batches
-//! ([`CooperativeExec`]), and the filter of a join checks whether to go on.
+//! ([`CooperativeExec`]), and the filter of a join checks whether to continue.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -47,11 +47,11 @@ pub struct QueryStream {
     running: Running,
     /// Whether the last row or an error was given.
     ended: bool,
-    /// Ends the query at its deadline, also while nobody reads the answer.
+    /// Ends the query at its deadline, even while nobody reads the result.
     _watchdog: AbortOnDropHandle<()>,
 }
 
-/// A running query and its slot; gone once the answer has ended or its time is over.
+/// A running query and its slot; `None` once the result has ended or the time is over.
 #[derive(Clone)]
 struct Running(Arc<Mutex<Option<(AbortOnDropHandle<()>, Slot)>>>);
 
@@ -152,7 +152,7 @@ impl QueryStream {
     fn too_many(&self) -> QueryError {
         let rows = self.terms.max_rows;
         let message =
-            format!("the answer has more than {rows} rows and was cut there; add a LIMIT or a narrower WHERE");
+            format!("the result has more than {rows} rows and was truncated; add a LIMIT or a narrower WHERE");
         QueryError::new(ErrorKind::Limit, message)
     }
 }

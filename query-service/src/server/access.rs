@@ -21,7 +21,7 @@ pub(super) async fn from_here(request: Request, next: Next) -> Response {
 }
 
 fn refused(headers: &HeaderMap) -> Option<&'static str> {
-    let Some(host) = text(headers, header::HOST) else { return Some("the request has no Host") };
+    let Some(host) = text(headers, header::HOST) else { return Some("the request has no Host header") };
     if !is_loopback_name(host) {
         return Some("Host is not a name of this machine's loopback: use localhost, 127.0.0.1 or [::1]");
     }

@@ -15,7 +15,7 @@ const ECS_TYPES: &[(&str, &[&str])] = &[
     ("process", &["access", "change", "end", "info", "start"]),
 ];
 
-/// Activities for which the OCSF class has none of its own, and why.
+/// Activities without a counterpart in their OCSF class, and why.
 const OTHER_IN_OCSF: &[(&str, &str)] = &[
     ("process_events.existing", "Process Activity has nothing for a process that was already there"),
     ("event_loss.ring_full", "Base Event has no activities"),

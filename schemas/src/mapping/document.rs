@@ -58,7 +58,7 @@ impl<'a> Document<'a> {
         self.take(column)?.as_str()
     }
 
-    /// Leaves `columns` out, each for the reason beside it.
+    /// Leaves out `columns`, each for the reason given with it.
     pub(crate) fn leave_out(&mut self, columns: &[(&str, &str)]) {
         for (column, _) in columns {
             self.take(column);

@@ -1,11 +1,11 @@
 //! Maps rows to other schemas: [`ocsf`] (OCSF 1.8) and [`ecs`] (Elastic Common Schema 9).
 //!
 //! Both are lists of [`document::Placement`]s: column, path in the document, form. What a path needs beyond one column
-//! (lists of objects, directions) is a short function. What concerns only one table is beside its columns, in
+//! (lists of objects, directions) is a short function. What concerns only one table is next to its columns, in
 //! `tables/<table>/to_ocsf.rs` and `to_ecs.rs`; the classification of an activity is in its entry.
 //!
 //! Invariant: no value is lost. A column without a placement goes, under its own name, into OCSF's `unmapped` or
-//! into `kerntrail.*` beside the ECS fields; what is left out on purpose is named in `LEFT_OUT` with the reason.
+//! into `kerntrail.*` next to the ECS fields; what is left out on purpose is named in `LEFT_OUT` with the reason.
 //! Invariant: an absent column (NULL) leaves its path absent.
 
 pub(crate) mod attack;

@@ -8,12 +8,12 @@ columns! {
     /// The process that acted, with its ancestry, container and pod.
     Actor, ActorBuilder {
         process_uid: ProcessUid = "process, the same across execs and collector restarts",
-        exec_seq: i32 = "programs that the process had run before this one",
+        exec_seq: i32 = "number of programs that the process had run before this one",
         pid: i32 = "thread group id, as the node sees it",
         process_name: String = "last part of `process_path`; the kernel's comm where the path is unknown",
         process_path: String = "program file, as seen from the process's root",
         args: Vec<String> = "arguments, argv[0] first, one list item each",
-        args_truncated: bool = "whether arguments were cut: more than the record holds",
+        args_truncated: bool = "whether arguments were truncated because the record has no room for more",
         cmd_line: String = "the arguments in one line, quoted where needed; for human readers",
         cwd: String = "working directory at exec",
         process_start_time: Micros = "when the process was forked, UTC",
@@ -55,6 +55,6 @@ columns! {
         user_ns: i64 = "user namespace (inode number)",
         in_host_mnt_ns: bool = "whether the mount namespace is the node's own",
         in_host_pid_ns: bool = "whether the pid namespace is the node's own",
-        enrichment_state: String = "how much is known of the pod: `host` (there is none), `complete`, `no_api` (from the OCI bundle only), `no_bundle` (container id only) or `imported`",
+        enrichment_state: String = "how much is known about the pod: `host` (there is none), `complete`, `no_api` (from the OCI bundle only), `no_bundle` (container id only) or `imported`",
     }
 }

@@ -19,7 +19,7 @@ columns! {
         cpu: i32 = "processor on which it was numbered; 0 when imported",
         seq: i64 = "number within `stream` and `cpu`; a hash of the record's content when imported",
         activity: String = "what happened, one of the table's activities",
-        action: &'static str = "what was done about it: `observed`; of imported events also `killed`",
+        action: &'static str = "what was done about it: `observed`; in imported events also `killed` or `denied`",
         policy: String = "policy that asked for the event",
         count: i64 = "events that this row stands for; 1 unless aggregated in the kernel",
     }

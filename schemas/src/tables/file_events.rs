@@ -68,7 +68,7 @@ activities! {
         sentence: Sentence("write {path|an unknown file}[ ({bytes})]"),
         boundary: None,
     }
-    /// A file was cut or extended to a size.
+    /// A file was truncated or extended to a given size.
     TRUNCATE = "truncate" {
         records: &[],
         ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Update" },
@@ -95,7 +95,7 @@ activities! {
         sentence: Sentence("rename[ {old_path} ->] {path|an unknown file}"),
         boundary: None,
     }
-    /// A file got another name by a hard link.
+    /// A hard link to a file was created.
     LINK = "link" {
         records: &[],
         ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Create" },

@@ -46,7 +46,7 @@ columns! {
         event_refs: Vec<String> = "the events that caused it, in order: `table/event_id`",
         group_key: String = "values by which the events of a sequence belong together",
         message: String = "what happened, in a sentence",
-        suppressed_count: i64 = "further matches that were folded into this finding",
+        suppressed_count: i64 = "number of further matches that were merged into this finding",
     }
 }
 

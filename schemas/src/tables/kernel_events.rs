@@ -55,7 +55,7 @@ columns! {
         new_user_ns: i64 = "user namespace after the call",
         old_cgroup_id: i64 = "cgroup (v2) before the call",
         new_cgroup_id: i64 = "cgroup (v2) after the call",
-        host_ns_entered: String = "namespaces that became the node's own by the call: `mnt`, `pid`, `net`, joined by `,`; NULL for none",
+        host_ns_entered: String = "host namespaces that the process entered by the call: `mnt`, `pid`, `net`, joined by `,`; NULL for none",
     }
 }
 
@@ -79,7 +79,7 @@ activities! {
         sentence: Sentence("umount[ {target_path}]"),
         boundary: None,
     }
-    /// The root mount of a mount namespace was exchanged: pivot_root(2).
+    /// The root mount of a mount namespace was changed: pivot_root(2).
     PIVOT_ROOT = "pivot_root" {
         records: &[RecordCode { kind: 5, op: 5 }],
         ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
@@ -106,7 +106,7 @@ activities! {
         sentence: Sentence("setns into[ {ns_type}] namespace[ of pid {target_pid}]"),
         boundary: Some(BoundaryEvidence::StateChange),
     }
-    /// A process got namespaces of its own: unshare(2).
+    /// A process created new namespaces: unshare(2).
     UNSHARE = "unshare" {
         records: &[RecordCode { kind: 5, op: 2 }],
         ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },

@@ -61,7 +61,7 @@ struct Replay<'a> {
     settings: &'a Settings,
     folder: PathBuf,
     letters: Vec<Letter>,
-    /// Events of each letter that are still to be settled.
+    /// Number of unsettled events of each letter.
     open: BTreeMap<usize, usize>,
     refused: BTreeMap<usize, String>,
     delivered: usize,
@@ -83,7 +83,7 @@ impl<'a> Replay<'a> {
         Ok(Self { settings, folder, letters, open, refused, delivered: 0, stopped: None })
     }
 
-    /// The events of all letters; those that hold none now are settled.
+    /// The events of all letters; letters without events are settled.
     fn records(&mut self, destination: &dyn Destination) -> Result<Vec<Record>, DlqError> {
         let mut records = Vec::new();
         for number in 0..self.letters.len() {

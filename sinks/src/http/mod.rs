@@ -26,7 +26,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Status and beginning of the body, for a log or a letter.
+    /// Status and beginning of the body, for log messages and dead letters.
     pub(crate) fn words(&self) -> String {
         format!("HTTP {}: {}", self.status, excerpt(&String::from_utf8_lossy(&self.body)))
     }
@@ -34,8 +34,8 @@ impl Answer {
 
 /// Sends `request`.
 ///
-/// Errors: there is no response, or it cannot be read; the text says why. Whether the server worked on the request
-/// is not known then.
+/// Errors: no response arrived, or it cannot be read; the text says why. The server may have processed the request all
+/// the same.
 pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> {
     let response = request.send().await.map_err(|error| chain(&error))?;
     let status = response.status().as_u16();

@@ -1,7 +1,7 @@
 //! The batch numbers of delivered messages, so that a repeated message is not delivered twice.
 //!
 //! A message is repeated when its producer missed the acknowledgement, or when its offset could not be committed. The
-//! numbers are stored beside the dead letters, in `<dlq_dir>/<sink>/batches`. When the file is lost, damaged or of a
+//! numbers are stored with the dead letters, in `<dlq_dir>/<sink>/batches`. When the file is lost, damaged or of a
 //! newer release (which is left unchanged), such a message may be delivered twice.
 
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ impl DeliveredBatches {
         let mut stored: BTreeMap<String, Stored> = match std::fs::read(&path).map(|text| parse(&text)) {
             Ok(Ok(stored)) => stored,
             Ok(Err(error)) => {
-                tracing::warn!(sink, path = %path.display(), %error, "cannot read which messages are delivered; repeated ones may be delivered twice");
+                tracing::warn!(sink, path = %path.display(), %error, "cannot read which messages were delivered; repeated ones may be delivered twice");
                 is_newer = matches!(error, Unreadable::Newer(_));
                 BTreeMap::new()
             }
@@ -132,7 +132,7 @@ impl DeliveredBatches {
             }
         }
         if let Err(error) = self.store() {
-            tracing::warn!(path = %self.path.display(), %error, "cannot store which messages are delivered");
+            tracing::warn!(path = %self.path.display(), %error, "cannot store which messages were delivered");
         }
     }
 

@@ -6,8 +6,8 @@
 //! panics or the test process is killed: see [`process`].
 //! Invariant: what is downloaded or built is in one cache folder outside the target directory: see [`cache`].
 //!
-//! All calls block. An async test may call them directly, as it has its runtime to itself; through `spawn_blocking`
-//! where its own tasks must go on meanwhile.
+//! All calls block. An async test may call them directly, as it has its own runtime; if its own tasks must continue
+//! meanwhile, it has to use `spawn_blocking`.
 
 pub mod cache;
 pub mod duckdb;

@@ -1,7 +1,7 @@
 //! zstd with dictionaries, trained by `examples/train.rs`.
 //!
 //! A frame has neither the id of its dictionary nor a checksum: the first follows from the schema version, and the event log
-//! has checksums of its own.
+//! has its own checksums.
 
 use std::sync::LazyLock;
 

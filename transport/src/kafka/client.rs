@@ -18,7 +18,7 @@ use crate::log::{Group, LogError};
 
 /// Longest wait for an answer to a question (metadata, offsets).
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// Room beside the payload: key and headers.
+/// Maximum size of a message: payload, and room for key and headers.
 const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + (48 << 10);
 /// Kilobytes of messages on their way to the brokers.
 const SENDING_KBYTES: &str = "65536";

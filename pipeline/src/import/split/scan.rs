@@ -68,7 +68,7 @@ impl Scan<'_> {
                 }
                 b'{' | b'[' => {
                     if byte == b'{' && expect != Expect::Value {
-                        return Scanned::Broken { why: "an object starts where none may", object_at: Some(at) };
+                        return Scanned::Broken { why: "an object starts where none is allowed", object_at: Some(at) };
                     }
                     if depth == MAX_DEPTH {
                         return broken("nested deeper than 128 levels");
@@ -79,7 +79,7 @@ impl Scan<'_> {
                 }
                 b'}' | b']' => {
                     if (byte == b'}') != in_object {
-                        return broken("a bracket closes what it did not open");
+                        return broken("a closing bracket has no matching opening one");
                     }
                     depth -= 1;
                     levels >>= 1;

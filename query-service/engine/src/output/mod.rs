@@ -1,6 +1,6 @@
 //! Answers in the forms that people and programs read.
 //!
-//! Every format but `arrow` is safe to print: what a terminal would act on is written out. `json` and `ndjson` keep
+//! Every format except `arrow` is safe to print: what a terminal would interpret is escaped. `json` and `ndjson` keep
 //! the value (`\u001b`), the others show it (`\x1b`).
 
 mod arrow_stream;
@@ -99,8 +99,7 @@ impl FromStr for Format {
 pub struct Options {
     /// Widest cell of `table`, in characters.
     pub cell_width: usize,
-    /// Whether the reader sees nothing but the answer: then an error is part of it, where the format has a place for
-    /// errors.
+    /// Whether the reader sees only the result: then an error is part of it, if the format has a place for errors.
     pub served: bool,
 }
 
@@ -142,16 +141,16 @@ pub enum OutputError {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// A value has no form in this format.
-    #[error("cannot write the answer in this format")]
+    #[error("cannot write the result in this format")]
     Encode(#[from] ArrowError),
     /// The reader is gone.
-    #[error("cannot write the answer")]
+    #[error("cannot write the result")]
     Write(#[from] io::Error),
 }
 
 /// Writes the whole answer in `format` to `out`, row by row as it comes; returns the number of rows.
 ///
-/// After an error of the query the rows before it are written and, but for `json`, well formed.
+/// After an error of the query, the rows before it are written and, except in `json`, well formed.
 pub async fn write(
     mut answer: QueryStream,
     format: Format,

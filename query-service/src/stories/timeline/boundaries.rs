@@ -67,7 +67,7 @@ pub(crate) struct Crossing {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
     pub(crate) crossings: Vec<Crossing>,
-    /// Whether the lineage is outside of the container that it was born in, this event included.
+    /// Whether the lineage is outside the container in which it started, including this event.
     pub(crate) outside: bool,
 }
 
@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
         );
     }
 
-    /// Crossings that show only in who the actor has become.
+    /// Crossings that only the actor's changed state shows.
     fn of_actor(&self, event: &Event, lineage: &mut Lineage, out: &mut Vec<Crossing>) {
         let actor = &event.actor;
         for (boundary, value) in compared(actor) {

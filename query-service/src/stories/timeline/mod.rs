@@ -140,7 +140,7 @@ pub async fn timeline(session: &Session, request: &Request) -> Result<Timeline, 
                 Table::ALL.iter().copied().filter(|table| table.declaration().in_timeline).collect();
             let collected = collect(&snapshot, Some(&selection), &request.window, &tables, most).await?;
             if collected.events.is_empty() {
-                let nothing = format!("nothing is known of {} in that time", visible(&selection.title));
+                let nothing = format!("nothing is known about {} in that time", visible(&selection.title));
                 return Err(QueryError::user(nothing));
             }
             Ok(Timeline::new(selection, collected))

@@ -44,7 +44,7 @@ pub(crate) async fn scan(snapshot: &Snapshot, table: Table, window: &Window) -> 
     })
 }
 
-/// Finds `entity`. Errors: there is none, or more than one.
+/// Finds `entity`. Errors: nothing matches, or more than one entity does.
 pub(crate) async fn select(snapshot: &Snapshot, entity: &Entity, window: &Window) -> Result<Selection, QueryError> {
     match entity {
         Entity::Pod { namespace, name } => pod(snapshot, namespace.as_deref(), name, window).await,

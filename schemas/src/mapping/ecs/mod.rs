@@ -209,8 +209,8 @@ fn one(value: &Value) -> Option<Value> {
     Some(json!([value]))
 }
 
-/// Labels with `_` for each `.` in a key, as Elastic's agents write them: a dot would make an object of it, and
-/// `app` beside `app.kubernetes.io/name` a conflict.
+/// Labels with `_` for each `.` in a key, as Elastic's agents write them: a dot would make it an object, and `app`
+/// would conflict with `app.kubernetes.io/name`.
 fn without_dots(labels: &Value) -> Option<Value> {
     let labels = labels.as_object()?;
     Some(Value::Object(labels.iter().map(|(key, value)| (key.replace('.', "_"), value.clone())).collect()))

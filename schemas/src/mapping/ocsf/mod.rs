@@ -3,7 +3,7 @@
 //! Classes: <https://schema.ocsf.io/1.8.0/classes>; objects: <https://schema.ocsf.io/1.8.0/objects>.
 //! Profiles used: `host` (device and actor), `container`, `linux/linux_users`, `security_control` (`action_id`).
 //!
-//! Class and activity stand in the entry of each activity ([`crate::activity`]); what only one table has stands beside
+//! Class and activity are in the entry of each activity ([`crate::activity`]); what concerns only one table is next to
 //! its columns, in `tables/<table>/to_ocsf.rs`.
 //!
 //! In a launch `process` is the new program and `actor.process` its parent; a process ends by itself. Everywhere else

@@ -34,7 +34,7 @@ pub(crate) fn read(answer: &Answer, records: usize) -> Vec<Outcome> {
             Ok(bulk) if bulk.items.len() == records => bulk.items.iter().map(|item| outcome(&item.create)).collect(),
             // The outcome of single records is unknown. Sending them again is safe: the server knows their ids.
             Ok(bulk) => Outcome::retry(format!("{} answers to {records} records", bulk.items.len())).all(records),
-            Err(error) => Outcome::Pause { alert: format!("no bulk answer ({error}): {}", words()) }.all(records),
+            Err(error) => Outcome::Pause { alert: format!("not a bulk response ({error}): {}", words()) }.all(records),
         },
         400 | 413 => Outcome::Split { words: words() }.all(records),
         408 | 425 | 429 | 500..=599 => Outcome::Retry { after: answer.retry_after, words: words() }.all(records),

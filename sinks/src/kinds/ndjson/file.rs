@@ -43,7 +43,7 @@ impl Rotated {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
         }
-        let in_use = || io::Error::new(io::ErrorKind::AddrInUse, "another process writes it");
+        let in_use = || io::Error::new(io::ErrorKind::AddrInUse, "another process is writing to it");
         let lock = FileLock::try_take(&with_suffix(path, "lock"))?.ok_or_else(in_use)?;
         let mut file = open(path)?;
         let bytes = cut_torn_line(&mut file)?;

@@ -102,7 +102,7 @@ impl SplunkHecConfig {
         }
         let token = self.token.of_key("token")?;
         if !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(KeyError::value("token", "holds characters that no HTTP header can"));
+            return Err(KeyError::value("token", "contains characters that are not allowed in an HTTP header"));
         }
         Ok(Target { ack_url: ack_url(&url), events_url: url, authorization: format!("Splunk {token}") })
     }

@@ -153,7 +153,7 @@ pub(super) fn transferred(event: &TetragonEvent<'_>) -> FoundValue {
 
 // Connections.
 
-/// The port; 0 is none.
+/// The port; 0 means that there is none.
 fn port(field: &str, value: Option<Number>) -> FoundValue {
     number(fit::<u16>(field, value)?.filter(|port| *port != 0))
 }

@@ -146,7 +146,7 @@ pub(super) trait MakeRow: Sync {
     /// Whether it is for `event`, which has one of its names.
     fn applies(&self, event: &TetragonEvent<'_>) -> bool;
 
-    /// The row of `event`, with `envelope` but for its activity. Errors: a value is out of range.
+    /// The row of `event`, with `envelope` except for its activity. Errors: a value is out of range.
     fn make(
         &self,
         event: &TetragonEvent<'_>,

@@ -2,7 +2,7 @@
 //!
 //! An exported process is one program: `exec_id` names one exec, by node, start in boot time and pid. So `process_uid`
 //! is made of those three and is the same in every record of that program. A program that replaces another in the same
-//! process has a uid of its own, and the replaced one as its parent, as Tetragon exports it.
+//! process gets its own uid, and the replaced one as its parent, as Tetragon exports it.
 //!
 //! Unknown, since the export does not have it: `exec_seq`, `tty`, session, group and entry leaders, and the real ids
 //! unless Tetragon runs with `--enable-process-cred` (its `uid` is the effective one).
