@@ -4,9 +4,9 @@ mod to_ecs;
 mod to_ocsf;
 
 use super::{Declaration, Unknown};
-use crate::activity::{activities};
-use crate::columns::columns;
+use crate::activity::activities;
 use crate::cell::Micros;
+use crate::columns::columns;
 use crate::mapping::document::Document;
 use crate::mapping::ecs;
 use crate::mapping::ocsf;

@@ -4,7 +4,7 @@ mod to_ecs;
 mod to_ocsf;
 
 use super::{Declaration, Unknown};
-use crate::activity::{activities};
+use crate::activity::activities;
 use crate::columns::columns;
 use crate::mapping::ecs;
 use crate::mapping::ocsf;

@@ -7,6 +7,12 @@ mod actor;
 mod any;
 mod declaration;
 mod envelope;
+pub mod event_loss;
+pub mod file_events;
+pub mod findings;
+pub mod kernel_events;
+pub mod network_flows;
+pub mod process_events;
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,10 +33,7 @@ pub use self::envelope::{Envelope, EnvelopeBuilder};
 /// Lists the tables: module and row type of each.
 macro_rules! tables {
     ($($variant:ident = $module:ident::$own:ident;)*) => {
-        $(
-            pub mod $module;
-            pub use self::$module::$own;
-        )*
+        $(pub use self::$module::$own;)*
 
         /// A table of the lake; also a topic of the event log.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,8 @@ mod to_ocsf;
 
 use super::{Declaration, Unknown};
 use crate::activity::{RecordCode, activities};
-use crate::columns::columns;
 use crate::cell::Micros;
+use crate::columns::columns;
 use crate::mapping::ecs;
 use crate::mapping::ocsf;
 use crate::sentence::Sentence;

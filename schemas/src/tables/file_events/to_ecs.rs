@@ -7,7 +7,8 @@ use crate::mapping::ecs::TableMapping;
 
 pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
-const COLUMNS: &[Placement] = &[("path", "file.path", same), ("path", "file.name", file_name), ("mode", "file.mode", octal)];
+const COLUMNS: &[Placement] =
+    &[("path", "file.path", same), ("path", "file.name", file_name), ("mode", "file.mode", octal)];
 
 fn finish(_: &mut Document<'_>) {}
 
