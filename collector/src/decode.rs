@@ -10,11 +10,12 @@ mod network;
 mod privilege;
 mod process;
 
-use kerntrail_ebpf::records::{self, Header, Layout, kind};
+use kerntrail_ebpf::probes;
+use kerntrail_ebpf::records::{self, Header, Layout};
 use kerntrail_schemas::Activity;
 
 use crate::clock::Clock;
-use crate::event::{KernelEvent, PrivilegeState, ProcessRef, Task};
+use crate::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Task};
 use crate::mask::Mask;
 use crate::node::Node;
 
@@ -86,19 +87,26 @@ pub enum DecodeError {
 /// Decodes one record, as the ring or the task iterator hands it out.
 pub fn decode(record: &[u8], context: Context<'_>) -> Result<KernelEvent, DecodeError> {
     let (header, _) = records::read::<Header>(record).ok_or(DecodeError::NoHeader { bytes: record.len() })?;
-    let name = kind::name(header.kind).ok_or(DecodeError::Kind(header.kind))?;
+    let name = probes::record(header.kind).ok_or(DecodeError::Kind(header.kind))?.name;
     if header.size as usize != record.len() {
         return Err(DecodeError::Size { kind: name, stated: header.size as usize, bytes: record.len() });
     }
     let raw = Raw { header, kind: name, bytes: record };
-    let (task, event) = match header.kind {
-        kind::FORK | kind::EXEC | kind::EXIT | kind::EXISTING => process::decode(raw)?,
-        kind::PRIVILEGE => privilege::decode(raw, context)?,
-        kind::NETWORK => network::decode(raw, context)?,
-        other => return Err(DecodeError::Kind(other)),
-    };
+    let decoder = DECODERS.iter().find(|decoder| decoder.kinds.contains(&header.kind));
+    let (task, event) = (decoder.ok_or(DecodeError::Kind(header.kind))?.decode)(raw, context)?;
     let Header { cpu, seq, boot_ns, flags, .. } = header;
     Ok(KernelEvent { cpu, seq, boot_ns, flags, task: task_of(&task), kind: event })
+}
+
+/// The decoders, one per concern.
+const DECODERS: &[Decoder] = &[process::DECODER, privilege::DECODER, network::DECODER];
+
+/// Decodes some kinds of records.
+struct Decoder {
+    /// Which.
+    kinds: &'static [u32],
+    /// The process that acted, and what it did.
+    decode: for<'a> fn(Raw<'a>, Context<'a>) -> Result<(records::Task, EventKind), DecodeError>,
 }
 
 /// A record of a known kind and the right size.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use kerntrail_collector::event::{EventKind, Task};
-use kerntrail_ebpf::records::privilege_op;
+use kerntrail_ebpf::probes::privilege::privilege_op;
 use kerntrail_schemas::Table;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};

@@ -5,7 +5,9 @@ use kerntrail_collector::decode::{Context, decode};
 use kerntrail_collector::event::{EventKind, PrivilegeState};
 use kerntrail_collector::mask::Mask;
 use kerntrail_collector::{MaskConfig, node::Node};
-use kerntrail_ebpf::records::{self, Header, Layout, Ref, State, bytes_of, kind, network_op};
+use kerntrail_ebpf::probes;
+use kerntrail_ebpf::probes::network::network_op;
+use kerntrail_ebpf::records::{self, Header, Layout, Ref, State, bytes_of};
 use kerntrail_schemas::cell::Micros;
 
 use crate::script::Setup;
@@ -53,8 +55,8 @@ fn task(after: &PrivilegeState) -> records::Task {
 /// A call `op` that made `before` into `after`, with these strings: source, target, file system type.
 pub fn call(op: u32, call_flags: u64, before: &PrivilegeState, after: &PrivilegeState, texts: [&str; 3]) -> EventKind {
     let [source_len, target_len, type_len] = texts.map(|text| text.len() as u16);
-    let fixed = records::Privilege {
-        header: header(kind::PRIVILEGE),
+    let fixed = probes::privilege::Privilege {
+        header: header(probes::privilege::kind::PRIVILEGE),
         task: task(after),
         before: state(before),
         target_process: Ref { start_boottime: 5, tgid: 1, reserved: 0 },
@@ -73,8 +75,8 @@ pub fn call(op: u32, call_flags: u64, before: &PrivilegeState, after: &Privilege
 /// A change `op` of a connection that this side opened from 10.0.0.1:4000 to 10.0.0.9:443.
 pub fn connection(op: u32) -> EventKind {
     let address = |last| [10, 0, 0, last, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let fixed = records::Network {
-        header: header(kind::NETWORK),
+    let fixed = probes::network::Network {
+        header: header(probes::network::kind::NETWORK),
         task: task(&PrivilegeState::default()),
         opened_boot_ns: 5,
         bytes_sent: 1,

@@ -7,7 +7,7 @@ use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{EventKind, EventRow, ProcessRef, Task};
 use kerntrail_collector::source::{Number, Probe, Record};
 use kerntrail_ebpf::CpuCounters;
-use kerntrail_ebpf::records::kind;
+use kerntrail_ebpf::probes;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::tables::NetworkColumns;
 use kerntrail_schemas::tables::network_flows::CLOSE;
@@ -78,7 +78,7 @@ async fn a_gap_has_its_time_and_the_kinds_that_were_lost() {
     let (mut script, _) = Script::new();
     numbered(&mut script, &[0, 3]);
     let mut counters = CpuCounters { cpu: 0, next_seq: 4, ..CpuCounters::default() };
-    counters.lost[kind::EXEC as usize] = 2;
+    counters.lost[probes::process::kind::EXEC as usize] = 2;
     script.counters = vec![counters];
     let rows = script.run().await;
     let loss = &rows.of(Table::EventLoss)[0];

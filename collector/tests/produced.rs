@@ -8,7 +8,9 @@ use kerntrail_collector::event::{EventKind, FdKind, PrivilegeState, ProcessRef, 
 use kerntrail_collector::pods::Pods;
 use kerntrail_collector::source::{Probe, Record};
 use kerntrail_ebpf::CpuCounters;
-use kerntrail_ebpf::records::{kind, network_op, privilege_op};
+use kerntrail_ebpf::probes;
+use kerntrail_ebpf::probes::network::network_op;
+use kerntrail_ebpf::probes::privilege::privilege_op;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::produced::Produced;
 use kube::runtime::watcher::Event;
@@ -68,7 +70,7 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
     script.missed = 5;
     script.steps.push_back(Step::Records(vec![Record { number: None, event: Err("no header".into()) }]));
     let mut counters = CpuCounters { cpu: 0, next_seq: 10_000, ..CpuCounters::default() };
-    counters.lost[kind::EXEC as usize] = 2;
+    counters.lost[probes::process::kind::EXEC as usize] = 2;
     script.counters = vec![counters];
     // More processes than the table holds.
     for pid in 1_000..1_010 {

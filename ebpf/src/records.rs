@@ -163,20 +163,3 @@ constants! {
         FILTERED = 1 << 19,
     }
 }
-
-pub use crate::probes::network::{Network, network_op};
-pub use crate::probes::privilege::{Privilege, privilege_op};
-pub use crate::probes::process::{Exit, Fork, Program, fd_kind};
-
-/// Numbers and names of the kinds of records.
-pub mod kind {
-    pub use crate::probes::network::kind::*;
-    pub use crate::probes::privilege::kind::*;
-    pub use crate::probes::process::kind::*;
-    pub use crate::probes::tasks::kind::*;
-
-    /// Name of a kind, as `event_loss` has it.
-    pub fn name(kind: u32) -> Option<&'static str> {
-        crate::probes::record(kind).map(|record| record.name)
-    }
-}

@@ -2,17 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kerntrail_ebpf::records::{self, network_op};
+use kerntrail_ebpf::probes::network::{Network, kind, network_op};
+use kerntrail_ebpf::records;
 use kerntrail_schemas::tables::NetworkColumns;
 
-use super::{Context, DecodeError, Raw};
+use super::{Context, DecodeError, Decoder, Raw};
 use crate::event::{EventKind, EventRow};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-pub(super) fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Task, EventKind), DecodeError> {
-    let (network, _) = raw.parts::<records::Network>()?;
+pub(super) const DECODER: Decoder = Decoder { kinds: &[kind::NETWORK], decode };
+
+fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Task, EventKind), DecodeError> {
+    let (network, _) = raw.parts::<Network>()?;
     let activity = raw.activity(network.op)?;
     let address = |bytes: &[u8; 16]| match network.family {
         AF_INET => Ok(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
@@ -31,7 +34,7 @@ pub(super) fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Tas
 type End = (IpAddr, u16);
 
 fn columns(
-    network: &records::Network,
+    network: &Network,
     local: End,
     remote: End,
     boot_ns: u64,

@@ -1,9 +1,10 @@
 //! Calls that change privileges, namespaces or mounts, as rows of `kernel_events`.
 
-use kerntrail_ebpf::records::{self, flags, privilege_op};
+use kerntrail_ebpf::probes::privilege::{Privilege, kind, privilege_op};
+use kerntrail_ebpf::records::{self, flags};
 use kerntrail_schemas::tables::KernelColumns;
 
-use super::{Context, DecodeError, Raw, path_of, process_of, text};
+use super::{Context, DecodeError, Decoder, Raw, path_of, process_of, text};
 use crate::actor::signed;
 use crate::event::{EventKind, EventRow};
 use crate::node::Node;
@@ -15,8 +16,10 @@ const MS_MOVE: u64 = 0x2000;
 /// Flag of move_mount(2) with which its source is a descriptor; the record then has the device's name.
 pub(super) const MOVE_MOUNT_F_EMPTY_PATH: u64 = 0x4;
 
-pub(super) fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Task, EventKind), DecodeError> {
-    let (call, mut strings) = raw.parts::<records::Privilege>()?;
+pub(super) const DECODER: Decoder = Decoder { kinds: &[kind::PRIVILEGE], decode };
+
+fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Task, EventKind), DecodeError> {
+    let (call, mut strings) = raw.parts::<Privilege>()?;
     let source = strings.take("source", call.source_len.into())?;
     let target = strings.take("target", call.target_len.into())?;
     let fs_type = strings.take("type", call.type_len.into())?;
@@ -40,7 +43,7 @@ pub(super) fn decode(raw: Raw<'_>, context: Context<'_>) -> Result<(records::Tas
 }
 
 /// Whether the source of the call is a path, rather than a device or a word such as `tmpfs`.
-fn has_source_path(call: &records::Privilege) -> bool {
+fn has_source_path(call: &Privilege) -> bool {
     match call.op {
         privilege_op::MOUNT => call.call_flags & (MS_BIND | MS_MOVE) != 0,
         privilege_op::MOVE_MOUNT => call.call_flags & MOVE_MOUNT_F_EMPTY_PATH == 0,
@@ -49,7 +52,7 @@ fn has_source_path(call: &records::Privilege) -> bool {
 }
 
 /// The columns that need no strings.
-fn columns(call: &records::Privilege, node: &Node) -> KernelColumns {
+fn columns(call: &Privilege, node: &Node) -> KernelColumns {
     let (before, after) = (&call.before, &call.task.state);
     let on_host = |device: u32| node.root_dev.filter(|_| device != 0).map(|root| root == device);
     let namespace = |number: u32| (number != 0).then_some(i64::from(number));
@@ -106,7 +109,7 @@ const NAMESPACES: &[(i32, &str)] = &[
 ];
 
 /// The namespaces that a setns or unshare names; one that names none (setns of type 0) by what it changed.
-fn namespaces(call: &records::Privilege) -> Option<String> {
+fn namespaces(call: &Privilege) -> Option<String> {
     if !matches!(call.op, privilege_op::SETNS | privilege_op::UNSHARE) {
         return None;
     }
@@ -120,7 +123,7 @@ fn namespaces(call: &records::Privilege) -> Option<String> {
 }
 
 /// The namespaces that were not the node's own before the call and are after it.
-fn host_namespaces_entered(call: &records::Privilege, node: &Node) -> Option<String> {
+fn host_namespaces_entered(call: &Privilege, node: &Node) -> Option<String> {
     let (before, after) = (&call.before, &call.task.state);
     let each = [
         ("mnt", before.mnt_ns, after.mnt_ns, node.mnt_ns),

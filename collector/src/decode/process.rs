@@ -1,28 +1,33 @@
 //! Processes: fork, exec, exit, and what already ran. The process table acts on these, so they stay typed until their
 //! row is made.
 
-use kerntrail_ebpf::records::{self, fd_kind, flags, kind};
+use kerntrail_ebpf::probes::process::{self, fd_kind, kind};
+use kerntrail_ebpf::probes::tasks;
+use kerntrail_ebpf::records::{self, flags};
 use kerntrail_schemas::tables::ProcessColumns;
 use kerntrail_schemas::tables::process_events::{EXEC, EXISTING, EXIT, FORK};
 
-use super::{DecodeError, Raw, Strings, from_the_top, path_of, text};
+use super::{Context, DecodeError, Decoder, Raw, Strings, from_the_top, path_of, text};
 use crate::event::{EventKind, EventRow, FdKind, Program};
 
-pub(super) fn decode(raw: Raw<'_>) -> Result<(records::Task, EventKind), DecodeError> {
+pub(super) const DECODER: Decoder =
+    Decoder { kinds: &[kind::FORK, kind::EXEC, kind::EXIT, tasks::kind::EXISTING], decode };
+
+fn decode(raw: Raw<'_>, _: Context<'_>) -> Result<(records::Task, EventKind), DecodeError> {
     Ok(match raw.header.kind {
-        kind::FORK => (raw.parts::<records::Fork>()?.0.task, EventKind::Fork),
+        kind::FORK => (raw.parts::<process::Fork>()?.0.task, EventKind::Fork),
         kind::EXIT => {
-            let (exit, _) = raw.parts::<records::Exit>()?;
+            let (exit, _) = raw.parts::<process::Exit>()?;
             (exit.task, exit_of(exit.status))
         }
-        kind::EXISTING => {
-            let (program, strings) = raw.parts::<records::Program>()?;
+        tasks::kind::EXISTING => {
+            let (program, strings) = raw.parts::<process::Program>()?;
             let mut decoded = program_of(raw, &program, strings)?;
             drop_title_padding(&mut decoded.args);
             (program.task, EventKind::Existing(Box::new(decoded)))
         }
         _ => {
-            let (program, strings) = raw.parts::<records::Program>()?;
+            let (program, strings) = raw.parts::<process::Program>()?;
             (program.task, EventKind::Exec(Box::new(program_of(raw, &program, strings)?)))
         }
     })
@@ -33,7 +38,7 @@ fn exit_of(status: u32) -> EventKind {
     EventKind::Exit { code: (status >> 8) as u8, signal: (status & 0x7f) as u8 }
 }
 
-fn program_of(raw: Raw<'_>, program: &records::Program, mut strings: Strings<'_>) -> Result<Program, DecodeError> {
+fn program_of(raw: Raw<'_>, program: &process::Program, mut strings: Strings<'_>) -> Result<Program, DecodeError> {
     let exe = strings.take("exe", program.exe_len.into())?;
     let cwd = strings.take("cwd", program.cwd_len.into())?;
     let cgroup = strings.take("cgroup", program.cgroup_len.into())?;

@@ -5,7 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use kerntrail_ebpf::probes;
-use kerntrail_ebpf::records::{State, bytes_of, fd_kind, flags, network_op, privilege_op};
+use kerntrail_ebpf::probes::network::kind::NETWORK;
+use kerntrail_ebpf::probes::network::{Network, network_op};
+use kerntrail_ebpf::probes::privilege::kind::PRIVILEGE;
+use kerntrail_ebpf::probes::privilege::{Privilege, privilege_op};
+use kerntrail_ebpf::probes::process::kind::{EXEC, EXIT, FORK};
+use kerntrail_ebpf::probes::process::{self, fd_kind};
+use kerntrail_ebpf::probes::tasks::kind::EXISTING;
+use kerntrail_ebpf::records::{State, bytes_of, flags};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootHash, BootId};
 use kerntrail_schemas::tables::ProcessColumns;
@@ -83,7 +90,7 @@ fn record<T: Layout>(fixed: T, strings: &[u8]) -> Vec<u8> {
 }
 
 fn program_record(kind: u32, flags: u32, strings: [&[u8]; 4]) -> Vec<u8> {
-    let fixed = records::Program {
+    let fixed = process::Program {
         header: header(kind, flags),
         task: task(),
         inode: 77,
@@ -100,13 +107,13 @@ fn program_record(kind: u32, flags: u32, strings: [&[u8]; 4]) -> Vec<u8> {
 }
 
 fn privilege_record(op: u32, call_flags: u64, flags: u32, strings: [&[u8]; 4]) -> Vec<u8> {
-    call_record(records::Privilege { op, call_flags, header: header(kind::PRIVILEGE, flags), ..call() }, strings)
+    call_record(Privilege { op, call_flags, header: header(PRIVILEGE, flags), ..call() }, strings)
 }
 
 /// A call that the kernel refused, with both states.
-fn call() -> records::Privilege {
-    records::Privilege {
-        header: header(kind::PRIVILEGE, 0),
+fn call() -> Privilege {
+    Privilege {
+        header: header(PRIVILEGE, 0),
         task: task(),
         before: state(1),
         target_process: PROCESS,
@@ -122,19 +129,19 @@ fn call() -> records::Privilege {
 }
 
 /// The record of `call` with source, target, type and working directory.
-fn call_record(call: records::Privilege, strings: [&[u8]; 4]) -> Vec<u8> {
+fn call_record(call: Privilege, strings: [&[u8]; 4]) -> Vec<u8> {
     let [source_len, target_len, type_len, cwd_len] = strings.map(|string| string.len() as u16);
-    record(records::Privilege { source_len, target_len, type_len, cwd_len, ..call }, &strings.concat())
+    record(Privilege { source_len, target_len, type_len, cwd_len, ..call }, &strings.concat())
 }
 
 fn network_record(op: u32, family: u16, local: [u8; 16]) -> Vec<u8> {
-    record(records::Network { op, family, local, ..connection() }, &[])
+    record(Network { op, family, local, ..connection() }, &[])
 }
 
 /// A connection of this side, seen at 99 ns.
-fn connection() -> records::Network {
-    records::Network {
-        header: header(kind::NETWORK, 0),
+fn connection() -> Network {
+    Network {
+        header: header(NETWORK, 0),
         task: task(),
         opened_boot_ns: 5,
         bytes_sent: 6,
@@ -160,7 +167,7 @@ fn program(bytes: &[u8]) -> Program {
 
 #[test]
 fn actor_and_time_are_decoded() {
-    let event = decode(&record(records::Fork { header: header(kind::FORK, 0), task: task() }, &[])).unwrap();
+    let event = decode(&record(process::Fork { header: header(FORK, 0), task: task() }, &[])).unwrap();
     assert_eq!((event.cpu, event.seq, event.boot_ns, event.flags, &event.kind), (1, 11, 99, 0, &EventKind::Fork));
     let process = ProcessRef { tgid: 7, start_boottime: 123 };
     assert_eq!((event.task.process, event.task.session_leader), (process, process));
@@ -175,7 +182,7 @@ fn actor_and_time_are_decoded() {
 #[test]
 fn exit_status_is_split() {
     for (status, code, signal) in [(0, 0, 0), (3 << 8, 3, 0), (255 << 8, 255, 0), (9, 0, 9), (11 | 0x80, 0, 11)] {
-        let exit = records::Exit { header: header(kind::EXIT, 0), task: task(), status, reserved: 0 };
+        let exit = process::Exit { header: header(EXIT, 0), task: task(), status, reserved: 0 };
         assert_eq!(decode(&record(exit, &[])).unwrap().kind, EventKind::Exit { code, signal }, "{status:#x}");
     }
 }
@@ -210,7 +217,7 @@ fn path_components_are_reversed() {
         (0, b"s\xffh\0", "/s\u{fffd}h"),
     ];
     for (flags, exe, path) in cases {
-        let decoded = program(&program_record(kind::EXEC, *flags, [exe, b"", b"", b""]));
+        let decoded = program(&program_record(EXEC, *flags, [exe, b"", b"", b""]));
         assert_eq!(decoded.path, *path, "{exe:?} {flags:#x}");
         assert_eq!(decoded.memfd, *flags == flags::EXE_UNNAMED, "{exe:?}");
     }
@@ -218,8 +225,7 @@ fn path_components_are_reversed() {
 
 #[test]
 fn all_fields_of_a_program_are_decoded() {
-    let decoded =
-        program(&program_record(kind::EXEC, 0, [b"sh\0", b"tmp\0", b"abc\0pod1\0kubepods\0", b"sh\0-c\0a b\0"]));
+    let decoded = program(&program_record(EXEC, 0, [b"sh\0", b"tmp\0", b"abc\0pod1\0kubepods\0", b"sh\0-c\0a b\0"]));
     let expected = Program {
         path: "/sh".into(),
         args: vec!["sh".into(), "-c".into(), "a b".into()],
@@ -238,19 +244,19 @@ fn all_fields_of_a_program_are_decoded() {
 #[test]
 fn argument_boundaries_are_kept() {
     let cases: &[(u32, &[u8], &[&str])] = &[
-        (kind::EXEC, b"", &[]),
-        (kind::EXEC, b"\0", &[""]),
-        (kind::EXEC, b"a\0\0b c\0", &["a", "", "b c"]),
-        (kind::EXEC, b"a\0\0\0\0", &["a", "", "", ""]),
-        (kind::EXEC, b"a\0cut", &["a", "cut"]),
-        (kind::EXISTING, b"a\0\0", &["a", ""]),
-        (kind::EXISTING, b"nginx: worker\0\0\0\0", &["nginx: worker"]),
-        (kind::EXISTING, b"title", &["title"]),
+        (EXEC, b"", &[]),
+        (EXEC, b"\0", &[""]),
+        (EXEC, b"a\0\0b c\0", &["a", "", "b c"]),
+        (EXEC, b"a\0\0\0\0", &["a", "", "", ""]),
+        (EXEC, b"a\0cut", &["a", "cut"]),
+        (EXISTING, b"a\0\0", &["a", ""]),
+        (EXISTING, b"nginx: worker\0\0\0\0", &["nginx: worker"]),
+        (EXISTING, b"title", &["title"]),
     ];
     for (kind, bytes, args) in cases {
         assert_eq!(program(&program_record(*kind, 0, [b"", b"", b"", bytes])).args, *args, "{bytes:?}");
     }
-    assert!(program(&program_record(kind::EXEC, flags::ARGS_CUT, [b"", b"", b"", b"a"])).args_truncated);
+    assert!(program(&program_record(EXEC, flags::ARGS_CUT, [b"", b"", b"", b"a"])).args_truncated);
 }
 
 /// Each kind or operation that the kernel programs can report has the activity of its name, and each code of the registry
@@ -262,11 +268,16 @@ fn records_match_the_registry() {
         "MOVE_MOUNT" => "mount".to_owned(),
         _ => constant.to_lowercase(),
     };
-    let values = |c_name: &str| probes::enums().find(|one| one.name == c_name).unwrap().values;
-    let kinds = [probes::process::CONCERN, probes::tasks::CONCERN].into_iter().flat_map(|concern| concern.kinds.values);
-    let mut codes: Vec<(u32, u32, String)> = kinds.map(|(constant, kind)| (*kind, 0, name(constant))).collect();
-    codes.extend(values("kt_privilege_op").iter().map(|(constant, op)| (kind::PRIVILEGE, *op, name(constant))));
-    codes.extend(values("kt_network_op").iter().map(|(constant, op)| (kind::NETWORK, *op, name(constant))));
+    let mut codes: Vec<(u32, u32, String)> = Vec::new();
+    for concern in probes::CONCERNS {
+        let operations = concern.enums.iter().find(|one| one.name == format!("kt_{}_op", concern.name));
+        for (constant, kind) in concern.kinds.values {
+            match operations {
+                Some(operations) => codes.extend(operations.values.iter().map(|(op, code)| (*kind, *code, name(op)))),
+                None => codes.push((*kind, 0, name(constant))),
+            }
+        }
+    }
     let declared = |activity: &'static Activity| {
         activity.records.iter().map(|code| (code.kind, code.op, activity.name.to_owned()))
     };
@@ -274,6 +285,14 @@ fn records_match_the_registry() {
     codes.sort_unstable();
     declared.sort_unstable();
     assert_eq!(codes, declared);
+}
+
+#[test]
+fn each_kind_of_record_has_one_decoder() {
+    for record in probes::records() {
+        let decoders = DECODERS.iter().filter(|decoder| decoder.kinds.contains(&record.kind)).count();
+        assert_eq!(decoders, 1, "decoders of {} records, in the list DECODERS", record.name);
+    }
 }
 
 #[test]
@@ -287,8 +306,8 @@ fn the_activities_of_probes_are_in_the_registry() {
 
 #[test]
 fn invalid_records_are_described() {
-    let exec = program_record(kind::EXEC, 0, [b"sh\0", b"", b"", b"sh\0"]);
-    let exec_fixed = size_of::<records::Program>();
+    let exec = program_record(EXEC, 0, [b"sh\0", b"", b"", b"sh\0"]);
+    let exec_fixed = size_of::<process::Program>();
     let cut = |bytes: &[u8], len: usize| {
         let mut bytes = bytes[..len].to_vec();
         bytes[4..8].copy_from_slice(&(len as u32).to_ne_bytes());
@@ -298,7 +317,7 @@ fn invalid_records_are_described() {
         bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         bytes
     };
-    let stdin = std::mem::offset_of!(records::Program, stdin_kind);
+    let stdin = std::mem::offset_of!(process::Program, stdin_kind);
     let cases = [
         (Vec::new(), DecodeError::NoHeader { bytes: 0 }),
         (vec![0; 8], DecodeError::NoHeader { bytes: 8 }),
@@ -339,9 +358,9 @@ impl Random {
 #[test]
 fn arbitrary_bytes_do_not_cause_a_panic() {
     let seeds: Vec<Vec<u8>> = vec![
-        record(records::Fork { header: header(kind::FORK, 0), task: task() }, b"surplus"),
-        program_record(kind::EXEC, 0, [b"sh\0bin\0", b"tmp\0", b"pod\0", b"sh\0-c\0\0"]),
-        program_record(kind::EXISTING, flags::EXE_UNNAMED, [b"memfd:\0", b"", b"", b"\0\0\0"]),
+        record(process::Fork { header: header(FORK, 0), task: task() }, b"surplus"),
+        program_record(EXEC, 0, [b"sh\0bin\0", b"tmp\0", b"pod\0", b"sh\0-c\0\0"]),
+        program_record(EXISTING, flags::EXE_UNNAMED, [b"memfd:\0", b"", b"", b"\0\0\0"]),
         privilege_record(privilege_op::PIVOT_ROOT, 0, 0, [b".", b"..", b"", b"w\0"]),
         network_record(network_op::CONNECT, 10, [0xff; 16]),
     ];

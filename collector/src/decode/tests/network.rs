@@ -26,8 +26,8 @@ fn octets(ip: IpAddr) -> (u16, [u8; 16]) {
 fn between(op: u32, outbound: bool, local: &str, remote: &str) -> NetworkColumns {
     let end = |text: &str| text.parse::<SocketAddr>().map(|end| (octets(end.ip()), end.port())).unwrap();
     let (((family, local), local_port), ((_, remote), remote_port)) = (end(local), end(remote));
-    let fixed = records::Network {
-        header: Header { boot_ns: 9_000_000, ..header(kind::NETWORK, 0) },
+    let fixed = Network {
+        header: Header { boot_ns: 9_000_000, ..header(NETWORK, 0) },
         op,
         outbound: outbound.into(),
         family,

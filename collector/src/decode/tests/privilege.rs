@@ -12,19 +12,19 @@ fn kernel(bytes: &[u8]) -> (&'static str, KernelColumns) {
 }
 
 /// The columns of `call`, without strings.
-fn columns(call: records::Privilege) -> KernelColumns {
+fn columns(call: Privilege) -> KernelColumns {
     kernel(&call_record(call, [b""; 4])).1
 }
 
 /// A call of `op` that changes nothing.
-fn unchanged(op: u32) -> records::Privilege {
+fn unchanged(op: u32) -> Privilege {
     let state = State { mnt_ns: 1, pid_ns: 2, net_ns: 3, user_ns: 4, ..BLANK };
     between(op, state, state)
 }
 
-fn between(op: u32, before: State, after: State) -> records::Privilege {
+fn between(op: u32, before: State, after: State) -> Privilege {
     let task = records::Task { state: after, ..task() };
-    records::Privilege { op, before, task, ret: 0, target_process: NOBODY, target_dev: 0, ..call() }
+    Privilege { op, before, task, ret: 0, target_process: NOBODY, target_dev: 0, ..call() }
 }
 
 const BLANK: State =
@@ -67,14 +67,14 @@ fn a_call_has_the_states_before_and_after() {
 fn namespace_types_of_a_call() {
     use privilege_op::{MOUNT, SETNS, UNSHARE};
     let flags = |bits: i32| u64::from(bits.unsigned_abs());
-    let naming = |op, call_flags| records::Privilege { call_flags, ..unchanged(op) };
+    let naming = |op, call_flags| Privilege { call_flags, ..unchanged(op) };
     let entered = State { mnt_ns: 10, net_ns: 30, ..unchanged(SETNS).before };
     let cases = [
         (naming(SETNS, flags(libc::CLONE_NEWNS)), Some("mnt")),
         (naming(UNSHARE, flags(libc::CLONE_NEWNET | libc::CLONE_NEWPID)), Some("pid,net")),
         (naming(SETNS, 0x80), Some("time")),
         (between(SETNS, unchanged(SETNS).before, entered), Some("mnt,net")),
-        (records::Privilege { ret: -1, ..unchanged(SETNS) }, None),
+        (Privilege { ret: -1, ..unchanged(SETNS) }, None),
         (naming(UNSHARE, flags(libc::CLONE_FS)), None),
         (naming(MOUNT, flags(libc::CLONE_NEWNS)), None),
     ];
@@ -86,7 +86,7 @@ fn namespace_types_of_a_call() {
 #[test]
 fn the_target_process_of_setns() {
     let target_process = records::Ref { tgid: 1, start_boottime: 5, reserved: 0 };
-    let known = columns(records::Privilege { target_process, ..unchanged(privilege_op::SETNS) });
+    let known = columns(Privilege { target_process, ..unchanged(privilege_op::SETNS) });
     assert_eq!(known.target_process_uid, Some(ProcessUid::new(&BootHash::of("b"), 5, 1)));
     assert_eq!(known.target_pid, Some(1));
     let unknown = columns(unchanged(privilege_op::SETNS));
@@ -113,7 +113,7 @@ fn entered_host_namespaces_are_recognized() {
 #[test]
 fn mounts_on_the_host_file_system_are_recognized() {
     for (target_dev, expected) in [(0, None), (0x0010_0001, Some(true)), (0x0010_0002, Some(false))] {
-        let mount = records::Privilege { target_dev, ..unchanged(privilege_op::MOUNT) };
+        let mount = Privilege { target_dev, ..unchanged(privilege_op::MOUNT) };
         let (activity, columns) = kernel(&call_record(mount, [b"/dev/sda1", b"/mnt", b"ext4", b""]));
         assert_eq!((activity, columns.mount_is_host), ("mount", expected));
         assert_eq!(columns.source_path.as_deref(), Some("/dev/sda1"));
