@@ -62,25 +62,6 @@ impl JsonSchema for Period {
     }
 }
 
-/// A [`Duration`] that is a [`Period`] in the configuration, for `#[serde(with)]`.
-pub mod setting {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Period;
-
-    /// As a [`Period`].
-    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        Period(*time).serialize(serializer)
-    }
-
-    /// From a [`Period`].
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        Period::deserialize(deserializer).map(|period| period.0)
-    }
-}
-
 /// Reads `90s`, `1h 30m`, `2d`; 0 is allowed.
 ///
 /// Errors: what is wrong with `text`, in words.

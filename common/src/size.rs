@@ -65,31 +65,17 @@ impl JsonSchema for Size {
 }
 
 impl Size {
+    /// The number of bytes; the largest possible where this machine cannot address that many.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     /// A check that a size is not smaller than `least` bytes.
     pub fn at_least(least: u64) -> impl Fn(&Self) -> Result<(), String> {
         move |size| match size.0 >= least {
             true => Ok(()),
             false => Err(format!("it must be {} or more", Self(least))),
         }
-    }
-}
-
-/// A number of bytes that is a [`Size`] in the configuration, for `#[serde(with)]`.
-pub mod setting {
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Size;
-
-    /// As a [`Size`].
-    pub fn serialize<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
-        Size(*bytes as u64).serialize(serializer)
-    }
-
-    /// From a [`Size`].
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-        let size = Size::deserialize(deserializer)?;
-        usize::try_from(size.0).map_err(|_| D::Error::custom("it is more than this machine can address"))
     }
 }
 

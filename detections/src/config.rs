@@ -1,9 +1,8 @@
 //! The settings of the detection rules.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use kerntrail_common::period;
+use kerntrail_common::period::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +15,7 @@ pub struct DetectorConfig {
     /// Folder of additional Sigma rules; empty: only the shipped ones.
     pub dir: PathBuf,
     /// Interval at which the rules process new rows.
-    #[serde(with = "period::setting")]
-    #[schemars(with = "period::Period")]
-    pub interval: Duration,
+    pub interval: Period,
     /// Folder of the detector's state.
     #[serde(skip)]
     pub state_dir: PathBuf,
@@ -38,7 +35,7 @@ impl Default for DetectorConfig {
         Self {
             enabled: true,
             dir: PathBuf::new(),
-            interval: Duration::from_secs(2),
+            interval: Period::seconds(2),
             state_dir: PathBuf::from("state"),
             tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
             node: String::new(),

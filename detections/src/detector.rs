@@ -98,7 +98,7 @@ impl Detector {
     pub async fn run(&self, cancel: CancellationToken) -> Result<(), DetectError> {
         metrics::begin(&self.rules);
         let mut held = self.holds.of("rules");
-        let mut ticks = tokio::time::interval(self.config.interval);
+        let mut ticks = tokio::time::interval(self.config.interval.0);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
+use kerntrail_common::period::Period;
 use kerntrail_detections::{Detector, DetectorConfig, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
@@ -69,7 +70,7 @@ impl Bench {
         let mut set = Rules::default();
         set.add_file(Path::new("rules.yml"), rules).unwrap();
         let config = DetectorConfig {
-            interval: Duration::from_millis(10),
+            interval: Period(Duration::from_millis(10)),
             state_dir: self.dir.path().join("state"),
             tenant: "t".into(),
             node: "n".into(),

@@ -1,11 +1,10 @@
 //! The settings of the lake and of the pipeline that writes it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use kerntrail_common::period;
+use kerntrail_common::period::Period;
 use kerntrail_common::settings::{checked, more_than_zero};
-use kerntrail_common::size::{self, Size};
+use kerntrail_common::size::Size;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -18,27 +17,19 @@ pub struct PipelineConfig {
     #[serde(deserialize_with = "folder")]
     pub uri: String,
     /// Longest time that a row waits for others before it is committed.
-    #[serde(with = "period::setting")]
-    #[schemars(with = "period::Period")]
-    pub flush_interval: Duration,
+    pub flush_interval: Period,
     /// Rows of one table that are committed without waiting for more.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
     pub flush_rows: usize,
     /// Total size of buffered rows at which the largest table's buffer is committed. Reading pauses while twice as much
     /// is buffered or being committed; sorting takes up to two copies.
-    #[serde(rename = "flush_size", with = "size::setting")]
-    #[schemars(with = "Size")]
-    pub flush_bytes: usize,
+    pub flush_size: Size,
     /// Interval of maintenance: compacting small files, deleting replaced files, writing checkpoints.
-    #[serde(with = "period::setting")]
-    #[schemars(with = "period::Period")]
-    pub compact_interval: Duration,
+    pub compact_interval: Period,
     /// How long replaced files and old commits are kept for readers of older versions; must be longer than any query
     /// runs.
-    #[serde(with = "period::setting")]
-    #[schemars(with = "period::Period")]
-    pub vacuum_keep: Duration,
+    pub vacuum_keep: Period,
     /// Tenant whose topics are read and whose tables are written.
     #[serde(skip)]
     pub tenant: String,
@@ -51,11 +42,11 @@ impl Default for PipelineConfig {
     fn default() -> Self {
         Self {
             uri: String::new(),
-            flush_interval: Duration::from_secs(1),
+            flush_interval: Period::seconds(1),
             flush_rows: 100_000,
-            flush_bytes: 64 * 1024 * 1024,
-            compact_interval: Duration::from_secs(60),
-            vacuum_keep: Duration::from_secs(3600),
+            flush_size: Size(64 << 20),
+            compact_interval: Period::seconds(60),
+            vacuum_keep: Period::seconds(3600),
             tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
             rejected_dir: PathBuf::from("rejected"),
         }

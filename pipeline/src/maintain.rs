@@ -21,7 +21,7 @@ const VACUUMS: u32 = 4;
 /// Looks after the tables until `cancel`. What fails is tried again at the next turn.
 pub(crate) async fn run(pipeline: &Pipeline, cancel: CancellationToken) {
     let mut vacuumed = HashMap::new();
-    let mut compact = tokio::time::interval(pipeline.config.compact_interval.max(Duration::from_millis(10)));
+    let mut compact = tokio::time::interval(pipeline.config.compact_interval.0.max(Duration::from_millis(10)));
     let mut lag = tokio::time::interval(LAG_EVERY);
     compact.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     lag.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -56,7 +56,7 @@ async fn look_after(
     let Some(mut lake) = pipeline.lake.existing(table).await? else { return Ok(()) };
     lake.compact(&CompactOptions::default()).await?;
     lake.checkpoint().await?;
-    let keep = pipeline.config.vacuum_keep;
+    let keep = pipeline.config.vacuum_keep.0;
     if vacuumed.get(&table).is_none_or(|last| last.elapsed() >= keep / VACUUMS) {
         lake.vacuum(keep).await?;
         vacuumed.insert(table, Instant::now());

@@ -1,7 +1,7 @@
 //! The main loop: poll, take rows, start commits.
 //!
 //! Each table has at most one commit in flight; different tables commit concurrently. Polling pauses while twice
-//! `flush_bytes` are buffered: backpressure on the log. A poll is never dropped before it ends: it may have messages.
+//! `flush_size` are buffered: backpressure on the log. A poll is never dropped before it ends: it may have messages.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -232,7 +232,7 @@ impl Run<'_> {
     /// Whether the buffers are full, so that reading pauses until a commit ends.
     fn is_full(&self) -> bool {
         let held = self.buffers.bytes() + self.flying.values().sum::<usize>();
-        held >= 2 * self.pipeline.config.flush_bytes && !self.flights.is_empty()
+        held >= 2 * self.pipeline.config.flush_size.bytes() && !self.flights.is_empty()
     }
 
     fn is_draining(&self) -> bool {
@@ -244,7 +244,7 @@ impl Run<'_> {
         if self.is_draining() || !self.flights.is_empty() {
             return Duration::from_millis(5);
         }
-        let interval = self.pipeline.config.flush_interval;
+        let interval = self.pipeline.config.flush_interval.0;
         let due = Table::ALL.iter().filter_map(|&table| self.buffers.of(table).since).min();
         due.map_or(LONGEST_POLL, |since| (since + interval).saturating_duration_since(Instant::now()).min(LONGEST_POLL))
     }
@@ -252,10 +252,10 @@ impl Run<'_> {
     fn cut_what_is_due(&mut self) {
         let config = &self.pipeline.config;
         let draining = self.is_draining();
-        let largest = (self.buffers.bytes() >= config.flush_bytes).then(|| self.buffers.largest()).flatten();
+        let largest = (self.buffers.bytes() >= config.flush_size.bytes()).then(|| self.buffers.largest()).flatten();
         for &table in Table::ALL {
             let buffer = self.buffers.of(table);
-            let waited = buffer.since.is_some_and(|since| draining || since.elapsed() >= config.flush_interval);
+            let waited = buffer.since.is_some_and(|since| draining || since.elapsed() >= config.flush_interval.0);
             if waited || buffer.rows >= config.flush_rows || largest == Some(table) {
                 self.cut(table);
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::period::Period;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::PipelineConfig;
 use kerntrail_schemas::Table;
@@ -52,8 +53,8 @@ async fn each_row_is_stored_once_whatever_fails_or_is_killed() {
         }
         let config = PipelineConfig {
             flush_rows: 40,
-            flush_interval: Duration::ZERO,
-            compact_interval: Duration::from_secs(3600),
+            flush_interval: Period(Duration::ZERO),
+            compact_interval: Period(Duration::from_secs(3600)),
             ..config(folder.path())
         };
         match &trouble {

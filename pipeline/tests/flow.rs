@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kerntrail_common::period::Period;
+use kerntrail_common::size::Size;
 use kerntrail_lake::{Lake, Progress};
 use kerntrail_pipeline::{PipelineConfig, PipelineError};
 use kerntrail_schemas::Table;
@@ -68,7 +70,7 @@ async fn a_cancel_commits_buffered_rows() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     log.push(&place(Table::ProcessEvents, 0), Entry::Message(message(Table::ProcessEvents, "s", 0, 0, 5)));
-    let patient = PipelineConfig { flush_interval: Duration::from_secs(3600), ..config(folder.path()) };
+    let patient = PipelineConfig { flush_interval: Period(Duration::from_secs(3600)), ..config(folder.path()) };
     let pipeline = pipeline(&log, &lake, patient);
     let polled_all = until("the message was polled", || async { log.delivered(0) == 1 });
     let (_, ended) = running(&pipeline, polled_all).await;
@@ -80,7 +82,7 @@ async fn a_cancel_commits_buffered_rows() {
 async fn rows_are_committed_at_the_bounds_of_rows_and_bytes() {
     for bounded in [
         PipelineConfig { flush_rows: 50, ..PipelineConfig::default() },
-        PipelineConfig { flush_bytes: 20_000, ..PipelineConfig::default() },
+        PipelineConfig { flush_size: Size(20_000), ..PipelineConfig::default() },
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (log, lake) = (MemoryLog::new(1), lake(&folder));
@@ -95,7 +97,7 @@ async fn rows_are_committed_at_the_bounds_of_rows_and_bytes() {
             &log,
             &lake,
             PipelineConfig {
-                flush_interval: Duration::from_secs(3600),
+                flush_interval: Period(Duration::from_secs(3600)),
                 tenant: defaults.tenant,
                 rejected_dir: defaults.rejected_dir,
                 ..bounded
@@ -179,9 +181,9 @@ async fn maintenance_keeps_files_few_while_rows_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let (log, lake) = (MemoryLog::new(1), lake(&folder));
     let busy = PipelineConfig {
-        flush_interval: Duration::ZERO,
+        flush_interval: Period(Duration::ZERO),
         flush_rows: 1,
-        compact_interval: Duration::from_millis(20),
+        compact_interval: Period(Duration::from_millis(20)),
         ..config(folder.path())
     };
     let pipeline = pipeline(&log, &lake, busy);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use kerntrail_common::period::Period;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig, PipelineError};
 use kerntrail_schemas::cell::Micros;
@@ -85,7 +86,7 @@ pub fn damaged(mut message: Message) -> Message {
 pub fn config(folder: &Path) -> PipelineConfig {
     PipelineConfig {
         tenant: "acme".into(),
-        flush_interval: Duration::from_millis(10),
+        flush_interval: Period(Duration::from_millis(10)),
         rejected_dir: folder.join("rejected"),
         ..PipelineConfig::default()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use kerntrail_common::period::Period;
 use kerntrail_query_engine::output::{Format, Options, write};
 use kerntrail_query_engine::{Bounds, Capacity, ErrorKind, Limits, QueryError, QueryStream};
 use kerntrail_query_service::history::{self, Tables, TablesError};
@@ -53,7 +54,7 @@ async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
     let stored = many(1_000).await;
     // One place of one thread: a query that went on computing would keep the next from running.
     let one = Capacity { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Capacity::default() };
-    let session = stored.session_of(one, Limits { timeout: Duration::from_secs(60), ..Limits::default() });
+    let session = stored.session_of(one, Limits { timeout: Period(Duration::from_secs(60)), ..Limits::default() });
     for endless in ENDLESS {
         let short = Bounds { timeout: Some(Duration::from_millis(300)), max_rows: None };
         let error = match session.query_within(endless, &short).await {
@@ -88,7 +89,7 @@ async fn a_client_can_ask_for_less_and_not_for_more() {
         let (rows, error) = drain(stream).await;
         assert_eq!((rows, error.unwrap().kind()), (got, ErrorKind::Limit), "{asked:?}");
     }
-    let session = stored.session_within(Limits { timeout: Duration::from_millis(200), ..Limits::default() });
+    let session = stored.session_within(Limits { timeout: Period(Duration::from_millis(200)), ..Limits::default() });
     let bounds = Bounds { timeout: Some(Duration::from_secs(3_600)), max_rows: None };
     let error = match session.query_within(ENDLESS[0], &bounds).await {
         Ok(stream) => drain(stream).await.1.unwrap(),
@@ -157,11 +158,8 @@ async fn a_small_argument_cannot_make_a_huge_value() {
 }
 
 /// Less memory than [`WIDE`] needs.
-const SMALL: Limits = Limits {
-    memory_bytes: NonZeroUsize::new(24 << 20).unwrap(),
-    timeout: Duration::from_secs(60),
-    max_rows: 1_000_000,
-};
+const SMALL: Limits =
+    Limits { memory_bytes: NonZeroUsize::new(24 << 20).unwrap(), timeout: Period::seconds(60), max_rows: 1_000_000 };
 
 /// A sort of more than 24 MiB over 60,000 rows.
 const WIDE: &str = "select repeat(cmd_line, 40) as x, pid from process_events order by x desc, pid";
@@ -227,7 +225,7 @@ async fn more_queries_than_may_run_wait_for_their_turn() {
     let stored = many(1_000).await;
     let patience = Duration::from_secs(60);
     let capacity = Capacity { max_running: NonZeroUsize::MIN, patience, ..Capacity::default() };
-    let session = stored.session_of(capacity, Limits { timeout: patience, ..Limits::default() });
+    let session = stored.session_of(capacity, Limits { timeout: Period(patience), ..Limits::default() });
     let count = || answer(&session, "select count(*) as n from process_events");
     let answers = futures::future::join_all((0..40).map(|_| count())).await;
     assert!(answers.iter().all(|answer| answer.contains("1000")), "{answers:?}");

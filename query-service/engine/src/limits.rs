@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kerntrail_common::period;
+use kerntrail_common::period::Period;
 use kerntrail_common::settings::{checked, more_than_zero};
 use kerntrail_common::size::Size;
 use schemars::JsonSchema;
@@ -22,9 +22,7 @@ pub struct Limits {
     pub memory_bytes: NonZeroUsize,
     /// Longest duration of one query, from the request to the last row, including planning and waiting for a slow
     /// reader.
-    #[serde(with = "period::setting")]
-    #[schemars(with = "period::Period")]
-    pub timeout: Duration,
+    pub timeout: Period,
     /// Maximum rows of one result; a larger result ends with an error.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
@@ -46,7 +44,7 @@ const MEMORY_BYTES: NonZeroUsize = NonZeroUsize::MIN.saturating_add((512 << 20) 
 impl Default for Limits {
     /// 512 MiB, 60 s, 1,000,000 rows.
     fn default() -> Self {
-        Self { memory_bytes: MEMORY_BYTES, timeout: Duration::from_secs(60), max_rows: 1_000_000 }
+        Self { memory_bytes: MEMORY_BYTES, timeout: Period::seconds(60), max_rows: 1_000_000 }
     }
 }
 
@@ -54,7 +52,7 @@ impl Limits {
     /// The narrower of these limits and what a request asks for.
     pub(crate) fn within(self, bounds: &Bounds) -> Self {
         Self {
-            timeout: bounds.timeout.map_or(self.timeout, |asked| asked.min(self.timeout)),
+            timeout: bounds.timeout.map_or(self.timeout, |asked| Period(asked.min(self.timeout.0))),
             max_rows: bounds.max_rows.map_or(self.max_rows, |asked| asked.min(self.max_rows)),
             ..self
         }

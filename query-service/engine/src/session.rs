@@ -50,17 +50,17 @@ impl Session {
     }
 
     async fn start(&self, sql: &str, limits: Limits) -> Result<QueryStream, QueryError> {
-        let deadline = Instant::now() + limits.timeout;
-        let slot = self.admit(limits.timeout).await?;
+        let deadline = Instant::now() + limits.timeout.0;
+        let slot = self.admit(limits.timeout.0).await?;
         let statement = guard::parse(sql)?;
         let snapshot = Snapshot::open(&self.engine, &self.principal, slot.stop())?;
-        let planned = within(&slot, deadline, limits.timeout, async move {
+        let planned = within(&slot, deadline, limits.timeout.0, async move {
             let plan = snapshot.plan(statement).await?;
             let explain = is_explain(&plan);
             Ok((snapshot.execute(plan).await?, explain))
         });
         let (rows, explain) = planned.await?;
-        let terms = Terms { deadline, timeout: limits.timeout, max_rows: limits.max_rows, explain };
+        let terms = Terms { deadline, timeout: limits.timeout.0, max_rows: limits.max_rows, explain };
         QueryStream::start(slot, rows, terms)
     }
 
@@ -74,7 +74,7 @@ impl Session {
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
         let answer = async {
-            let timeout = self.principal.limits.timeout;
+            let timeout = self.principal.limits.timeout.0;
             let deadline = Instant::now() + timeout;
             let slot = self.admit(timeout).await?;
             let snapshot = Snapshot::open(&self.engine, &self.principal, slot.stop())?;
