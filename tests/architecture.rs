@@ -109,6 +109,20 @@ fn the_design_draws_these_dependencies() {
 }
 
 #[test]
+fn the_design_names_each_file_of_the_kernel_side() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/design.md")).expect("docs/design.md");
+    for file in std::fs::read_dir(root.join("ebpf/bpf")).expect("ebpf/bpf") {
+        let name = file.expect("a file").file_name().into_string().expect("a name");
+        // This one only includes the others.
+        if name != "kerntrail.bpf.c" {
+            let row = page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")));
+            assert!(row, "docs/design.md, \"What the kernel programs see\", has no row for {name}");
+        }
+    }
+}
+
+#[test]
 fn libraries_are_used_only_where_they_belong() {
     for (name, known) in dependencies() {
         for (foreign, homes) in ONLY_IN {

@@ -102,7 +102,7 @@ fn unshare_and_connect(live: &mut Live, cgroup: Option<&Cgroup>) -> Story {
 
 /// Privilege and network records of a child, by number.
 fn kinds(story: &Story) -> (usize, usize) {
-    (story.privilege.len(), story.network.len())
+    (story.privilege.len(), story.network().len())
 }
 
 fn filtered(counters: &Counters, kind: u32) -> u64 {

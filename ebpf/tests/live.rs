@@ -14,7 +14,7 @@ use kerntrail_ebpf::probes::network::{self, Network};
 use kerntrail_ebpf::probes::privilege::{self, Privilege};
 use kerntrail_ebpf::probes::process::{Exit, Fork, Program, kind};
 use kerntrail_ebpf::probes::{CONCERNS, Concern};
-use kerntrail_ebpf::records::{self, Header, Ref, flags};
+use kerntrail_ebpf::records::{self, Header, Layout, Ref, flags};
 use kerntrail_ebpf::{Batch, LoadError, LoadOptions, Programs, Reader, preflight};
 use tokio::runtime::Runtime;
 
@@ -147,8 +147,9 @@ pub(crate) struct Story {
     pub(crate) fork: Vec<Fork>,
     pub(crate) exec: Vec<(Program, Strings)>,
     pub(crate) privilege: Vec<(Privilege, Vec<Vec<u8>>)>,
-    pub(crate) network: Vec<Network>,
     pub(crate) exit: Vec<Exit>,
+    /// Records of other kinds.
+    other: Vec<Vec<u8>>,
 }
 
 /// Strings of a program.
@@ -190,14 +191,23 @@ impl Story {
                 privilege::kind::PRIVILEGE => {
                     story.privilege.extend(of_pid!(Privilege, record, pid).map(|(p, rest)| (p, parts(&p, rest))))
                 }
-                network::kind::NETWORK => {
-                    story.network.extend(of_pid!(Network, record, pid).map(|(network, _)| network))
-                }
                 kind::EXIT => story.exit.extend(of_pid!(Exit, record, pid).map(|(exit, _)| exit)),
-                other => panic!("kind {other} in the ring"),
+                // All records begin like that of a fork: header and task.
+                _ => story.other.extend(of_pid!(Fork, record, pid).map(|_| record.clone())),
             }
         }
         story
+    }
+
+    /// The records of another `kind`: fixed part and strings.
+    pub(crate) fn records<T: Layout>(&self, kind: u32) -> Vec<(T, Vec<u8>)> {
+        let of_kind = self.other.iter().filter(|record| header(record).kind == kind);
+        of_kind.map(|record| records::read::<T>(record).map(|(fixed, rest)| (fixed, rest.to_vec())).unwrap()).collect()
+    }
+
+    /// The TCP connections that changed.
+    pub(crate) fn network(&self) -> Vec<Network> {
+        self.records(network::kind::NETWORK).into_iter().map(|(network, _)| network).collect()
     }
 
     /// The only call `op`, with its source, target and type; paths resolved by the kernel joined.

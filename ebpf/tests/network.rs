@@ -169,8 +169,8 @@ fn a_connect_that_fails_before_a_packet_is_sent() {
             refused(libc::connect(socket, (&raw const to).cast(), len), libc::ENETUNREACH)
         }
     });
-    assert_eq!(story.network.len(), 1, "{story:?}");
-    let connect = story.network[0];
+    assert_eq!(story.network().len(), 1, "{story:?}");
+    let connect = story.network()[0];
     assert_eq!((connect.op, connect.ret, connect.header.flags), (op::CONNECT, -libc::ENETUNREACH, 0));
     assert_eq!(addresses(&connect).1, "127.0.0.1:4444".parse().unwrap());
 }
@@ -187,10 +187,10 @@ fn a_listener_without_bind_has_a_port() {
         }
         Ok(())
     });
-    let ops: Vec<_> = story.network.iter().map(|network| network.op).collect();
+    let ops: Vec<_> = story.network().iter().map(|network| network.op).collect();
     assert_eq!(ops, [op::LISTEN, op::CLOSE]);
-    assert_ne!(story.network[0].local_port, 0);
-    assert_eq!(story.network[0].local_port, story.network[1].local_port);
+    assert_ne!(story.network()[0].local_port, 0);
+    assert_eq!(story.network()[0].local_port, story.network()[1].local_port);
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_probe_that_the_verifier_rejects_is_left_out_with_its_dependents() {
     let all = CONCERNS.iter().flat_map(|concern| concern.probes).count();
     assert_eq!(live.programs.probes().len() + refused.len(), all);
     let story = live.run(&mut Command::new("/bin/true"));
-    assert_eq!((story.exec.len(), story.network.len()), (1, 0));
+    assert_eq!((story.exec.len(), story.network().len()), (1, 0));
     // SAFETY: changes the namespaces of the child.
     let story = live.run_in_child(|| unsafe { checked(libc::unshare(libc::CLONE_NEWUTS)).map(drop) });
     assert_eq!(story.privilege.len(), 1);
