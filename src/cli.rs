@@ -9,7 +9,7 @@ use kerntrail_pipeline::import::FORMATS;
 use kerntrail_query_engine::output::Format;
 use kerntrail_query_service::stories::timeline::StoryFormat;
 
-use crate::config::{Origin, Overrides, SETTINGS};
+use crate::config::{Overrides, SETTINGS, ValueOrigin};
 
 /// Collect, store and query the security history of Kubernetes nodes.
 #[derive(Debug, Parser)]
@@ -269,24 +269,26 @@ fn overrides(matches: &ArgMatches) -> Overrides {
     for setting in SETTINGS.iter() {
         let Some(value) = matches.get_one::<String>(&setting.path) else { continue };
         match matches.value_source(&setting.path) {
-            Some(ValueSource::CommandLine) => from_flags.push((Origin::Flag(setting.flag()), setting, value.clone())),
-            _ => from_variables.push((Origin::Variable(setting.variable()), setting, value.clone())),
+            Some(ValueSource::CommandLine) => {
+                from_flags.push((ValueOrigin::Flag(setting.flag()), setting, value.clone()))
+            }
+            _ => from_variables.push((ValueOrigin::Variable(setting.variable()), setting, value.clone())),
         }
     }
     from_variables.extend(from_flags);
     let sinks = matches.get_many::<String>("sink_keys").into_iter().flatten();
-    let flags = sinks.map(|assignment| (Origin::Flag("sink".into()), assignment.clone()));
+    let flags = sinks.map(|assignment| (ValueOrigin::Flag("sink".into()), assignment.clone()));
     Overrides { values: from_variables, sinks: sink_variables().into_iter().chain(flags).collect() }
 }
 
 /// `KERNTRAIL_SINK_<NAME>__<KEY>` as `name.key=value`.
-fn sink_variables() -> Vec<(Origin, String)> {
-    let mut found: Vec<(Origin, String)> = std::env::vars_os()
+fn sink_variables() -> Vec<(ValueOrigin, String)> {
+    let mut found: Vec<(ValueOrigin, String)> = std::env::vars_os()
         .filter_map(|(variable, value)| {
             let (variable, value) = (variable.into_string().ok()?, value.into_string().ok()?);
             let (name, key) = variable.strip_prefix("KERNTRAIL_SINK_")?.split_once("__")?;
             let assignment = format!("{}.{}={value}", name.to_lowercase(), key.to_lowercase());
-            Some((Origin::Variable(variable), assignment))
+            Some((ValueOrigin::Variable(variable), assignment))
         })
         .collect();
     found.sort_by(|a, b| a.1.cmp(&b.1));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
-use config::{Config, ConfigError, Origin, Overrides};
+use config::{Config, ConfigError, Overrides, ValueOrigin};
 use kerntrail_detections::RuleError;
 use kerntrail_query_engine::{ErrorKind, QueryError};
 
@@ -53,7 +53,7 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     if let Some((name, right)) = cli::misspelled_variables(names).into_iter().next() {
         let reason = format!("there is no such setting; did you mean `{right}`?");
-        return Err(ConfigError::Value { origin: Origin::Variable(name), reason }.into());
+        return Err(ConfigError::Value { origin: ValueOrigin::Variable(name), reason }.into());
     }
     let serves = matches!(cli.action, Action::Run);
     if !serves {

@@ -15,9 +15,9 @@ use kerntrail_transport::{EventLog, LogError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{BatchError, Batcher, Limits, RowNumber};
+use crate::batch::{BatchError, BatchLimits, Batcher, RowNumber};
 use crate::cgroups::Cgroups;
-use crate::clock::{Clock, now_boot_ns};
+use crate::clock::{BootClock, now_boot_ns};
 use crate::config::{CollectorConfig, Kube};
 use crate::decode::Context;
 use crate::ebpf_source::EbpfSource;
@@ -26,11 +26,11 @@ use crate::loss::{Loss, Losses};
 use crate::mask::{BadRule, Mask};
 use crate::metrics as names;
 use crate::node::{Node, NodeError};
-use crate::not_supported::NotSupported;
+use crate::not_supported::NotSupportedRows;
 use crate::pods::{self, Pods};
 use crate::reap::{self, Reaper};
 use crate::sender::{Closed, Outgoing, Sender};
-use crate::source::{Record, Source, SourceError};
+use crate::source::{EventSource, SourceError, SourceRecord};
 use crate::state::{self, LastRun};
 
 /// How often losses are checked and the state is written when nothing happens.
@@ -71,7 +71,7 @@ pub struct Collector<S = EbpfSource> {
     source: S,
     stream: StreamId,
     started_ns: u64,
-    clock: Clock,
+    clock: BootClock,
     cgroups: Cgroups,
     mask: Mask,
     pods: Arc<Pods>,
@@ -87,11 +87,11 @@ impl Collector<EbpfSource> {
         let node = Node::read(&config)?;
         let started_ns = now_boot_ns();
         let source = EbpfSource::load(config.ring_bytes(), node.procfs.clone())?;
-        Self::new(config, node, source, Cgroups::of_this_machine(), Clock::of_this_machine(), started_ns)
+        Self::new(config, node, source, Cgroups::of_this_machine(), BootClock::of_this_machine(), started_ns)
     }
 }
 
-impl<S: Source> Collector<S> {
+impl<S: EventSource> Collector<S> {
     /// A collector of the events of `source`, which numbers them since `started_ns` (CLOCK_BOOTTIME).
     ///
     /// Errors: a mask rule is not a regular expression.
@@ -100,7 +100,7 @@ impl<S: Source> Collector<S> {
         node: Node,
         source: S,
         cgroups: Cgroups,
-        clock: Clock,
+        clock: BootClock,
         started_ns: u64,
     ) -> Result<Self, CollectorError> {
         Ok(Self {
@@ -167,7 +167,7 @@ impl<S: Source> Collector<S> {
         let node = Arc::new(node);
         let sender = Sender::start(log, config.tenant.clone(), config.queue_batches, config.state_dir.clone());
         let mut work = Work {
-            batcher: Batcher::new(&node, self.stream.clone(), Limits::of(&config)),
+            batcher: Batcher::new(&node, self.stream.clone(), BatchLimits::of(&config)),
             enricher: Enricher::new(
                 Arc::clone(&node),
                 self.pods,
@@ -177,7 +177,7 @@ impl<S: Source> Collector<S> {
                 config.max_processes,
             ),
             losses: Losses::new(self.started_ns),
-            not_supported: NotSupported::new(self.source.probes(), self.started_ns),
+            not_supported: NotSupportedRows::new(self.source.probes(), self.started_ns),
             reaper: Reaper::default(),
             source: self.source,
             stream: self.stream,
@@ -221,7 +221,7 @@ struct Work<S> {
     enricher: Enricher,
     batcher: Batcher,
     losses: Losses,
-    not_supported: NotSupported,
+    not_supported: NotSupportedRows,
     reaper: Reaper,
     sender: Sender,
     /// Time of the last tick.
@@ -231,10 +231,10 @@ struct Work<S> {
     next_tick: tokio::time::Instant,
 }
 
-impl<S: Source> Work<S> {
+impl<S: EventSource> Work<S> {
     async fn all(
         &mut self,
-        mut records: Vec<Record>,
+        mut records: Vec<SourceRecord>,
         config: &CollectorConfig,
         cancel: &CancellationToken,
         ready: &watch::Sender<bool>,
@@ -285,7 +285,7 @@ impl<S: Source> Work<S> {
         }
     }
 
-    async fn take_all(&mut self, records: &mut Vec<Record>) -> Result<(), Ended> {
+    async fn take_all(&mut self, records: &mut Vec<SourceRecord>) -> Result<(), Ended> {
         for record in records.drain(..) {
             self.take(record);
             if self.batcher.is_full() {
@@ -295,7 +295,7 @@ impl<S: Source> Work<S> {
         Ok(())
     }
 
-    fn take(&mut self, record: Record) {
+    fn take(&mut self, record: SourceRecord) {
         if let Some(number) = record.number {
             self.losses.came(number);
             if number.cpu != EXISTING_CPU {
@@ -393,7 +393,7 @@ impl<S: Source> Work<S> {
     }
 
     /// Stops the programs, takes what is left, and reports every number that is missing.
-    async fn drain(&mut self, mut records: Vec<Record>) -> Result<(), Ended> {
+    async fn drain(&mut self, mut records: Vec<SourceRecord>) -> Result<(), Ended> {
         self.source.stop();
         let stopped_ns = now_boot_ns();
         loop {
@@ -423,7 +423,7 @@ fn count_filtered(counters: &[CpuCounters]) {
 }
 
 /// Parents start before their children; what could not be read comes last.
-fn start(record: &Record) -> (u64, u32) {
+fn start(record: &SourceRecord) -> (u64, u32) {
     match &record.event {
         Ok(event) => (event.task.process.start_boottime, event.task.process.tgid),
         Err(_) => (u64::MAX, u32::MAX),

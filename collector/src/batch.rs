@@ -15,7 +15,7 @@ use kerntrail_transport::Message;
 use kerntrail_transport::codec::CodecError;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::BootClock;
 use crate::config::CollectorConfig;
 use crate::event::EventRow;
 use crate::loss::Loss;
@@ -30,7 +30,7 @@ const LARGEST: usize = 1 << 20;
 
 /// When a batch leaves.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Rows of one table.
     pub rows: usize,
     /// Bytes of one table's rows, estimated.
@@ -39,7 +39,7 @@ pub struct Limits {
     pub wait: Duration,
 }
 
-impl Limits {
+impl BatchLimits {
     /// The limits of `config`, with what a message can hold as the upper end.
     pub fn of(config: &CollectorConfig) -> Self {
         Self {
@@ -75,7 +75,7 @@ pub enum BatchError {
 
 /// Collects rows.
 pub struct Batcher {
-    limits: Limits,
+    limits: BatchLimits,
     envelope: Envelope,
     stream: StreamId,
     rows: TableBuilders,
@@ -85,7 +85,7 @@ pub struct Batcher {
 
 impl Batcher {
     /// No rows yet; they will be of `stream`.
-    pub fn new(node: &Node, stream: StreamId, limits: Limits) -> Self {
+    pub fn new(node: &Node, stream: StreamId, limits: BatchLimits) -> Self {
         let envelope = Envelope {
             cluster: node.cluster.clone(),
             node: Some(node.name.clone()),
@@ -101,13 +101,13 @@ impl Batcher {
     }
 
     /// Appends the row of an event.
-    pub fn append(&mut self, number: RowNumber, clock: &Clock, actor: Option<&Arc<Actor>>, row: &EventRow) {
+    pub fn append(&mut self, number: RowNumber, clock: &BootClock, actor: Option<&Arc<Actor>>, row: &EventRow) {
         self.fill("kernel", number, clock, row.activity, 1);
         self.push(actor, &row.columns);
     }
 
     /// Appends a row of `event_loss`.
-    pub fn append_loss(&mut self, loss: &Loss, clock: &Clock) {
+    pub fn append_loss(&mut self, loss: &Loss, clock: &BootClock) {
         self.fill("kerntrail", loss.number, clock, loss.activity, loss.count);
         self.push(None, &AnyColumns::from(loss.columns.clone()));
     }
@@ -121,7 +121,7 @@ impl Batcher {
         &mut self,
         source: &'static str,
         number: RowNumber,
-        clock: &Clock,
+        clock: &BootClock,
         activity: &'static Activity,
         count: i64,
     ) {

@@ -9,14 +9,14 @@ const REFRESH_NS: u64 = 10_000_000_000;
 
 /// Turns CLOCK_BOOTTIME into UTC.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct BootClock {
     /// UTC minus CLOCK_BOOTTIME, ns.
     offset_ns: i64,
     /// When it was read; `None` for a fixed clock.
     read_at: Option<u64>,
 }
 
-impl Clock {
+impl BootClock {
     /// This machine's clocks.
     pub fn of_this_machine() -> Self {
         Self { offset_ns: read_offset(), read_at: Some(now_boot_ns()) }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn boot_time_is_converted_to_utc() {
-        let clock = Clock::fixed(Micros(1_700_000_000_000_000));
+        let clock = BootClock::fixed(Micros(1_700_000_000_000_000));
         for (boot_ns, utc) in [(0, 0), (999, 0), (1_000, 1), (5_000_000_000, 5_000_000)] {
             assert_eq!(clock.utc(boot_ns), Micros(1_700_000_000_000_000 + utc));
         }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_clock_of_this_machine_matches_its_utc() {
         let before = read(libc::CLOCK_REALTIME) / 1_000;
-        let shown = Clock::of_this_machine().utc(now_boot_ns()).0;
+        let shown = BootClock::of_this_machine().utc(now_boot_ns()).0;
         let after = read(libc::CLOCK_REALTIME) / 1_000;
         // A reading of the offset may be off by the time it took.
         assert!((before - 1_000_000..=after + 1_000_000).contains(&shown), "{before} {shown} {after}");
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_fixed_clock_is_not_refreshed() {
-        let mut clock = Clock::fixed(Micros(7));
+        let mut clock = BootClock::fixed(Micros(7));
         clock.refresh(u64::MAX);
         assert_eq!(clock.utc(0), Micros(7));
     }

@@ -14,7 +14,7 @@ use kerntrail_ebpf::probes;
 use kerntrail_ebpf::records::{self, Header, Layout};
 use kerntrail_schemas::Activity;
 
-use crate::clock::Clock;
+use crate::clock::BootClock;
 use crate::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Task};
 use crate::mask::Mask;
 use crate::node::Node;
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     /// The node, for what is the host's own.
     pub node: &'a Node,
     /// The clock of the rows.
-    pub clock: &'a Clock,
+    pub clock: &'a BootClock,
     /// Masks secrets in text that a caller passed.
     pub mask: &'a Mask,
 }

@@ -7,7 +7,7 @@ use kerntrail_common::error::chain;
 use kerntrail_ebpf::{Batch, Counters, CpuCounters, LoadError, LoadOptions, Programs, Reader, records};
 
 use crate::decode::{Context, decode};
-use crate::source::{Number, Probe, Record, Source, SourceError};
+use crate::source::{EventSource, Number, ProbeStatus, SourceError, SourceRecord};
 
 /// The loaded kernel programs.
 pub struct EbpfSource {
@@ -66,30 +66,30 @@ impl EbpfSource {
 }
 
 #[async_trait]
-impl Source for EbpfSource {
-    fn existing(&mut self, context: Context<'_>) -> Result<Vec<Record>, SourceError> {
+impl EventSource for EbpfSource {
+    fn existing(&mut self, context: Context<'_>) -> Result<Vec<SourceRecord>, SourceError> {
         let batch = self.programs.existing(&self.procfs).map_err(|source| failed("list running processes", source))?;
         Ok(batch.iter().map(|record| read(record, context)).collect())
     }
 
-    async fn next(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError> {
+    async fn next(&mut self, context: Context<'_>, into: &mut Vec<SourceRecord>) -> Result<(), SourceError> {
         self.reader.read(&mut self.batch).await.map_err(|source| failed("read the kernel's ring", source))?;
         into.extend(self.batch.iter().map(|record| read(record, context)));
         Ok(())
     }
 
-    fn take(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> usize {
+    fn take(&mut self, context: Context<'_>, into: &mut Vec<SourceRecord>) -> usize {
         let taken = self.reader.take(&mut self.batch);
         into.extend(self.batch.iter().map(|record| read(record, context)));
         taken
     }
 
-    fn probes(&self) -> Vec<Probe> {
+    fn probes(&self) -> Vec<ProbeStatus> {
         let running = self.programs.probes().iter().map(|probe| (*probe, None));
         let refused = self.programs.not_supported().iter().map(|it| (it.probe, Some(it.reason.clone())));
         running
             .chain(refused)
-            .map(|(probe, refused)| Probe { name: probe.name, activities: probe.activities, refused })
+            .map(|(probe, refused)| ProbeStatus { name: probe.name, activities: probe.activities, refused })
             .collect()
     }
 
@@ -109,11 +109,11 @@ impl Source for EbpfSource {
     }
 }
 
-fn read(record: &[u8], context: Context<'_>) -> Record {
+fn read(record: &[u8], context: Context<'_>) -> SourceRecord {
     let header = records::read::<records::Header>(record).map(|(header, _)| header);
     let numbered = header.filter(|header| header.flags & records::flags::FILTERED == 0);
     let number = numbered.map(|header| Number { cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns });
-    Record { number, event: decode(record, context).map_err(|error| error.to_string()) }
+    SourceRecord { number, event: decode(record, context).map_err(|error| error.to_string()) }
 }
 
 fn failed(operation: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> SourceError {

@@ -6,7 +6,7 @@ use kerntrail_schemas::tables::Actor;
 
 use crate::actor;
 use crate::cgroups::Cgroups;
-use crate::clock::Clock;
+use crate::clock::BootClock;
 use crate::decode::Context;
 use crate::event::{EventKind, KernelEvent, ProcessRef, Program};
 use crate::identity::{Container, Identities};
@@ -23,7 +23,7 @@ pub struct Enricher {
     identities: Identities,
     cgroups: Cgroups,
     mask: Mask,
-    clock: Clock,
+    clock: BootClock,
     /// Processes that hold their actor columns; these are dropped with the batch they went into.
     with_row: Vec<ProcessRef>,
 }
@@ -35,7 +35,7 @@ impl Enricher {
         pods: Arc<Pods>,
         cgroups: Cgroups,
         mask: Mask,
-        clock: Clock,
+        clock: BootClock,
         max_processes: usize,
     ) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Enricher {
     }
 
     /// The clock of its rows.
-    pub fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &BootClock {
         &self.clock
     }
 

@@ -14,7 +14,7 @@ use kerntrail_schemas::tables::event_loss::{
 };
 
 use crate::batch::RowNumber;
-use crate::clock::Clock;
+use crate::clock::BootClock;
 use crate::metrics as names;
 use crate::source::Number;
 use crate::state::LastRun;
@@ -65,25 +65,25 @@ impl Losses {
     }
 
     /// Rows for the gaps that will not close any more at `now_ns`.
-    pub fn settled(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+    pub fn settled(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &BootClock) -> Vec<Loss> {
         let gaps = self.gaps.settled(now_ns);
         self.rows(&gaps, now_ns, counters, clock)
     }
 
     /// Rows for all gaps, once nothing more will come.
-    pub fn finish(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+    pub fn finish(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &BootClock) -> Vec<Loss> {
         let gaps = self.gaps.finish(counters);
         self.rows(&gaps, now_ns, counters, clock)
     }
 
-    fn rows(&mut self, gaps: &[Gap], now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Vec<Loss> {
+    fn rows(&mut self, gaps: &[Gap], now_ns: u64, counters: &[CpuCounters], clock: &BootClock) -> Vec<Loss> {
         let mut rows: Vec<Loss> = gaps.iter().map(|gap| self.ring_full(gap, now_ns, counters, clock)).collect();
         rows.extend(self.context_lost(now_ns, counters, clock));
         rows
     }
 
     /// The row for filtered events whose records the process table needs, but for which the ring had no room.
-    fn context_lost(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Option<Loss> {
+    fn context_lost(&mut self, now_ns: u64, counters: &[CpuCounters], clock: &BootClock) -> Option<Loss> {
         let since_ns = std::mem::replace(&mut self.looked_ns, now_ns);
         let total: u64 = counters.iter().map(|cpu| cpu.context_lost).sum();
         let lost = total.checked_sub(self.context_lost).filter(|lost| *lost > 0)?;
@@ -91,7 +91,7 @@ impl Losses {
         Some(self.without_context(&RING_FULL, lost, since_ns, now_ns, clock))
     }
 
-    fn ring_full(&mut self, gap: &Gap, now_ns: u64, counters: &[CpuCounters], clock: &Clock) -> Loss {
+    fn ring_full(&mut self, gap: &Gap, now_ns: u64, counters: &[CpuCounters], clock: &BootClock) -> Loss {
         let start = if gap.start_boot_ns == 0 { self.started_ns } else { gap.start_boot_ns };
         let end = if gap.end_boot_ns == 0 { now_ns } else { gap.end_boot_ns };
         count_lost(&RING_FULL, gap.lost());
@@ -119,7 +119,7 @@ impl Losses {
     }
 
     /// The row for a record that could not be read.
-    pub fn undecodable(&mut self, number: Option<Number>, now_ns: u64, clock: &Clock) -> Loss {
+    pub fn undecodable(&mut self, number: Option<Number>, now_ns: u64, clock: &BootClock) -> Loss {
         count_lost(&DECODE_ERROR, 1);
         let Some(number) = number else {
             let columns = LossColumns { lost: Some(1), end_time: Some(clock.utc(now_ns)), ..LossColumns::default() };
@@ -143,7 +143,7 @@ impl Losses {
     }
 
     /// The row for processes that the table had no room for: no event is lost, only their context.
-    pub fn table_full(&mut self, refused: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Loss {
+    pub fn table_full(&mut self, refused: u64, since_ns: u64, now_ns: u64, clock: &BootClock) -> Loss {
         self.without_context(&TABLE_FULL, refused, since_ns, now_ns, clock)
     }
 
@@ -154,7 +154,7 @@ impl Losses {
         count: u64,
         since_ns: u64,
         now_ns: u64,
-        clock: &Clock,
+        clock: &BootClock,
     ) -> Loss {
         let columns = LossColumns {
             lost: Some(0),
@@ -172,7 +172,7 @@ impl Losses {
         activities: &BTreeSet<&str>,
         covers_ns: Range<u64>,
         now_ns: u64,
-        clock: &Clock,
+        clock: &BootClock,
     ) -> Loss {
         let columns = LossColumns {
             start_time: Some(clock.utc(covers_ns.start)),
@@ -184,7 +184,7 @@ impl Losses {
     }
 
     /// The row for events that the kernel did not even number, when `missed` of them is more than before.
-    pub fn missed(&mut self, missed: u64, since_ns: u64, now_ns: u64, clock: &Clock) -> Option<Loss> {
+    pub fn missed(&mut self, missed: u64, since_ns: u64, now_ns: u64, clock: &BootClock) -> Option<Loss> {
         let lost = missed.checked_sub(self.missed).filter(|lost| *lost > 0)?;
         self.missed = missed;
         count_lost(&NOT_RUN, lost);
@@ -198,7 +198,7 @@ impl Losses {
     }
 
     /// The row for the time between the last run and this one.
-    pub(crate) fn collector_down(&mut self, last: &LastRun, clock: &Clock) -> Loss {
+    pub(crate) fn collector_down(&mut self, last: &LastRun, clock: &BootClock) -> Loss {
         let columns = LossColumns {
             start_time: Some(last.time),
             end_time: Some(clock.utc(self.started_ns)),

@@ -9,7 +9,7 @@ use crate::cgroups::kernel_device_of;
 use crate::config::{CollectorConfig, NodeConfig};
 use crate::container;
 use crate::event::ProcessRef;
-use crate::source::Record;
+use crate::source::SourceRecord;
 
 /// What is known of a node from the start.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Node {
 
     /// Takes the namespaces of the node's init, where procfs does not show them, from its kernel record; or, for the
     /// machine's own init, from that of kthreadd, which stays in the namespaces that both started in.
-    pub fn complete(&mut self, existing: &[Record]) {
+    pub fn complete(&mut self, existing: &[SourceRecord]) {
         let find = |tgid: u32| {
             let mut tasks = existing.iter().filter_map(|record| Some(&record.event.as_ref().ok()?.task));
             tasks.find(|task| task.process.tgid == tgid)

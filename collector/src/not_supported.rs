@@ -9,10 +9,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::clock::Clock;
+use crate::clock::BootClock;
 use crate::loss::{Loss, Losses};
 use crate::metrics as names;
-use crate::source::Probe;
+use crate::source::ProbeStatus;
 
 /// How far a row reaches beyond the time at which it is made, ns.
 const COVERS_NS: u64 = 600_000_000_000;
@@ -21,7 +21,7 @@ const AHEAD_NS: u64 = 60_000_000_000;
 
 /// What this kernel does not support.
 #[derive(Debug)]
-pub(crate) struct NotSupported {
+pub(crate) struct NotSupportedRows {
     refused: Vec<&'static str>,
     /// Activities that are incomplete without them, in alphabetical order.
     activities: BTreeSet<&'static str>,
@@ -29,9 +29,9 @@ pub(crate) struct NotSupported {
     covered_ns: u64,
 }
 
-impl NotSupported {
+impl NotSupportedRows {
     /// Of `probes`, in a run that began at `started_ns`. Logs those that were refused.
-    pub(crate) fn new(probes: Vec<Probe>, started_ns: u64) -> Self {
+    pub(crate) fn new(probes: Vec<ProbeStatus>, started_ns: u64) -> Self {
         for probe in &probes {
             let up = if probe.refused.is_none() { 1.0 } else { 0.0 };
             metrics::gauge!(names::PROBE_UP, "probe" => probe.name).set(up);
@@ -59,7 +59,7 @@ impl NotSupported {
     }
 
     /// The row that is due at `now_ns`; `None` while the last one still covers enough time.
-    pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
+    pub(crate) fn due(&mut self, now_ns: u64, losses: &mut Losses, clock: &BootClock) -> Option<Loss> {
         if now_ns.saturating_add(AHEAD_NS) < self.covered_ns {
             return None;
         }
@@ -67,12 +67,12 @@ impl NotSupported {
     }
 
     /// The row for what is left of a run that ended at `now_ns`; `None` when the last one reaches that far.
-    pub(crate) fn finish(&mut self, now_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
+    pub(crate) fn finish(&mut self, now_ns: u64, losses: &mut Losses, clock: &BootClock) -> Option<Loss> {
         if now_ns <= self.covered_ns { None } else { self.row(now_ns, now_ns, losses, clock) }
     }
 
     /// The row from where the last one ends to `until_ns`; `None` when no probe is refused.
-    fn row(&mut self, now_ns: u64, until_ns: u64, losses: &mut Losses, clock: &Clock) -> Option<Loss> {
+    fn row(&mut self, now_ns: u64, until_ns: u64, losses: &mut Losses, clock: &BootClock) -> Option<Loss> {
         let since_ns = std::mem::replace(&mut self.covered_ns, until_ns);
         let missing = !self.activities.is_empty();
         missing.then(|| losses.not_supported(&self.activities, since_ns..until_ns, now_ns, clock))
@@ -87,15 +87,15 @@ mod tests {
 
     #[test]
     fn rows_follow_each_other_without_a_gap() {
-        let clock = Clock::fixed(Micros(0));
+        let clock = BootClock::fixed(Micros(0));
         let mut losses = Losses::new(5_000);
-        let refused = |name, activities| Probe { name, activities, refused: Some("EPERM".to_owned()) };
+        let refused = |name, activities| ProbeStatus { name, activities, refused: Some("EPERM".to_owned()) };
         let probes = vec![
             refused("setns", &["setns", "mount"]),
-            Probe { name: "running", activities: &["unshare"], refused: None },
+            ProbeStatus { name: "running", activities: &["unshare"], refused: None },
             refused("move_mount", &["mount"]),
         ];
-        let mut missing = NotSupported::new(probes, 5_000);
+        let mut missing = NotSupportedRows::new(probes, 5_000);
         assert_eq!(missing.names(), ["setns", "move_mount"]);
         let second = 1_000_000_000;
         let mut rows = Vec::new();

@@ -8,7 +8,7 @@ use crate::event::KernelEvent;
 
 /// One record of the kernel side.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct SourceRecord {
     /// Its number; `None` when it has none (see [`KernelEvent::is_filtered`]) or it could not be read.
     pub number: Option<Number>,
     /// The event, or why the record cannot be read.
@@ -26,7 +26,7 @@ pub struct Number {
     pub boot_ns: u64,
 }
 
-impl From<KernelEvent> for Record {
+impl From<KernelEvent> for SourceRecord {
     fn from(event: KernelEvent) -> Self {
         let number = Number { cpu: event.cpu, seq: event.seq, boot_ns: event.boot_ns };
         Self { number: Some(number), event: Ok(event) }
@@ -35,7 +35,7 @@ impl From<KernelEvent> for Record {
 
 /// A probe of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeStatus {
     /// Its name.
     pub name: &'static str,
     /// Activities that are incomplete without it.
@@ -49,22 +49,22 @@ pub struct Probe {
 /// Events are numbered from when the source was made; what is not taken waits in the kernel's ring, and what finds no
 /// room there shows as a gap in the numbers.
 #[async_trait]
-pub trait Source: Send {
+pub trait EventSource: Send {
     /// The processes that are already running, in any order. Called once, before any other method.
     ///
     /// `context`: its node need not be complete yet.
-    fn existing(&mut self, context: Context<'_>) -> Result<Vec<Record>, SourceError>;
+    fn existing(&mut self, context: Context<'_>) -> Result<Vec<SourceRecord>, SourceError>;
 
     /// Waits for records and appends them to `into`: at least one.
     ///
     /// Cancel-safe: a record is taken only when it is handed out. Returns without a record when none will ever come.
-    async fn next(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError>;
+    async fn next(&mut self, context: Context<'_>, into: &mut Vec<SourceRecord>) -> Result<(), SourceError>;
 
     /// Appends the records that wait, at most some thousands. Returns how many.
-    fn take(&mut self, context: Context<'_>, into: &mut Vec<Record>) -> usize;
+    fn take(&mut self, context: Context<'_>, into: &mut Vec<SourceRecord>) -> usize;
 
     /// The probes that run, and those that the kernel refused; this does not change while the source exists.
-    fn probes(&self) -> Vec<Probe>;
+    fn probes(&self) -> Vec<ProbeStatus>;
 
     /// The kernel's own counts of numbers, losses and filtered events.
     fn counters(&mut self) -> Vec<CpuCounters>;

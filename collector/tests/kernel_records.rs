@@ -1,6 +1,6 @@
 //! Events decoded from records as the kernel programs write them.
 
-use kerntrail_collector::clock::Clock;
+use kerntrail_collector::clock::BootClock;
 use kerntrail_collector::decode::{Context, decode};
 use kerntrail_collector::event::{EventKind, PrivilegeState};
 use kerntrail_collector::mask::Mask;
@@ -20,7 +20,7 @@ fn decoded(fixed: impl Layout, strings: &[u8]) -> EventKind {
     let size = bytes.len() as u32;
     bytes[4..8].copy_from_slice(&size.to_ne_bytes());
     let node: Node = Setup::default().node;
-    let clock = Clock::fixed(Micros(1_700_000_000_000_000));
+    let clock = BootClock::fixed(Micros(1_700_000_000_000_000));
     let mask = Mask::new(&MaskConfig::default()).unwrap();
     decode(&bytes, Context { node: &node, clock: &clock, mask: &mask }).unwrap().kind
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kerntrail_collector::cgroups::Cgroups;
-use kerntrail_collector::clock::{Clock, now_boot_ns};
+use kerntrail_collector::clock::{BootClock, now_boot_ns};
 use kerntrail_collector::node::Node;
 use kerntrail_collector::{Collector, CollectorConfig, EbpfSource, NodeConfig, preflight};
 use kerntrail_common::period::Period;
@@ -55,7 +55,7 @@ impl Live {
     async fn with(programs: Programs) -> Self {
         let source = EbpfSource::new(programs, "/proc".into()).unwrap();
         let node = Node::read(&config()).unwrap();
-        let (cgroups, clock) = (Cgroups::of_this_machine(), Clock::of_this_machine());
+        let (cgroups, clock) = (Cgroups::of_this_machine(), BootClock::of_this_machine());
         Self::of(Collector::new(config(), node, source, cgroups, clock, now_boot_ns()).unwrap()).await
     }
 

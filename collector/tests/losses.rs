@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{EventKind, EventRow, ProcessRef, Task};
-use kerntrail_collector::source::{Number, Probe, Record};
+use kerntrail_collector::source::{Number, ProbeStatus, SourceRecord};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::probes;
 use kerntrail_schemas::Table;
@@ -99,8 +99,8 @@ async fn a_record_that_cannot_be_decoded_is_reported_and_the_others_are_processe
     script.spawn(&init, 10, &["/bin/sh"]);
     let number = Number { cpu: 0, seq: 2, boot_ns: script.now_ns + 1 };
     script.steps.push_back(Step::Records(vec![
-        Record { number: Some(number), event: Err("cut".into()) },
-        Record { number: None, event: Err("no header".into()) },
+        SourceRecord { number: Some(number), event: Err("cut".into()) },
+        SourceRecord { number: None, event: Err("no header".into()) },
     ]));
     let rows = script.run().await;
     assert_eq!(rows.process("exec", 10).len(), 1);
@@ -124,9 +124,9 @@ async fn events_of_skipped_program_runs_are_reported() {
 #[tokio::test]
 async fn a_refused_probe_is_reported_from_the_start() {
     let (mut script, _) = Script::new();
-    let refused = |name, activities, reason: &str| Probe { name, activities, refused: Some(reason.to_owned()) };
+    let refused = |name, activities, reason: &str| ProbeStatus { name, activities, refused: Some(reason.to_owned()) };
     script.probes = vec![
-        Probe { name: "process", activities: &["fork", "exec", "exit"], refused: None },
+        ProbeStatus { name: "process", activities: &["fork", "exec", "exit"], refused: None },
         refused("setns", &["setns"], "EPERM"),
         refused("connections", &["connect", "accept"], "the verifier rejects it"),
         refused("accept", &["accept"], "it depends on probe connections"),

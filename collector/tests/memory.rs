@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use kerntrail_collector::cgroups::Cgroups;
-use kerntrail_collector::clock::Clock;
+use kerntrail_collector::clock::BootClock;
 use kerntrail_collector::enrich::Enricher;
 use kerntrail_collector::event::{EventKind, KernelEvent, ProcessRef, Program, Task};
 use kerntrail_collector::mask::{Mask, MaskConfig};
@@ -44,7 +44,7 @@ fn ten_thousand_processes_fit_in_64_mib() {
     let setup = Setup::default();
     let before = HELD.get();
     let mask = Mask::new(&MaskConfig::default()).unwrap();
-    let clock = Clock::fixed(Micros(0));
+    let clock = BootClock::fixed(Micros(0));
     let mut enricher = Enricher::new(Arc::new(setup.node), Arc::default(), Cgroups::none(), mask, clock, 20_000);
     for number in 0..10_000_u32 {
         let event = process(number);

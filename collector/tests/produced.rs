@@ -6,7 +6,7 @@ use expect_test::expect_file;
 use kerntrail_collector::CollectorConfig;
 use kerntrail_collector::event::{EventKind, FdKind, PrivilegeState, ProcessRef, Program, Task};
 use kerntrail_collector::pods::Pods;
-use kerntrail_collector::source::{Probe, Record};
+use kerntrail_collector::source::{ProbeStatus, SourceRecord};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_ebpf::probes;
 use kerntrail_ebpf::probes::network::network_op;
@@ -65,10 +65,10 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
     push_all(&mut script, &process);
     script.push(&process, EventKind::Exit { code: 0, signal: 9 });
     let refused = Some("operation not permitted".to_owned());
-    script.probes = vec![Probe { name: "chroot", activities: &["chroot"], refused }];
+    script.probes = vec![ProbeStatus { name: "chroot", activities: &["chroot"], refused }];
     // Not numbered, not readable, and numbers that never came.
     script.missed = 5;
-    script.steps.push_back(Step::Records(vec![Record { number: None, event: Err("no header".into()) }]));
+    script.steps.push_back(Step::Records(vec![SourceRecord { number: None, event: Err("no header".into()) }]));
     let mut counters = CpuCounters { cpu: 0, next_seq: 10_000, ..CpuCounters::default() };
     counters.lost[probes::process::kind::EXEC as usize] = 2;
     script.counters = vec![counters];

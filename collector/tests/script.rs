@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use kerntrail_collector::cgroups::Cgroups;
-use kerntrail_collector::clock::Clock;
+use kerntrail_collector::clock::BootClock;
 use kerntrail_collector::decode::Context;
 use kerntrail_collector::event::{EventKind, KernelEvent, PrivilegeState, ProcessRef, Program, Task};
 use kerntrail_collector::node::Node;
 use kerntrail_collector::pods::Pods;
-use kerntrail_collector::source::{Probe, Record, Source, SourceError};
+use kerntrail_collector::source::{EventSource, ProbeStatus, SourceError, SourceRecord};
 use kerntrail_collector::{Collector, CollectorConfig, CollectorError};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_schemas::Table;
@@ -39,7 +39,7 @@ pub const EXISTING_CPU: u32 = kerntrail_ebpf::records::EXISTING_CPU;
 
 /// One thing that a scripted source does.
 pub enum Step {
-    Records(Vec<Record>),
+    Records(Vec<SourceRecord>),
     Do(Box<dyn FnOnce() + Send>),
 }
 
@@ -48,11 +48,11 @@ pub enum Step {
 pub struct Script {
     pub now_ns: u64,
     seqs: BTreeMap<u32, u64>,
-    pub existing: Vec<Record>,
+    pub existing: Vec<SourceRecord>,
     pub steps: VecDeque<Step>,
     pub counters: Vec<CpuCounters>,
     pub missed: u64,
-    pub probes: Vec<Probe>,
+    pub probes: Vec<ProbeStatus>,
 }
 
 impl Script {
@@ -107,7 +107,7 @@ impl Script {
         self.now_ns += 1_000_000;
         let flags = kerntrail_ebpf::records::flags::FILTERED;
         let event = KernelEvent { cpu: 0, seq: 0, boot_ns: self.now_ns, flags, task: task.clone(), kind };
-        self.steps.push_back(Step::Records(vec![Record { number: None, event: Ok(event) }]));
+        self.steps.push_back(Step::Records(vec![SourceRecord { number: None, event: Ok(event) }]));
     }
 
     pub fn fork(&mut self, parent: &Task, pid: u32) -> Task {
@@ -165,7 +165,7 @@ impl Script {
         let taken = Arc::new(AtomicUsize::new(0));
         let started_ns = setup.started_ns;
         let source = Scripted { script: self, taken: Arc::clone(&taken) };
-        let clock = Clock::fixed(Micros(1_700_000_000_000_000));
+        let clock = BootClock::fixed(Micros(1_700_000_000_000_000));
         let collector =
             Collector::new(setup.config.clone(), setup.node.clone(), source, Cgroups::none(), clock, started_ns);
         (collector.unwrap(), taken)
@@ -214,12 +214,12 @@ pub struct Scripted {
 }
 
 #[async_trait]
-impl Source for Scripted {
-    fn existing(&mut self, _: Context<'_>) -> Result<Vec<Record>, SourceError> {
+impl EventSource for Scripted {
+    fn existing(&mut self, _: Context<'_>) -> Result<Vec<SourceRecord>, SourceError> {
         Ok(std::mem::take(&mut self.script.existing))
     }
 
-    async fn next(&mut self, _: Context<'_>, into: &mut Vec<Record>) -> Result<(), SourceError> {
+    async fn next(&mut self, _: Context<'_>, into: &mut Vec<SourceRecord>) -> Result<(), SourceError> {
         while let Some(step) = self.script.steps.pop_front() {
             match step {
                 Step::Do(what) => what(),
@@ -233,7 +233,7 @@ impl Source for Scripted {
         Ok(())
     }
 
-    fn take(&mut self, _: Context<'_>, into: &mut Vec<Record>) -> usize {
+    fn take(&mut self, _: Context<'_>, into: &mut Vec<SourceRecord>) -> usize {
         let before = into.len();
         for step in self.script.steps.drain(..) {
             match step {
@@ -248,7 +248,7 @@ impl Source for Scripted {
         self.script.counters.clone()
     }
 
-    fn probes(&self) -> Vec<Probe> {
+    fn probes(&self) -> Vec<ProbeStatus> {
         self.script.probes.clone()
     }
 

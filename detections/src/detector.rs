@@ -21,7 +21,7 @@ use crate::finding::{self, Finding, Writer};
 use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
-use crate::state::{Cursors, Outbox, State, StateError};
+use crate::state::{Cursors, DetectorStateError, State, StoredMessage};
 
 /// Findings of one pass that are logged individually; beyond that, only their number is logged.
 const TOLD_SINGLY: usize = 10;
@@ -61,10 +61,10 @@ pub enum DetectError {
     Append(#[source] LogError),
     /// The stored payload of findings is not base64.
     #[error("the outbox of findings is damaged")]
-    Outbox(#[source] base64::DecodeError),
+    StoredMessage(#[source] base64::DecodeError),
     /// The state file failed.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] DetectorStateError),
 }
 
 /// Runs rules on what arrives in the lake.
@@ -113,7 +113,7 @@ impl Detector {
             held.remind();
             match done {
                 Ok(_) => held.release_file(&self.state_file()),
-                Err(DetectError::State(StateError::Newer { path, newer })) => {
+                Err(DetectError::State(DetectorStateError::Newer { path, newer })) => {
                     metrics::pass_failed();
                     held.hold_file(&path, newer);
                 }
@@ -274,7 +274,7 @@ impl Detector {
             let messages = Message::of_rows(&rows, &self.config.node, &self.writer.stream, state.last_batch + 1);
             let messages = messages.map_err(DetectError::Encode)?;
             state.last_batch += messages.len() as i64;
-            state.outbox.extend(messages.iter().map(Outbox::of));
+            state.outbox.extend(messages.iter().map(StoredMessage::of));
         }
         state.write(path)?;
         self.send(&mut state, path).await?;
@@ -295,8 +295,8 @@ impl Detector {
         Ok(state.write(path)?)
     }
 
-    fn message(&self, outbox: &Outbox) -> Result<Message, DetectError> {
-        outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::Outbox)
+    fn message(&self, outbox: &StoredMessage) -> Result<Message, DetectError> {
+        outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::StoredMessage)
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct State {
     /// Number of the last batch of findings.
     pub(crate) last_batch: i64,
     /// Findings that may not be in the event log yet.
-    pub(crate) outbox: Vec<Outbox>,
+    pub(crate) outbox: Vec<StoredMessage>,
     /// Recently found sequences, oldest first.
     recent: Vec<Recent>,
 }
@@ -76,7 +76,7 @@ impl Default for State {
 
 /// One message of findings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Outbox {
+pub(crate) struct StoredMessage {
     /// Of the release that encoded the rows, which may be an earlier or a later one than this.
     #[serde(default = "first_schema")]
     pub(crate) schema_version: u16,
@@ -87,7 +87,7 @@ pub(crate) struct Outbox {
     pub(crate) payload: String,
 }
 
-impl Outbox {
+impl StoredMessage {
     /// `message`, to be stored.
     pub(crate) fn of(message: &Message) -> Self {
         let headers = &message.headers;
@@ -120,7 +120,7 @@ struct Recent {
 
 /// The state file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub enum DetectorStateError {
     /// It cannot be read or written.
     #[error("cannot {operation} the detector's state {}", path.display())]
     File {
@@ -163,14 +163,15 @@ impl State {
     /// as missing.
     ///
     /// Errors: `Newer`, and the file is left unchanged; or it cannot be read or moved.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, StateError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, DetectorStateError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::File { operation: "read", path: path.to_owned(), source }),
+            Err(source) => return Err(DetectorStateError::File { operation: "read", path: path.to_owned(), source }),
         };
         let version = serde_json::from_slice(&bytes).map_or(VERSION, |Versioned { version }| version);
-        Newer::check("state", version, VERSION).map_err(|newer| StateError::Newer { path: path.to_owned(), newer })?;
+        Newer::check("state", version, VERSION)
+            .map_err(|newer| DetectorStateError::Newer { path: path.to_owned(), newer })?;
         match serde_json::from_slice(&bytes) {
             Ok(state) => Ok(Some(state)),
             Err(source) => set_aside(path, source).map(|()| None),
@@ -178,9 +179,10 @@ impl State {
     }
 
     /// Replaces the file at `path`.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), StateError> {
-        let failed = |source| StateError::File { operation: "write", path: path.to_owned(), source };
-        let bytes = serde_json::to_vec(self).map_err(|source| StateError::Damaged { path: path.to_owned(), source })?;
+    pub(crate) fn write(&self, path: &Path) -> Result<(), DetectorStateError> {
+        let failed = |source| DetectorStateError::File { operation: "write", path: path.to_owned(), source };
+        let bytes =
+            serde_json::to_vec(self).map_err(|source| DetectorStateError::Damaged { path: path.to_owned(), source })?;
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
@@ -202,15 +204,15 @@ impl State {
     }
 }
 
-fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), StateError> {
+fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), DetectorStateError> {
     let aside = path.with_extension("damaged");
-    std::fs::rename(path, &aside).map_err(|source| StateError::File {
+    std::fs::rename(path, &aside).map_err(|source| DetectorStateError::File {
         operation: "move aside",
         path: path.to_owned(),
         source,
     })?;
     tracing::error!(
-        error = chain(&StateError::Damaged { path: path.to_owned(), source }),
+        error = chain(&DetectorStateError::Damaged { path: path.to_owned(), source }),
         kept = %aside.display(),
         "the damaged state was moved aside; rules evaluate all rows of the lake again"
     );
@@ -281,7 +283,7 @@ mod tests {
         let newer = br#"{"version":2,"cursors":{"process_events":{"version":7}}}"#;
         std::fs::write(&path, newer).unwrap();
         let error = State::read(&path).unwrap_err();
-        assert!(matches!(error, StateError::Newer { .. }), "{error:?}");
+        assert!(matches!(error, DetectorStateError::Newer { .. }), "{error:?}");
         assert!(error.to_string().contains("state version 2 is newer than 1"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), newer);
     }
@@ -299,8 +301,8 @@ mod tests {
                 seq_range: (0, 0),
             };
             let message = Message { headers, payload: Bytes::from_static(b"KT") };
-            let stored = serde_json::to_string(&Outbox::of(&message)).unwrap();
-            let again: Outbox = serde_json::from_str(&stored).unwrap();
+            let stored = serde_json::to_string(&StoredMessage::of(&message)).unwrap();
+            let again: StoredMessage = serde_json::from_str(&stored).unwrap();
             assert_eq!(again.message(&node, &stream).unwrap(), message);
         }
     }

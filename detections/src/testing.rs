@@ -30,7 +30,7 @@ const BEGIN_US: i64 = 1_767_225_600_000_000;
 
 /// A test and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct TestResult {
     /// The test's name.
     pub name: String,
     /// Findings that the test asks for.
@@ -39,7 +39,7 @@ pub struct Outcome {
     pub found: Vec<String>,
 }
 
-impl Outcome {
+impl TestResult {
     /// Whether the rules made the expected number of findings.
     pub fn passed(&self) -> bool {
         self.found.len() == self.expected
@@ -91,7 +91,7 @@ struct Test {
 }
 
 /// Runs the tests of the file `path` with the content `text`.
-pub async fn run(path: &Path, text: &str) -> Result<Vec<Outcome>, TestError> {
+pub async fn run(path: &Path, text: &str) -> Result<Vec<TestResult>, TestError> {
     let mut rules = Rules::default();
     rules.add_file(path, text)?;
     let mut outcomes = Vec::new();
@@ -103,7 +103,7 @@ pub async fn run(path: &Path, text: &str) -> Result<Vec<Outcome>, TestError> {
             let count = count.map_err(|source| TestError::Evaluate { name: test.name.clone(), source })?;
             found.extend(std::iter::repeat_n(rule.title.clone(), count));
         }
-        outcomes.push(Outcome { name: test.name, expected: test.finds, found });
+        outcomes.push(TestResult { name: test.name, expected: test.finds, found });
     }
     Ok(outcomes)
 }

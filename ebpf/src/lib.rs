@@ -33,7 +33,7 @@ pub use load_error::LoadError;
 pub use loader::{LoadOptions, Programs};
 pub use loss::{Counters, CpuCounters, Gap, GapTracker};
 pub use preflight::{Missing, preflight};
-pub use refusal::{NotSupported, Refusal};
+pub use refusal::{Refusal, RefusedProbe};
 pub use ring::Reader;
 pub use stats::ProgramStats;
 pub use tasks::TasksError;

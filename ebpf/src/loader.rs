@@ -14,7 +14,7 @@ use crate::load_error::LoadError;
 use crate::loss::Counters;
 use crate::preflight::preflight;
 use crate::probes::{BpfProgram, CONCERNS, Concern, Need, Probe};
-use crate::refusal::{NotSupported, Refusal};
+use crate::refusal::{Refusal, RefusedProbe};
 use crate::stats::ProgramStats;
 use crate::tasks::{self, TasksError};
 use crate::{Batch, Reader, tracefs};
@@ -45,7 +45,7 @@ pub struct Programs {
     options: LoadOptions,
     /// Those that are in the kernel.
     probes: Vec<&'static Probe>,
-    not_supported: Vec<NotSupported>,
+    not_supported: Vec<RefusedProbe>,
 }
 
 impl Programs {
@@ -104,7 +104,7 @@ impl Programs {
                 }
                 Some((program, StepError::Refused(refusal))) => {
                     unload(&mut self.ebpf, probe);
-                    self.not_supported.push(NotSupported::new(probe, program, &refusal));
+                    self.not_supported.push(RefusedProbe::new(probe, program, &refusal));
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Programs {
     }
 
     /// The optional probes that this kernel refused, and why; they are not tried again.
-    pub fn not_supported(&self) -> &[NotSupported] {
+    pub fn not_supported(&self) -> &[RefusedProbe] {
         &self.not_supported
     }
 

@@ -23,7 +23,7 @@ pub struct Concern {
     /// Its probes, in the order in which they are attached.
     pub probes: &'static [Probe],
     /// The records that its programs emit.
-    pub records: &'static [Record],
+    pub records: &'static [RecordKind],
     /// Its structs.
     pub layouts: &'static [StructLayout],
     /// Its enums.
@@ -78,7 +78,7 @@ impl BpfProgram {
 
 /// A kind of record.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
+pub struct RecordKind {
     /// Its number in [`records::Header::kind`]: 1 to 63, different for each kind.
     pub kind: u32,
     /// Its name, as column `event_kind` of `event_loss` has it.
@@ -110,12 +110,12 @@ pub struct MapSize {
 }
 
 /// All kinds of records.
-pub fn records() -> impl Iterator<Item = &'static Record> {
+pub fn records() -> impl Iterator<Item = &'static RecordKind> {
     CONCERNS.iter().flat_map(|concern| concern.records)
 }
 
 /// The record whose kind has the number `kind`; `None` if the number is unknown.
-pub fn record(kind: u32) -> Option<&'static Record> {
+pub fn record(kind: u32) -> Option<&'static RecordKind> {
     records().find(|record| record.kind == kind)
 }
 
@@ -141,7 +141,7 @@ macro_rules! kinds {
         const KINDS: $crate::records::EnumLayout =
             $crate::records::EnumLayout { name: $c_name, values: &[$((stringify!($kind), $value),)*] };
 
-        const RECORDS: &[$crate::probes::Record] = &[$($crate::probes::Record {
+        const RECORDS: &[$crate::probes::RecordKind] = &[$($crate::probes::RecordKind {
             kind: $value,
             name: $name,
             layout: <$layout as $crate::records::Layout>::LAYOUT,

@@ -92,7 +92,7 @@ fn verdict(log: &str) -> Option<&str> {
 
 /// An optional probe that this kernel refuses.
 #[derive(Clone, Debug)]
-pub struct NotSupported {
+pub struct RefusedProbe {
     /// The probe; its activities are incomplete.
     pub probe: &'static Probe,
     /// The program that was refused.
@@ -101,7 +101,7 @@ pub struct NotSupported {
     pub reason: String,
 }
 
-impl NotSupported {
+impl RefusedProbe {
     pub(crate) fn new(probe: &'static Probe, program: &'static str, refusal: &Refusal) -> Self {
         Self { probe, program, reason: chain(refusal) }
     }

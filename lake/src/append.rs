@@ -7,8 +7,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tracing::warn;
 
-use crate::commit::{Change, Outcome};
-use crate::error::{LakeError, Source};
+use crate::commit::{Change, CommitOutcome};
+use crate::error::{BoxError, LakeError};
 use crate::file::{self, DataFile};
 use crate::metrics::{BYTES_WRITTEN_TOTAL, EVENTS_IN_TOTAL};
 use crate::progress::Progress;
@@ -39,13 +39,13 @@ impl LakeTable {
         let bytes: u64 = added.iter().map(|file| file.size).sum();
         let paths: Vec<Arc<str>> = added.iter().map(|file| file.path.clone()).collect();
         match self.commit(&Change::Append { added, progress }).await {
-            Ok(Outcome::Committed(version)) => {
+            Ok(CommitOutcome::Committed(version)) => {
                 let name = self.table().name();
                 metrics::counter!(EVENTS_IN_TOTAL, "table" => name).increment(count as u64);
                 metrics::counter!(BYTES_WRITTEN_TOTAL, "table" => name).increment(bytes);
                 Ok(version)
             }
-            Ok(Outcome::Overtaken) => Err(LakeError::refused(self.table(), "an append was overtaken")),
+            Ok(CommitOutcome::Overtaken) => Err(LakeError::refused(self.table(), "an append was overtaken")),
             Err(error) => {
                 if matches!(error, LakeError::Conflict { .. }) {
                     self.discard(&paths).await;
@@ -88,7 +88,7 @@ impl LakeTable {
 }
 
 /// Sorts the rows, splits them by day and encodes each part.
-fn encode(rows: &[RecordBatch]) -> Result<Vec<(DataFile, Vec<u8>)>, Source> {
+fn encode(rows: &[RecordBatch]) -> Result<Vec<(DataFile, Vec<u8>)>, BoxError> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let mut files = Vec::new();
     for part in sort::by_day(&first.schema(), rows)? {

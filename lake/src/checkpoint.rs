@@ -7,7 +7,7 @@ use object_store::path::Path;
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::error::{LakeError, Source};
+use crate::error::{BoxError, LakeError};
 use crate::log::{DeltaLog, FOLDER};
 
 mod rows;
@@ -77,7 +77,7 @@ impl DeltaLog {
 
     async fn checkpoint(&self, hint: &LastCheckpoint, wanted: Wanted) -> Result<Checkpoint, LakeError> {
         let version = hint.version;
-        let failed = |source: Source| self.failed(&format!("read checkpoint {version} of"), source);
+        let failed = |source: BoxError| self.failed(&format!("read checkpoint {version} of"), source);
         let mut checkpoint = Checkpoint::empty(version);
         for path in hint.paths() {
             let found = self.files().get(&path).await.map_err(|source| failed(source.into()))?;
@@ -85,7 +85,7 @@ impl DeltaLog {
             // Thousands of files take a while to decode.
             let decoded = tokio::task::spawn_blocking(move || {
                 checkpoint.read(bytes, wanted)?;
-                Ok::<_, Source>(checkpoint)
+                Ok::<_, BoxError>(checkpoint)
             });
             checkpoint = decoded.await.map_err(|source| failed(source.into()))?.map_err(failed)?;
         }
@@ -108,7 +108,7 @@ impl DeltaLog {
     }
 
     async fn last_checkpoint(&self) -> Result<Option<LastCheckpoint>, LakeError> {
-        let failed = |source: Source| self.failed("read _last_checkpoint of", source);
+        let failed = |source: BoxError| self.failed("read _last_checkpoint of", source);
         let path = Path::from_iter([FOLDER, "_last_checkpoint"]);
         let bytes = match self.files().get(&path).await {
             Ok(found) => found.bytes().await.map_err(|source| failed(source.into()))?,

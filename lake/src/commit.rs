@@ -29,7 +29,7 @@ pub(crate) enum Change<'a> {
 
 /// Whether a commit took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CommitOutcome {
     /// It is this version.
     Committed(i64),
     /// There is nothing to do, or another writer has made it pointless; nothing was written.
@@ -105,27 +105,27 @@ impl LakeTable {
     /// Commits `change` at the next free version and moves this handle there.
     ///
     /// Errors: `Conflict` when the progress of an append does not rise any more; `Store`.
-    pub(crate) async fn commit(&mut self, change: &Change<'_>) -> Result<Outcome, LakeError> {
+    pub(crate) async fn commit(&mut self, change: &Change<'_>) -> Result<CommitOutcome, LakeError> {
         let labels = [("table", self.table().name())];
         for _ in 0..ATTEMPTS {
             let actions = change.actions(self).inspect_err(|_| {
                 metrics::counter!(CONFLICTS_TOTAL, &labels).increment(1);
             })?;
-            let Some(actions) = actions else { return Ok(Outcome::Overtaken) };
+            let Some(actions) = actions else { return Ok(CommitOutcome::Overtaken) };
             let version = self.version() + 1;
             if self.log().write_commit(version, &actions).await? {
                 self.state_mut().apply(version, actions)?;
                 self.publish();
                 metrics::counter!(COMMITS_TOTAL, "table" => self.table().name(), "operation" => change.operation())
                     .increment(1);
-                return Ok(Outcome::Committed(version));
+                return Ok(CommitOutcome::Committed(version));
             }
             debug!(table = %self.table(), version, "another writer took the version");
             metrics::counter!(RACES_TOTAL, &labels).increment(1);
             let before = self.snapshot();
             self.refresh().await?;
             if !change.survives(&before, self.state()) {
-                return Ok(Outcome::Overtaken);
+                return Ok(CommitOutcome::Overtaken);
             }
         }
         Err(LakeError::store(

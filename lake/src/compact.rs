@@ -26,8 +26,8 @@ use parquet::file::metadata::ParquetMetaData;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use crate::commit::{Change, Outcome};
-use crate::error::{LakeError, Source};
+use crate::commit::{Change, CommitOutcome};
+use crate::error::{BoxError, LakeError};
 use crate::file::{self, DataFile, PARTITION};
 use crate::metrics::{COMPACTED_FILES_TOTAL, COMPACTION_HELD};
 use crate::provider::FilesProvider;
@@ -184,7 +184,7 @@ impl LakeTable {
         // Dropped with this future, which ends the merge.
         let (_wanted, unwanted) = oneshot::channel();
         let written = tokio::task::spawn_blocking(move || merge.run(unwanted)).await;
-        let failed = |source: Source| LakeError::store(format!("merge {inputs} files of {table}"), source);
+        let failed = |source: BoxError| LakeError::store(format!("merge {inputs} files of {table}"), source);
         let written = written.map_err(|source| failed(source.into()))?.map_err(failed)?;
         let paths: Vec<Arc<str>> = written.iter().map(|file| file.path.clone()).collect();
         let rows = written.iter().map(|file| file.rows(table)).sum::<Option<usize>>();
@@ -198,7 +198,7 @@ impl LakeTable {
             self.log().sync(path).await?;
         }
         match self.commit(&Change::Replace { removed, added: written }).await? {
-            Outcome::Committed(version) => {
+            CommitOutcome::Committed(version) => {
                 debug!(%table, version, inputs, outputs = paths.len(), rows, "merged files");
                 metrics::counter!(COMPACTED_FILES_TOTAL, "table" => table.name()).increment(inputs as u64);
                 report.merges += 1;
@@ -206,7 +206,7 @@ impl LakeTable {
                 report.added += paths.len();
                 report.rows += rows.unwrap_or(0);
             }
-            Outcome::Overtaken => {
+            CommitOutcome::Overtaken => {
                 self.discard(&paths).await;
                 report.overtaken += 1;
             }
@@ -226,7 +226,7 @@ struct Merge {
 
 impl Merge {
     /// Merges on this thread, with a runtime of its own, until done or `unwanted`.
-    fn run(&self, unwanted: oneshot::Receiver<()>) -> Result<Vec<DataFile>, Source> {
+    fn run(&self, unwanted: oneshot::Receiver<()>) -> Result<Vec<DataFile>, BoxError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut rows = self.sorted_rows()?;
@@ -264,7 +264,11 @@ impl Merge {
         plan.execute(0, Arc::new(TaskContext::from(&state)))
     }
 
-    async fn write_all(&self, rows: &mut SendableRecordBatchStream, written: &mut Vec<DataFile>) -> Result<(), Source> {
+    async fn write_all(
+        &self,
+        rows: &mut SendableRecordBatchStream,
+        written: &mut Vec<DataFile>,
+    ) -> Result<(), BoxError> {
         let mut output: Option<Output> = None;
         while let Some(batch) = rows.try_next().await? {
             let mut current = match output.take() {
@@ -292,7 +296,7 @@ struct Output {
 }
 
 impl Output {
-    fn create(merge: &Merge) -> Result<Self, Source> {
+    fn create(merge: &Merge) -> Result<Self, BoxError> {
         let path = file::new_path(merge.day);
         let schema = file_schema(merge.table);
         let sink = BufWriter::with_capacity(Arc::clone(&merge.store), Path::from(path.as_str()), UPLOAD_BYTES);
@@ -304,7 +308,7 @@ impl Output {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
     }
 
-    async fn close(mut self, merge: &Merge) -> Result<DataFile, Source> {
+    async fn close(mut self, merge: &Merge) -> Result<DataFile, BoxError> {
         let metadata: ParquetMetaData = self.writer.finish().await?;
         let size = self.writer.bytes_written() as u64;
         let stats = stats::write(&file_schema(merge.table), &metadata);

@@ -5,7 +5,7 @@ use kerntrail_schemas::Table;
 use crate::progress::VERSION_PROPERTY;
 
 /// An error of another crate.
-pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What failed in the lake.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum LakeError {
         operation: String,
         /// The store's own error.
         #[source]
-        source: Source,
+        source: BoxError,
     },
     /// This version of kerntrail cannot handle the table or the rows; a retry does not help.
     #[error("{table}: {reason}")]
@@ -78,7 +78,7 @@ pub enum LakeError {
 
 impl LakeError {
     /// A [`LakeError::Store`] of `operation`.
-    pub(crate) fn store(operation: impl Into<String>, source: impl Into<Source>) -> Self {
+    pub(crate) fn store(operation: impl Into<String>, source: impl Into<BoxError>) -> Self {
         Self::Store { operation: operation.into(), source: source.into() }
     }
 

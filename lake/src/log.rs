@@ -16,7 +16,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::checkpoint::{Removed, Wanted};
-use crate::error::{LakeError, Source};
+use crate::error::{BoxError, LakeError};
 use crate::state::TableState;
 
 /// Folder of the log below the table.
@@ -60,7 +60,7 @@ impl DeltaLog {
     }
 
     /// A [`LakeError::Store`] of `operation` on this table.
-    pub(crate) fn failed(&self, operation: &str, source: impl Into<Source>) -> LakeError {
+    pub(crate) fn failed(&self, operation: &str, source: impl Into<BoxError>) -> LakeError {
         LakeError::store(format!("{operation} {}", self.location()), source)
     }
 
@@ -92,7 +92,7 @@ impl DeltaLog {
         }
     }
 
-    async fn create_local(&self, path: PathBuf, bytes: Vec<u8>) -> Result<bool, Source> {
+    async fn create_local(&self, path: PathBuf, bytes: Vec<u8>) -> Result<bool, BoxError> {
         let created = tokio::task::spawn_blocking(move || {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
@@ -106,7 +106,7 @@ impl DeltaLog {
     pub(crate) async fn sync(&self, path: &str) -> Result<(), LakeError> {
         let Some(local) = self.local(path) else { return Ok(()) };
         let synced = tokio::task::spawn_blocking(move || durable::sync(&local)).await;
-        let failed = |source: Source| self.failed(&format!("sync {path} of"), source);
+        let failed = |source: BoxError| self.failed(&format!("sync {path} of"), source);
         synced.map_err(|source| failed(source.into()))?.map_err(|source| failed(source.into()))
     }
 

@@ -8,7 +8,7 @@ use deltalake_core::kernel::{Action, Metadata, MetadataExt, Protocol, StructType
 use kerntrail_schemas::Table;
 use tracing::info;
 
-use crate::commit::{Change, Outcome};
+use crate::commit::{Change, CommitOutcome};
 use crate::error::LakeError;
 use crate::file::PARTITION;
 use crate::progress::{self, RETENTION, RETENTION_PROPERTY, VERSION_PROPERTY};
@@ -29,7 +29,7 @@ impl LakeTable {
     ///
     /// Errors: `Refused` when its columns have other types; `NewerProgress`; `Store`.
     pub(crate) async fn complete_shape(&mut self) -> Result<(), LakeError> {
-        if let Outcome::Committed(version) = self.commit(&Change::Shape).await? {
+        if let CommitOutcome::Committed(version) = self.commit(&Change::Shape).await? {
             info!(table = %self.table(), version, "added columns or properties that the table lacked");
         }
         Ok(())

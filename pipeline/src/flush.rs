@@ -70,27 +70,27 @@ impl Buffers {
     }
 }
 
-/// A commit in flight.
-pub(crate) struct Flight {
+/// A commit in commit.
+pub(crate) struct RunningCommit {
     pub(crate) table: Table,
     pub(crate) rows: Vec<RecordBatch>,
     pub(crate) progress: Vec<Progress>,
 }
 
 /// How a commit ended.
-pub(crate) struct Landed {
+pub(crate) struct FinishedCommit {
     pub(crate) table: Table,
     pub(crate) rows: usize,
     pub(crate) outcome: Result<(), LakeError>,
 }
 
-impl Flight {
+impl RunningCommit {
     /// Commits, with retries while only the store fails; `ending` limits them.
-    pub(crate) async fn fly(self, lake: Arc<Lake>, ending: CancellationToken) -> Landed {
+    pub(crate) async fn run(self, lake: Arc<Lake>, ending: CancellationToken) -> FinishedCommit {
         let table = self.table;
         let rows = self.rows.iter().map(RecordBatch::num_rows).sum();
         let outcome = self.commit(&lake, &ending).await;
-        Landed { table, rows, outcome }
+        FinishedCommit { table, rows, outcome }
     }
 
     async fn commit(self, lake: &Lake, ending: &CancellationToken) -> Result<(), LakeError> {

@@ -14,7 +14,7 @@ use kerntrail_transport::{Partition, Position};
 
 /// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum MessageVerdict {
     /// Its rows are new.
     Take,
     /// Its batch was taken before: a resend.
@@ -76,15 +76,15 @@ impl Tracker {
     }
 
     /// What to do with the message at `offset`. Changes nothing: follow with [`Tracker::take`] or [`Tracker::skip`].
-    pub fn judge(&self, partition: &Partition, offset: i64, stream: &str, batch: i64) -> Verdict {
+    pub fn judge(&self, partition: &Partition, offset: i64, stream: &str, batch: i64) -> MessageVerdict {
         match self.partitions.get(partition) {
             Some(taken) if offset >= taken.next && !taken.held => {
                 let cut = taken.cut.as_ref().and_then(|(_, batches)| batches.get(stream));
                 let committed = self.streams.get(&partition.topic.table).and_then(|streams| streams.get(stream));
                 let last = [taken.batches.get(stream), cut, committed].into_iter().flatten().max();
-                if last.is_some_and(|last| batch <= *last) { Verdict::Known } else { Verdict::Take }
+                if last.is_some_and(|last| batch <= *last) { MessageVerdict::Known } else { MessageVerdict::Take }
             }
-            _ => Verdict::Stray,
+            _ => MessageVerdict::Stray,
         }
     }
 

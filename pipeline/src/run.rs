@@ -1,6 +1,6 @@
 //! The main loop: poll, take rows, start commits.
 //!
-//! Each table has at most one commit in flight; different tables commit concurrently. Polling pauses while twice
+//! Each table has at most one commit in commit; different tables commit concurrently. Polling pauses while twice
 //! `flush_size` are buffered: backpressure on the log. A poll is never dropped before it ends: it may have messages.
 
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::PipelineError;
-use crate::flush::{Buffers, Flight, Landed};
+use crate::flush::{Buffers, FinishedCommit, RunningCommit};
 use crate::late;
 use crate::metrics::{
     CONFLICTS_TOTAL, EVENTS_IN_TOTAL, EVENTS_OUT_TOTAL, MESSAGES_MISSING_TOTAL, MESSAGES_RESENT_TOTAL,
 };
 use crate::pipeline::{GROUP, Pipeline};
-use crate::progress::{Tracker, Verdict};
+use crate::progress::{MessageVerdict, Tracker};
 use crate::quarantine::{Quarantine, Rejection};
 use crate::take;
 
@@ -58,8 +58,8 @@ pub(crate) async fn run(pipeline: &Pipeline, cancel: &CancellationToken) -> Resu
         consumer,
         tracker: Tracker::default(),
         buffers: Buffers::default(),
-        flights: JoinSet::new(),
-        flying: HashMap::new(),
+        commits: JoinSet::new(),
+        committing: HashMap::new(),
         forgot: HashMap::new(),
         quarantine: Quarantine::new(pipeline.config.rejected_dir.clone(), pipeline.lake.clone()),
         holds: pipeline.holds.of(GROUP),
@@ -165,9 +165,9 @@ struct Run<'a> {
     consumer: Box<dyn Consumer>,
     tracker: Tracker,
     buffers: Buffers,
-    flights: JoinSet<Landed>,
-    /// Bytes of each commit in flight.
-    flying: HashMap<Table, usize>,
+    commits: JoinSet<FinishedCommit>,
+    /// Bytes of each commit in commit.
+    committing: HashMap<Table, usize>,
     /// When streams of a table were last forgotten.
     forgot: HashMap<Table, Instant>,
     quarantine: Quarantine,
@@ -179,14 +179,14 @@ impl Run<'_> {
     async fn until_cancelled(&mut self) -> Result<(), PipelineError> {
         let mut backoff = retry();
         while !self.cancel.is_cancelled() {
-            while let Some(landed) = self.flights.try_join_next() {
-                self.land(landed).await?;
+            while let Some(finished) = self.commits.try_join_next() {
+                self.settle(finished).await?;
             }
             self.holds.remind();
             self.cut_what_is_due();
             if self.is_full() {
-                if let Some(landed) = self.flights.join_next().await {
-                    self.land(landed).await?;
+                if let Some(finished) = self.commits.join_next().await {
+                    self.settle(finished).await?;
                 }
                 continue;
             }
@@ -222,8 +222,8 @@ impl Run<'_> {
             for &table in Table::ALL {
                 self.cut(table);
             }
-            match self.flights.join_next().await {
-                Some(landed) => self.land(landed).await?,
+            match self.commits.join_next().await {
+                Some(finished) => self.settle(finished).await?,
                 None => return Ok(()),
             }
         }
@@ -231,8 +231,8 @@ impl Run<'_> {
 
     /// Whether the buffers are full, so that reading pauses until a commit ends.
     fn is_full(&self) -> bool {
-        let held = self.buffers.bytes() + self.flying.values().sum::<usize>();
-        held >= 2 * self.pipeline.config.flush_size.bytes() && !self.flights.is_empty()
+        let held = self.buffers.bytes() + self.committing.values().sum::<usize>();
+        held >= 2 * self.pipeline.config.flush_size.bytes() && !self.commits.is_empty()
     }
 
     fn is_draining(&self) -> bool {
@@ -241,7 +241,7 @@ impl Run<'_> {
 
     /// How long a poll may wait.
     fn patience(&mut self) -> Duration {
-        if self.is_draining() || !self.flights.is_empty() {
+        if self.is_draining() || !self.commits.is_empty() {
             return Duration::from_millis(5);
         }
         let interval = self.pipeline.config.flush_interval.0;
@@ -262,9 +262,9 @@ impl Run<'_> {
         }
     }
 
-    /// Starts the commit of the buffered rows of `table`, unless one is in flight.
+    /// Starts the commit of the buffered rows of `table`, unless one is in commit.
     fn cut(&mut self, table: Table) {
-        if self.flying.contains_key(&table) {
+        if self.committing.contains_key(&table) {
             return;
         }
         if !self.tracker.has_news(table) {
@@ -273,19 +273,19 @@ impl Run<'_> {
         }
         let bytes = self.buffers.of(table).bytes;
         let rows = self.buffers.of(table).take();
-        let flight = Flight { table, rows, progress: self.tracker.cut(table) };
-        self.flying.insert(table, bytes);
-        self.flights.spawn(flight.fly(self.pipeline.lake.clone(), self.cancel.clone()));
+        let commit = RunningCommit { table, rows, progress: self.tracker.cut(table) };
+        self.committing.insert(table, bytes);
+        self.commits.spawn(commit.run(self.pipeline.lake.clone(), self.cancel.clone()));
     }
 
-    async fn land(&mut self, landed: Result<Landed, JoinError>) -> Result<(), PipelineError> {
-        let landed = joined(landed)?;
-        let table = landed.table;
-        self.flying.remove(&table);
-        match landed.outcome {
+    async fn settle(&mut self, finished: Result<FinishedCommit, JoinError>) -> Result<(), PipelineError> {
+        let finished = joined(finished)?;
+        let table = finished.table;
+        self.committing.remove(&table);
+        match finished.outcome {
             Ok(()) => {
                 let positions = self.tracker.committed(table);
-                metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(landed.rows as u64);
+                metrics::counter!(EVENTS_OUT_TOTAL, "table" => table.name()).increment(finished.rows as u64);
                 self.pipeline.wake();
                 self.commit_group(&positions).await;
                 self.forget_streams(table).await;
@@ -359,7 +359,8 @@ impl Run<'_> {
     }
 
     async fn take(&mut self, messages: Vec<Delivered>) -> Result<(), PipelineError> {
-        let wanted = messages.into_iter().filter(|message| self.judge(message) != Verdict::Stray).collect::<Vec<_>>();
+        let wanted =
+            messages.into_iter().filter(|message| self.judge(message) != MessageVerdict::Stray).collect::<Vec<_>>();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -371,13 +372,13 @@ impl Run<'_> {
         // In order: a message may be a duplicate of the one before it, or be held with it.
         for (rows, message) in joined(decoded.await)? {
             match (self.judge_rows(&message, rows.as_ref().ok()).await?, rows) {
-                (Verdict::Stray, _) => {}
-                (Verdict::Known, _) => self.skip_known(&message),
-                (Verdict::Take, Ok(rows)) => self.take_rows(rows, &message),
-                (Verdict::Take, Err(Unreadable::Newer(newer))) => {
+                (MessageVerdict::Stray, _) => {}
+                (MessageVerdict::Known, _) => self.skip_known(&message),
+                (MessageVerdict::Take, Ok(rows)) => self.take_rows(rows, &message),
+                (MessageVerdict::Take, Err(Unreadable::Newer(newer))) => {
                     self.hold(Position { partition: message.partition, next: message.offset }, newer).await;
                 }
-                (Verdict::Take, Err(Unreadable::Damaged(reason))) => {
+                (MessageVerdict::Take, Err(Unreadable::Damaged(reason))) => {
                     self.skip(&message);
                     rejected.push(Rejection::of(&message, reason));
                 }
@@ -387,25 +388,29 @@ impl Run<'_> {
         if rejected.is_empty() { Ok(()) } else { self.quarantine.keep(&rejected).await }
     }
 
-    fn judge(&self, message: &Delivered) -> Verdict {
+    fn judge(&self, message: &Delivered) -> MessageVerdict {
         let headers = &message.message.headers;
         self.tracker.judge(&message.partition, message.offset, headers.stream.as_str(), headers.batch)
     }
 
     /// Like [`Run::judge`], but also recognizes a message by its rows: see [`late`].
-    async fn judge_rows(&self, message: &Delivered, rows: Option<&RecordBatch>) -> Result<Verdict, PipelineError> {
+    async fn judge_rows(
+        &self,
+        message: &Delivered,
+        rows: Option<&RecordBatch>,
+    ) -> Result<MessageVerdict, PipelineError> {
         let (verdict, stream) = (self.judge(message), &message.message.headers.stream);
         let Some(rows) = rows else { return Ok(verdict) };
-        if verdict != Verdict::Take || self.tracker.has_stream(&message.partition, stream.as_str()) {
+        if verdict != MessageVerdict::Take || self.tracker.has_stream(&message.partition, stream.as_str()) {
             return Ok(verdict);
         }
         let (table, mut backoff) = (message.partition.topic.table, retry());
         loop {
             match late::is_held(&self.pipeline.lake, table, stream, rows).await {
-                Ok(false) => return Ok(Verdict::Take),
+                Ok(false) => return Ok(MessageVerdict::Take),
                 Ok(true) => {
                     warn!(%table, %stream, offset = message.offset, "dropped a late resend of a message that is in the lake");
-                    return Ok(Verdict::Known);
+                    return Ok(MessageVerdict::Known);
                 }
                 Err(error @ LakeError::Store { .. }) if !self.cancel.is_cancelled() => {
                     warn!(%table, error = chain(&error), "the lake failed; retrying");

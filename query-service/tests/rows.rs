@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kerntrail_lake::Lake;
-use kerntrail_query_engine::{Capacity, Engine, Limits, Origin, Principal, Role, Session};
+use kerntrail_query_engine::{Capacity, Engine, Limits, Principal, RequestOrigin, Role, Session};
 use kerntrail_query_service::history;
 use kerntrail_schemas::tables::{
     Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
@@ -79,7 +79,7 @@ impl Stored {
 /// Who reads in tests, within `limits`.
 pub(crate) fn principal(limits: Limits) -> Principal {
     let (name, tenant) = ("test".to_owned(), "acme".to_owned());
-    Principal { name, tenant, role: Role::Reader, limits, origin: Origin::Process }
+    Principal { name, tenant, role: Role::Reader, limits, origin: RequestOrigin::Process }
 }
 
 /// `count` process rows that differ in pid and command line.

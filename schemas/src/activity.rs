@@ -21,9 +21,9 @@ pub struct Activity {
     /// Records of the kernel programs that become this activity; none for one that the kernel programs do not report.
     pub records: &'static [RecordCode],
     /// Class and activity in OCSF.
-    pub ocsf: ocsf::Event,
+    pub ocsf: ocsf::Classification,
     /// Category, type and action in ECS.
-    pub ecs: ecs::Event,
+    pub ecs: ecs::Classification,
     /// Categories of a Sigma rule's `logsource` that select it, besides the name of the table.
     pub sigma: &'static [&'static str],
     /// Its sentence in a timeline.

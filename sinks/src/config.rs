@@ -16,11 +16,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use delivery::DeliveryConfig;
-pub use error::{ConfigError, KeyError, Problem};
+pub use error::{KeyError, Problem, SinkConfigError};
 
 use crate::destination::Destination;
 use crate::encode::Profile;
-use crate::filter::Filter;
+use crate::filter::RowFilter;
 use crate::kinds::Kind;
 
 /// A `[[sinks]]` table.
@@ -46,7 +46,7 @@ pub struct Settings {
     /// Tables whose rows are sent, each once.
     pub tables: Vec<Table>,
     /// The compiled `where`.
-    pub filter: Filter,
+    pub filter: RowFilter,
     /// Format of the documents.
     pub profile: Profile,
     /// Requests in flight at most.
@@ -61,9 +61,9 @@ impl SinkConfig {
     /// The sink that `table`, a `[[sinks]]` table, configures.
     ///
     /// Errors: a key is unknown, missing, or has a value of the wrong type. [`SinkConfig::check`] looks at the rest.
-    pub fn read(table: Map<String, Value>) -> Result<Self, ConfigError> {
+    pub fn read(table: Map<String, Value>) -> Result<Self, SinkConfigError> {
         let sink = table.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self::read_parts(table).map_err(|error| ConfigError::new(&sink, error))
+        Self::read_parts(table).map_err(|error| SinkConfigError::new(&sink, error))
     }
 
     fn read_parts(mut table: Map<String, Value>) -> Result<Self, KeyError> {
@@ -80,22 +80,22 @@ impl SinkConfig {
     /// Checks that a sink can be created from it; reads secrets and certificates, connects to nothing.
     ///
     /// Errors: the first thing that is wrong, by its key.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), SinkConfigError> {
         self.settings()?.connect().map(drop)
     }
 
     /// The checked configuration.
     ///
     /// Errors: the first thing that is wrong, by its key.
-    pub fn settings(&self) -> Result<Settings, ConfigError> {
-        self.checked().map_err(|error| ConfigError::new(&self.name, error))
+    pub fn settings(&self) -> Result<Settings, SinkConfigError> {
+        self.checked().map_err(|error| SinkConfigError::new(&self.name, error))
     }
 
     fn checked(&self) -> Result<Settings, KeyError> {
         self.check_name()?;
         self.delivery.check()?;
         let tables = self.delivery.tables()?;
-        let filter = Filter::compile(self.delivery.filter.as_deref(), &tables);
+        let filter = RowFilter::compile(self.delivery.filter.as_deref(), &tables);
         let kind = self.kind.settings();
         Ok(Settings {
             name: self.name.clone(),
@@ -116,8 +116,8 @@ impl SinkConfig {
         Err(KeyError::value("name", format!("{:?} is not 1 to 64 of a-z, 0-9, - and _", self.name)))
     }
 
-    fn wrong(&self, key: &str, problem: impl fmt::Display) -> ConfigError {
-        ConfigError::new(&self.name, KeyError::value(key, problem))
+    fn wrong(&self, key: &str, problem: impl fmt::Display) -> SinkConfigError {
+        SinkConfigError::new(&self.name, KeyError::value(key, problem))
     }
 }
 
@@ -125,8 +125,8 @@ impl Settings {
     /// The destination. Nothing is connected or opened yet.
     ///
     /// Errors: a secret or certificate cannot be read, or what the kind's keys say together cannot be used.
-    pub fn connect(&self) -> Result<Box<dyn Destination>, ConfigError> {
-        self.kind.settings().connect(self).map_err(|error| ConfigError::new(&self.name, error))
+    pub fn connect(&self) -> Result<Box<dyn Destination>, SinkConfigError> {
+        self.kind.settings().connect(self).map_err(|error| SinkConfigError::new(&self.name, error))
     }
 }
 
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for SinkConfig {
 /// Checks that no two of the sinks have the same name or write to the same file.
 ///
 /// Errors: the first pair that does, at the second of them.
-pub fn check_distinct(sinks: &[SinkConfig]) -> Result<(), ConfigError> {
+pub fn check_distinct(sinks: &[SinkConfig]) -> Result<(), SinkConfigError> {
     for (index, sink) in sinks.iter().enumerate() {
         let file = sink.kind.settings().file();
         for other in &sinks[..index] {
@@ -158,7 +158,7 @@ pub fn check_distinct(sinks: &[SinkConfig]) -> Result<(), ConfigError> {
 /// Checks sinks that run side by side: each by itself, and all as [`check_distinct`] does.
 ///
 /// Errors: the first thing that is wrong.
-pub fn check_all(sinks: &[SinkConfig]) -> Result<(), ConfigError> {
+pub fn check_all(sinks: &[SinkConfig]) -> Result<(), SinkConfigError> {
     sinks.iter().try_for_each(SinkConfig::check)?;
     check_distinct(sinks)
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use replay::{ReplayReport, replay};
 
-use crate::config::ConfigError;
+use crate::config::SinkConfigError;
 use crate::metrics;
 use crate::outcome::Reason;
 
@@ -114,7 +114,7 @@ pub enum DlqError {
     },
     /// The sink cannot be used.
     #[error("cannot use the sink")]
-    Config(#[source] Box<ConfigError>),
+    Config(#[source] Box<SinkConfigError>),
 }
 
 /// The letters that were found.

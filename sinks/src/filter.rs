@@ -22,7 +22,7 @@ use kerntrail_schemas::identity::{EVENT_ID, EXEC_ID, event_id, exec_id};
 
 /// Why a `where` cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FilterError {
+pub enum RowFilterError {
     /// It names a column that none of the tables has.
     #[error("no column `{column}` in {tables}{hint}")]
     Column {
@@ -46,7 +46,7 @@ pub enum FilterError {
 
 /// A compiled `where`, or none.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct RowFilter {
     condition: Option<Condition>,
 }
 
@@ -60,11 +60,11 @@ struct Condition {
 /// Whether a row is selected; an error message where the condition failed for the row.
 pub type Selected = Result<bool, String>;
 
-impl Filter {
+impl RowFilter {
     /// Compiles `condition` for rows of `tables`; without one, every row is selected.
     ///
-    /// Errors: see [`FilterError`].
-    pub fn compile(condition: Option<&str>, tables: &[Table]) -> Result<Self, FilterError> {
+    /// Errors: see [`RowFilterError`].
+    pub fn compile(condition: Option<&str>, tables: &[Table]) -> Result<Self, RowFilterError> {
         let condition = condition.map(|condition| compile(condition, tables)).transpose()?;
         Ok(Self { condition })
     }
@@ -105,14 +105,14 @@ impl Condition {
     }
 }
 
-fn compile(condition: &str, tables: &[Table]) -> Result<Condition, FilterError> {
+fn compile(condition: &str, tables: &[Table]) -> Result<Condition, RowFilterError> {
     let state = kerntrail_session::unguarded(|config| config.with_target_partitions(1)).state();
     let columns = columns(tables);
     let sql = |source: DataFusionError| from_datafusion(source, tables, &columns);
     let all: Vec<FieldRef> = columns.values().cloned().collect();
     let all = DFSchema::try_from(Schema::new(all)).map_err(sql)?;
     let expression = state.create_logical_expr(condition, &all).map_err(sql)?;
-    refuse_unfit(&expression).map_err(sql)?.map_or(Ok(()), |problem| Err(FilterError::Unfit { problem }))?;
+    refuse_unfit(&expression).map_err(sql)?.map_or(Ok(()), |problem| Err(RowFilterError::Unfit { problem }))?;
     let read: Vec<FieldRef> =
         expression.column_refs().iter().filter_map(|column| columns.get(&column.name).cloned()).collect();
     let schema = Arc::new(Schema::new(read));
@@ -120,7 +120,7 @@ fn compile(condition: &str, tables: &[Table]) -> Result<Condition, FilterError> 
     let expression = state.create_physical_expr(expression, &df_schema).map_err(sql)?;
     match expression.data_type(&schema).map_err(sql)? {
         DataType::Boolean => Ok(Condition { expression, schema }),
-        other => Err(FilterError::Unfit { problem: format!("its value is {other}, not true or false") }),
+        other => Err(RowFilterError::Unfit { problem: format!("its value is {other}, not true or false") }),
     }
 }
 
@@ -151,15 +151,15 @@ fn refuse_unfit(expression: &Expr) -> Result<Option<String>, DataFusionError> {
     Ok(problem)
 }
 
-fn from_datafusion(source: DataFusionError, tables: &[Table], columns: &BTreeMap<String, FieldRef>) -> FilterError {
+fn from_datafusion(source: DataFusionError, tables: &[Table], columns: &BTreeMap<String, FieldRef>) -> RowFilterError {
     if let DataFusionError::SchemaError(error, _) = source.find_root()
         && let SchemaError::FieldNotFound { field, .. } = error.as_ref()
     {
         let hint = did_you_mean(&field.name, columns.keys().map(String::as_str));
         let tables = tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
-        return FilterError::Column { column: field.name.clone(), tables, hint };
+        return RowFilterError::Column { column: field.name.clone(), tables, hint };
     }
-    FilterError::Sql(Box::new(source))
+    RowFilterError::Sql(Box::new(source))
 }
 
 fn schema_with_ids(table: Table) -> SchemaRef {
@@ -171,7 +171,7 @@ fn schema_with_ids(table: Table) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// `flat` (rows of `table`) with the computed columns, for [`Filter::apply`].
+/// `flat` (rows of `table`) with the computed columns, for [`RowFilter::apply`].
 ///
 /// Errors: `flat` does not have the columns of `table`.
 pub fn with_ids(table: Table, flat: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -240,17 +240,17 @@ mod tests {
             ("pid = 1 OR exec_id = 'x.1'", [false, true, false, false]),
         ] {
             let filter =
-                Filter::compile(Some(condition), &[TABLE]).unwrap_or_else(|error| panic!("{condition}: {error:?}"));
+                RowFilter::compile(Some(condition), &[TABLE]).unwrap_or_else(|error| panic!("{condition}: {error:?}"));
             let selected: Vec<bool> =
                 filter.apply(&batch()).unwrap().into_iter().map(|selected| selected.unwrap()).collect();
             assert_eq!(selected, expected, "{condition}");
         }
-        assert_eq!(Filter::compile(None, &[TABLE]).unwrap().apply(&batch()).unwrap(), vec![Ok(true); 4]);
+        assert_eq!(RowFilter::compile(None, &[TABLE]).unwrap().apply(&batch()).unwrap(), vec![Ok(true); 4]);
     }
 
     #[test]
     fn a_row_that_cannot_be_computed_does_not_affect_the_others() {
-        let filter = Filter::compile(Some("2 / pid = 1"), &[TABLE]).unwrap();
+        let filter = RowFilter::compile(Some("2 / pid = 1"), &[TABLE]).unwrap();
         let selected = filter.apply(&batch()).unwrap();
         assert!(selected[0].as_ref().unwrap_err().to_lowercase().contains("divide by zero"), "{selected:?}");
         assert_eq!(selected[1..], [Ok(false), Ok(true), Ok(false)]);
@@ -271,7 +271,7 @@ mod tests {
             ("no_such_function(pid)", "not an SQL expression"),
             ("pid = $1", "no value here"),
         ] {
-            let error = Filter::compile(Some(condition), &[TABLE]).unwrap_err().to_string();
+            let error = RowFilter::compile(Some(condition), &[TABLE]).unwrap_err().to_string();
             assert!(error.contains(expected), "{condition}: {error}");
         }
     }
@@ -283,12 +283,12 @@ mod tests {
             ("severity = 'high' OR pid = 1", [false, true, false, false]),
             ("severity IS NULL", [true; 4]),
         ] {
-            let filter = Filter::compile(Some(condition), &[Table::Findings, TABLE]).unwrap();
+            let filter = RowFilter::compile(Some(condition), &[Table::Findings, TABLE]).unwrap();
             let selected: Vec<bool> =
                 filter.apply(&batch()).unwrap().into_iter().map(|selected| selected.unwrap()).collect();
             assert_eq!(selected, expected, "{condition}");
         }
-        let error = Filter::compile(Some("severity = 'high'"), &[TABLE]).unwrap_err().to_string();
+        let error = RowFilter::compile(Some("severity = 'high'"), &[TABLE]).unwrap_err().to_string();
         assert_eq!(error, "no column `severity` in process_events");
     }
 }

@@ -27,7 +27,7 @@ pub mod runner;
 pub mod secret;
 pub mod select;
 
-pub use config::{ConfigError, SinkConfig};
+pub use config::{SinkConfig, SinkConfigError};
 pub use encode::Profile;
 pub use kinds::Kind;
 pub use runner::{Sink, SinkError, SinkState};

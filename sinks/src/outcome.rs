@@ -55,7 +55,7 @@ pub enum Reason {
     /// It is larger than the destination accepts.
     TooLarge,
     /// The sink's `where` failed for it.
-    Filter,
+    RowFilter,
     /// It could not be decoded, so its bytes in the event log are kept.
     Damaged,
 }
@@ -66,7 +66,7 @@ impl Reason {
         match self {
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
-            Self::Filter => "filter",
+            Self::RowFilter => "filter",
             Self::Damaged => "damaged",
         }
     }

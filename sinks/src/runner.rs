@@ -16,12 +16,12 @@ use kerntrail_transport::{Codec, EventLog, Group, Holds, LogError, Topic};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ConfigError, Settings, SinkConfig};
+use crate::config::{Settings, SinkConfig, SinkConfigError};
 use crate::deliver::{Delivery, Stop};
 use crate::dlq::{DlqError, Letters};
 use crate::metrics;
 use in_flight::InFlight;
-use reader::{Reader, Source};
+use reader::{LogSource, Reader};
 
 /// State of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum SinkState {
 pub enum SinkError {
     /// Its configuration cannot be used.
     #[error("cannot use the configuration")]
-    Config(#[source] Box<ConfigError>),
+    Config(#[source] Box<SinkConfigError>),
     /// Its dead letters cannot be used.
     #[error("cannot use the dead letters of sink {sink}")]
     Letters {
@@ -132,7 +132,7 @@ impl Sink {
         let stop = Stop { asked: cancel, now: CancellationToken::new() };
         let ended = stop.now.clone().drop_guard();
         tokio::spawn(end_drain(stop.clone(), self.settings.delivery.drain()));
-        let source = Source {
+        let source = LogSource {
             settings: &self.settings,
             log: self.log.as_ref(),
             topics: &self.topics,
@@ -149,7 +149,7 @@ impl Sink {
         result.map_err(|source| SinkError::Log { sink: self.settings.name.clone(), source })
     }
 
-    async fn consume(&self, source: Source<'_>, stop: &Stop) -> Result<(), LogError> {
+    async fn consume(&self, source: LogSource<'_>, stop: &Stop) -> Result<(), LogError> {
         let Some(mut reader) = Reader::join(source, &self.dlq_dir, &stop.asked).await? else { return Ok(()) };
         tracing::info!(sink = self.settings.name, "the sink has started");
         while !stop.asked.is_cancelled() {

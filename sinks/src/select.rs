@@ -7,7 +7,7 @@ use kerntrail_schemas::mapping::{Row, rows};
 use kerntrail_transport::Codec;
 use kerntrail_transport::codec::CodecError;
 
-use crate::filter::{Filter, with_ids};
+use crate::filter::{RowFilter, with_ids};
 
 /// A row with its identity.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub enum SelectError {
 /// Errors: the message is damaged, or a newer release wrote it.
 pub fn select(
     codec: &Codec,
-    filter: &Filter,
+    filter: &RowFilter,
     table: Table,
     schema_version: u16,
     payload: &[u8],
@@ -55,7 +55,7 @@ pub fn select(
     batch.flatten().and_then(|flat| apply(filter, table, &flat, position)).map_err(SelectError::Rows)
 }
 
-fn apply(filter: &Filter, table: Table, flat: &RecordBatch, position: &str) -> Result<Selection, ArrowError> {
+fn apply(filter: &RowFilter, table: Table, flat: &RecordBatch, position: &str) -> Result<Selection, ArrowError> {
     let batch = with_ids(table, flat)?;
     let ids = batch.column(flat.num_columns()).as_string::<i32>();
     let mut selection = Selection::default();

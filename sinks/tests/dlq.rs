@@ -118,7 +118,7 @@ async fn rows_for_which_the_condition_cannot_be_computed_become_letters() {
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
     let letters = dlq::list(&dir.path().join("dlq"), None).unwrap().letters;
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].reason, Reason::Filter);
+    assert_eq!(letters[0].reason, Reason::RowFilter);
     sink.stop().await;
 }
 

@@ -13,7 +13,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::cli::Replay;
 use crate::config::Config;
-use crate::parts::import::{self, Importer, Input, Line, Outcome};
+use crate::parts::import::{self, ImportSummary, Importer, Input, Line};
 use crate::parts::{self, event_log, event_log::Opened};
 
 /// Imports the files one after the other; fails when a record of any of them was rejected.
@@ -60,7 +60,7 @@ async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<Outcome> {
+async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<ImportSummary> {
     let from_stdin = path == Path::new("-");
     let cannot = || format!("cannot read {}", path.display());
     let bytes = if from_stdin { None } else { Some(std::fs::metadata(path).with_context(cannot)?.len()) };
@@ -114,7 +114,7 @@ fn show(bar: &ProgressBar, name: &str, line: &Line) {
     }
 }
 
-fn report(path: &Path, outcome: &Outcome) {
+fn report(path: &Path, outcome: &ImportSummary) {
     let name = path.display();
     let place: u64 = outcome.without_place.iter().map(|(_, count)| count).sum();
     println!(

@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
     let listener = http::bind(address).await?;
-    let _told = event_log::tell_others(&config, address)?;
+    let _told = event_log::write_address(&config, address)?;
     let lake = Arc::new(parts::lake(&config)?);
     lake.existing(Table::ProcessEvents)
         .await

@@ -18,25 +18,25 @@ use super::sources::{Sources, line_of};
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// Settings.
-    pub values: Vec<(Origin, &'static Setting, String)>,
+    pub values: Vec<(ValueOrigin, &'static Setting, String)>,
     /// `NAME.KEY=VALUE` of a sink.
-    pub sinks: Vec<(Origin, String)>,
+    pub sinks: Vec<(ValueOrigin, String)>,
 }
 
 /// Where a value was written.
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Environment variable.
     Variable(String),
     /// Flag, without its dashes.
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Variable(name) => write!(f, "environment variable {name}"),
-            Origin::Flag(name) => write!(f, "flag --{name}"),
+            ValueOrigin::Variable(name) => write!(f, "environment variable {name}"),
+            ValueOrigin::Flag(name) => write!(f, "flag --{name}"),
         }
     }
 }
@@ -67,7 +67,7 @@ pub enum ConfigError {
     #[error("{origin}: {reason}")]
     Value {
         /// Where it was written.
-        origin: Origin,
+        origin: ValueOrigin,
         /// What is wrong and how to fix it.
         reason: String,
     },

@@ -19,7 +19,7 @@ use kerntrail_transport::LogConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use load::{ConfigError, Origin, Overrides, load};
+pub use load::{ConfigError, Overrides, ValueOrigin, load};
 #[cfg(test)]
 pub use schema::Setting;
 pub use schema::{SETTINGS, schema, sink_keys};

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::load::{ConfigError, Origin, plain};
+use super::load::{ConfigError, ValueOrigin, plain};
 
 /// The places of a configuration's values, by path: `http.listen`, `sinks.NAME.where`.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     file: PathBuf,
     lines: BTreeMap<String, usize>,
-    overrides: BTreeMap<String, Origin>,
+    overrides: BTreeMap<String, ValueOrigin>,
 }
 
 impl Sources {
@@ -24,7 +24,7 @@ impl Sources {
     }
 
     /// The value of `path` comes from `origin`.
-    pub fn overridden(&mut self, path: String, origin: Origin) {
+    pub fn overridden(&mut self, path: String, origin: ValueOrigin) {
         self.overrides.insert(path, origin);
     }
 
@@ -45,7 +45,7 @@ impl Sources {
 
     /// `error` at the place where the value of its key, or else its sink, was written. `index` counts the sinks of the
     /// file from 0, for one that has no name.
-    pub fn error_in_sink(&self, index: Option<usize>, error: kerntrail_sinks::ConfigError) -> ConfigError {
+    pub fn error_in_sink(&self, index: Option<usize>, error: kerntrail_sinks::SinkConfigError) -> ConfigError {
         let sink = match index {
             Some(index) if error.sink().is_empty() => index.to_string(),
             _ => error.sink().to_owned(),

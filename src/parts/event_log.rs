@@ -137,20 +137,20 @@ fn server(config: &Config) -> Option<String> {
 }
 
 /// The file that says where the server listens; removed on drop.
-pub fn tell_others(config: &Config, address: SocketAddr) -> anyhow::Result<Told> {
+pub fn write_address(config: &Config, address: SocketAddr) -> anyhow::Result<AddressFile> {
     let file = address_file(config);
     if file.is_dir() {
         bail!("{} is a folder", file.display());
     }
     durable::replace_without_sync(&file, format!("{address}\n").as_bytes())
         .with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(Told(file))
+    Ok(AddressFile(file))
 }
 
 /// The file that says where the server listens.
-pub struct Told(PathBuf);
+pub struct AddressFile(PathBuf);
 
-impl Drop for Told {
+impl Drop for AddressFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }

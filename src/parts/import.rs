@@ -65,14 +65,14 @@ pub enum Line {
     /// The counts so far.
     Progress { bytes_read: u64, rows: u64, rejected: u64 },
     /// The rows are committed.
-    Done(Outcome),
+    Done(ImportSummary),
     /// The import failed.
     Failed { reason: String },
 }
 
 /// Result of an import.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Outcome {
+pub struct ImportSummary {
     pub records: u64,
     pub rows: u64,
     pub already_there: u64,
@@ -83,7 +83,7 @@ pub struct Outcome {
     pub first_rejects: Vec<(u64, String)>,
 }
 
-impl From<ImportReport> for Outcome {
+impl From<ImportReport> for ImportSummary {
     fn from(report: ImportReport) -> Self {
         Self {
             records: report.records,
@@ -110,7 +110,7 @@ impl Importer {
         reader: R,
         input: &Input,
         on_progress: &mut (dyn FnMut(Line) + Send),
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<ImportSummary> {
         let _alone = self.alone(on_progress).await?;
         // Rows that a killed import left in the log must be in the lake before the import compares with it.
         self.settle().await.context("cannot commit what the event log still holds")?;
@@ -236,7 +236,7 @@ pub async fn ask_server(
     input: &Input,
     body: reqwest::Body,
     on_progress: &mut (dyn FnMut(Line) + Send),
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ImportSummary> {
     let mut url = reqwest::Url::parse(&format!("http://{address}{PATH}"))?;
     url.query_pairs_mut().append_pair("name", &input.name);
     if let Some(bytes) = input.bytes {

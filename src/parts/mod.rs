@@ -18,7 +18,7 @@ use kerntrail_common::error::chain;
 use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
-use kerntrail_query_engine::{Capacity, Engine, Origin, Principal, Role, Session};
+use kerntrail_query_engine::{Capacity, Engine, Principal, RequestOrigin, Role, Session};
 use kerntrail_query_service::history;
 use kerntrail_sinks::dlq;
 
@@ -78,7 +78,7 @@ pub fn session_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Session>
         tenant: config.tenant.clone(),
         role: Role::Admin,
         limits: config.query,
-        origin: Origin::Process,
+        origin: RequestOrigin::Process,
     };
     Ok(engine_over(lake)?.session(principal))
 }

@@ -41,8 +41,8 @@ fn node() -> Node {
 
 /// Decodes `bytes` on [`node`], with a clock whose boot was at 1 ms.
 fn decode(bytes: &[u8]) -> Result<KernelEvent, DecodeError> {
-    static KNOWN: LazyLock<(Node, Clock, Mask)> =
-        LazyLock::new(|| (node(), Clock::fixed(Micros(1_000)), Mask::new(&MaskConfig::default()).unwrap()));
+    static KNOWN: LazyLock<(Node, BootClock, Mask)> =
+        LazyLock::new(|| (node(), BootClock::fixed(Micros(1_000)), Mask::new(&MaskConfig::default()).unwrap()));
     let (node, clock, mask) = &*KNOWN;
     super::decode(bytes, Context { node, clock, mask })
 }

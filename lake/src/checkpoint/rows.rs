@@ -11,7 +11,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde_json::{Map, Value, json};
 
-use crate::error::Source;
+use crate::error::BoxError;
 use crate::file::{self, DataFile, PARTITION};
 use crate::txns::Recorded;
 
@@ -79,7 +79,7 @@ impl Checkpoint {
     }
 
     /// Adds what is `wanted` of one of the checkpoint's files.
-    pub(crate) fn read(&mut self, bytes: Bytes, wanted: Wanted) -> Result<(), Source> {
+    pub(crate) fn read(&mut self, bytes: Bytes, wanted: Wanted) -> Result<(), BoxError> {
         // The types are Parquet's, whatever the writer had in memory.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
@@ -96,7 +96,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn read_files(&mut self, batch: &RecordBatch) -> Result<(), Source> {
+    fn read_files(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
         let Some(adds) = Actions::of(batch, "add") else { return Ok(()) };
         let (paths, sizes) = (adds.texts("path")?, adds.numbers::<Int64Type>("size")?);
         let times = adds.numbers::<Int64Type>("modificationTime")?;
@@ -114,7 +114,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn read_removals(&mut self, batch: &RecordBatch) -> Result<(), Source> {
+    fn read_removals(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
         let Some(removes) = Actions::of(batch, "remove") else { return Ok(()) };
         let (paths, times) = (removes.texts("path")?, removes.numbers::<Int64Type>("deletionTimestamp")?);
         for row in removes.rows() {
@@ -124,7 +124,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn read_txns(&mut self, batch: &RecordBatch) -> Result<(), Source> {
+    fn read_txns(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
         let Some(txns) = Actions::of(batch, "txn") else { return Ok(()) };
         let (ids, versions) = (txns.texts("appId")?, txns.numbers::<Int64Type>("version")?);
         let updated = txns.numbers::<Int64Type>("lastUpdated").ok();
@@ -137,7 +137,7 @@ impl Checkpoint {
     }
 
     /// The one row each of what the table is. deltalake-core makes these two types from JSON only.
-    fn read_table(&mut self, batch: &RecordBatch) -> Result<(), Source> {
+    fn read_table(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
         if let Some(metadata) = Actions::of(batch, "metaData")
             && let Some(row) = metadata.rows().next()
         {
@@ -190,16 +190,16 @@ impl<'a> Actions<'a> {
         (0..column.len()).filter(|&row| column.is_valid(row))
     }
 
-    fn missing(&self, field: &str) -> Source {
+    fn missing(&self, field: &str) -> BoxError {
         format!("a checkpoint without {}.{field} of its type", self.name).into()
     }
 
-    fn texts(&self, field: &str) -> Result<&'a StringArray, Source> {
+    fn texts(&self, field: &str) -> Result<&'a StringArray, BoxError> {
         let found = self.column.column_by_name(field).and_then(|column| column.as_string_opt::<i32>());
         found.ok_or_else(|| self.missing(field))
     }
 
-    fn numbers<T: ArrowPrimitiveType>(&self, field: &str) -> Result<&'a PrimitiveArray<T>, Source> {
+    fn numbers<T: ArrowPrimitiveType>(&self, field: &str) -> Result<&'a PrimitiveArray<T>, BoxError> {
         let found = self.column.column_by_name(field).and_then(|column| column.as_primitive_opt::<T>());
         found.ok_or_else(|| self.missing(field))
     }
@@ -213,7 +213,7 @@ impl<'a> Actions<'a> {
     }
 
     /// The texts of a list; none where the column is missing or NULL.
-    fn list(&self, field: &str, row: usize) -> Result<Vec<String>, Source> {
+    fn list(&self, field: &str, row: usize) -> Result<Vec<String>, BoxError> {
         let Some(column) = self.column.column_by_name(field) else { return Ok(Vec::new()) };
         let lists = column.as_list_opt::<i32>().ok_or_else(|| self.missing(field))?;
         if lists.is_null(row) {
@@ -225,7 +225,7 @@ impl<'a> Actions<'a> {
     }
 
     /// The entries of a map of texts; none where the column is missing or NULL.
-    fn map(&self, field: &str, row: usize) -> Result<Map<String, Value>, Source> {
+    fn map(&self, field: &str, row: usize) -> Result<Map<String, Value>, BoxError> {
         let mut entries = Map::new();
         self.each_entry(field, row, |key, value| {
             entries.insert(key.to_owned(), value.into());
@@ -234,7 +234,7 @@ impl<'a> Actions<'a> {
     }
 
     /// The value of `key` in a map of texts.
-    fn entry(&self, field: &str, row: usize, key: &str) -> Result<Option<String>, Source> {
+    fn entry(&self, field: &str, row: usize, key: &str) -> Result<Option<String>, BoxError> {
         let mut found = None;
         self.each_entry(field, row, |name, value| {
             if name == key {
@@ -244,7 +244,7 @@ impl<'a> Actions<'a> {
         Ok(found)
     }
 
-    fn each_entry(&self, field: &str, row: usize, mut take: impl FnMut(&str, Option<&str>)) -> Result<(), Source> {
+    fn each_entry(&self, field: &str, row: usize, mut take: impl FnMut(&str, Option<&str>)) -> Result<(), BoxError> {
         let Some(column) = self.column.column_by_name(field) else { return Ok(()) };
         let maps = column.as_map_opt().ok_or_else(|| self.missing(field))?;
         if maps.is_null(row) {

@@ -74,14 +74,14 @@ impl Reader {
 
     fn deliver(&mut self, partition: &Partition, offset: i64, (stream, batch): &Batch) {
         match self.tracker.judge(partition, offset, stream, *batch) {
-            Verdict::Take => {
+            MessageVerdict::Take => {
                 self.tracker.take(partition, offset, stream, *batch);
                 self.buffer.push((partition.clone(), (stream.clone(), *batch)));
             }
-            Verdict::Known => {
+            MessageVerdict::Known => {
                 self.tracker.skip(partition, offset);
             }
-            Verdict::Stray => {}
+            MessageVerdict::Stray => {}
         }
     }
 
@@ -195,7 +195,7 @@ fn every_batch_is_in_the_lake_once() {
 fn messages_are_judged_and_counted() {
     let mut tracker = Tracker::default();
     let place = partition(0);
-    assert_eq!(tracker.judge(&place, 0, "s", 0), Verdict::Stray, "not assigned");
+    assert_eq!(tracker.judge(&place, 0, "s", 0), MessageVerdict::Stray, "not assigned");
     let recorded = Progress {
         partition: place.to_string(),
         from_offset: 5,
@@ -205,24 +205,24 @@ fn messages_are_judged_and_counted() {
     assert_eq!(tracker.assign(place.clone(), recorded).next, 5);
     assert!(!tracker.has_news(TABLE));
     let cases = [
-        (4, "s", 9, Verdict::Stray),
-        (5, "s", 3, Verdict::Known),
-        (5, "s", 4, Verdict::Take),
-        (5, "t", 0, Verdict::Take),
+        (4, "s", 9, MessageVerdict::Stray),
+        (5, "s", 3, MessageVerdict::Known),
+        (5, "s", 4, MessageVerdict::Take),
+        (5, "t", 0, MessageVerdict::Take),
     ];
     for (offset, stream, batch, expected) in cases {
         assert_eq!(tracker.judge(&place, offset, stream, batch), expected, "{offset} {stream} {batch}");
     }
     assert_eq!(tracker.take(&place, 5, "s", 4), 0);
-    assert_eq!(tracker.judge(&place, 6, "s", 4), Verdict::Known);
+    assert_eq!(tracker.judge(&place, 6, "s", 4), MessageVerdict::Known);
     assert_eq!(tracker.skip(&place, 8), 2, "offsets 6 and 7 are missing");
     assert!(tracker.has_news(TABLE));
     let cut = tracker.cut(TABLE);
     assert_eq!((cut[0].next_offset, &cut[0].batches), (9, &[("s".to_owned(), 4)].into()));
     assert!(!tracker.has_news(TABLE));
-    assert_eq!(tracker.judge(&place, 9, "s", 4), Verdict::Known, "while it is being committed");
+    assert_eq!(tracker.judge(&place, 9, "s", 4), MessageVerdict::Known, "while it is being committed");
     assert_eq!(tracker.committed(TABLE)[0].next, 9);
-    assert_eq!(tracker.judge(&place, 9, "s", 4), Verdict::Known);
+    assert_eq!(tracker.judge(&place, 9, "s", 4), MessageVerdict::Known);
 }
 
 #[test]
@@ -234,10 +234,10 @@ fn a_held_partition_commits_earlier_messages_and_takes_no_later_ones() {
     tracker.take(&place, 0, "s", 0);
     tracker.hold(&place);
     for offset in [1, 2] {
-        assert_eq!(tracker.judge(&place, offset, "s", offset), Verdict::Stray);
+        assert_eq!(tracker.judge(&place, offset, "s", offset), MessageVerdict::Stray);
         assert_eq!(tracker.skip(&place, offset), 0);
     }
-    assert_eq!(tracker.judge(&other, 0, "t", 0), Verdict::Take);
+    assert_eq!(tracker.judge(&other, 0, "t", 0), MessageVerdict::Take);
     let cut = tracker.cut(TABLE);
     assert_eq!(cut.iter().map(|progress| progress.next_offset).collect::<Vec<_>>(), [1]);
     assert_eq!(tracker.committed(TABLE), [Position { partition: place.clone(), next: 1 }]);
@@ -245,7 +245,7 @@ fn a_held_partition_commits_earlier_messages_and_takes_no_later_ones() {
     // The next reader goes on at the message that was held.
     let recorded = Progress { partition: place.to_string(), from_offset: 1, next_offset: 1, ..Progress::default() };
     assert_eq!(tracker.assign(place.clone(), recorded).next, 1);
-    assert_eq!(tracker.judge(&place, 1, "s", 1), Verdict::Take);
+    assert_eq!(tracker.judge(&place, 1, "s", 1), MessageVerdict::Take);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn streams_that_the_lake_has_forgotten_are_forgotten() {
     let mut tracker = Tracker::default();
     let batches = [("ended".to_owned(), 3), ("running".to_owned(), 8)].into();
     tracker.assign(place.clone(), Progress { next_offset: 12, batches, ..Progress::default() });
-    assert_eq!(tracker.judge(&place, 12, "ended", 3), Verdict::Known);
+    assert_eq!(tracker.judge(&place, 12, "ended", 3), MessageVerdict::Known);
     assert!(!tracker.has_stream(&place, "new"));
     tracker.take(&place, 12, "new", 0);
     tracker.cut(TABLE);
@@ -263,5 +263,5 @@ fn streams_that_the_lake_has_forgotten_are_forgotten() {
     for (stream, expected) in [("ended", false), ("running", true), ("new", true), ("newest", true)] {
         assert_eq!(tracker.has_stream(&place, stream), expected, "{stream}");
     }
-    assert_eq!(tracker.judge(&place, 14, "running", 8), Verdict::Known);
+    assert_eq!(tracker.judge(&place, 14, "running", 8), MessageVerdict::Known);
 }

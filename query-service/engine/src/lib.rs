@@ -30,7 +30,7 @@ mod tenants;
 pub use engine::{Engine, EngineError};
 pub use error::{ErrorKind, QueryError};
 pub use limits::{Bounds, Capacity, Limits};
-pub use principal::{Origin, Principal, Role};
+pub use principal::{Principal, RequestOrigin, Role};
 pub use session::Session;
 pub use snapshot::Snapshot;
 pub use stream::QueryStream;

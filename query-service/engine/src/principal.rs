@@ -17,7 +17,7 @@ pub struct Principal {
     /// What each of the principal's queries may use.
     pub limits: Limits,
     /// Where the principal's requests come from.
-    pub origin: Origin,
+    pub origin: RequestOrigin,
 }
 
 /// What a principal may do. Each role includes those before it; every role may read all tables of its tenant.
@@ -50,7 +50,7 @@ impl fmt::Display for Role {
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RequestOrigin {
     /// This process, such as a subcommand.
     Process,
     /// A client over the network.
@@ -62,7 +62,7 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RequestOrigin {
     /// `process`, or `protocol address:port`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

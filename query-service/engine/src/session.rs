@@ -15,7 +15,7 @@ use crate::metrics::failed;
 use crate::principal::Principal;
 use crate::slots::Slot;
 use crate::snapshot::Snapshot;
-use crate::stream::{QueryStream, Terms};
+use crate::stream::{QueryStream, ResultLimits};
 
 /// Reads the tables of a principal's tenant, within the principal's limits. Cheap to make; holds no memory or threads
 /// while no query runs. Each query sees the tables as they are when it first uses them.
@@ -60,7 +60,7 @@ impl Session {
             Ok((snapshot.execute(plan).await?, explain))
         });
         let (rows, explain) = planned.await?;
-        let terms = Terms { deadline, timeout: limits.timeout.0, max_rows: limits.max_rows, explain };
+        let terms = ResultLimits { deadline, timeout: limits.timeout.0, max_rows: limits.max_rows, explain };
         QueryStream::start(slot, rows, terms)
     }
 

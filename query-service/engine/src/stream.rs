@@ -24,7 +24,7 @@ use crate::slots::Slot;
 const AHEAD: usize = 2;
 
 /// What holds for one answer.
-pub(crate) struct Terms {
+pub(crate) struct ResultLimits {
     pub(crate) deadline: Instant,
     /// The time that `deadline` allowed, for the error.
     pub(crate) timeout: Duration,
@@ -40,7 +40,7 @@ pub struct QueryStream {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     deadline: Pin<Box<Sleep>>,
-    terms: Terms,
+    terms: ResultLimits,
     rows_left: usize,
     /// Whether rows beyond the limit were seen.
     more: bool,
@@ -75,7 +75,11 @@ impl Running {
 }
 
 impl QueryStream {
-    pub(crate) fn start(slot: Slot, mut rows: SendableRecordBatchStream, terms: Terms) -> Result<Self, QueryError> {
+    pub(crate) fn start(
+        slot: Slot,
+        mut rows: SendableRecordBatchStream,
+        terms: ResultLimits,
+    ) -> Result<Self, QueryError> {
         let schema = rows.schema();
         let (sender, batches) = mpsc::channel(AHEAD);
         let pump = slot.run(async move {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kerntrail_query_engine::{Engine, Limits, Origin, Principal, Role, Session};
+use kerntrail_query_engine::{Engine, Limits, Principal, RequestOrigin, Role, Session};
 
 /// Makes the session of a request. No authentication: anyone who can reach the socket can read the one tenant.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ impl Callers {
             tenant: self.tenant.clone(),
             role: Role::Reader,
             limits: self.limits,
-            origin: Origin::Network { protocol: "http", peer },
+            origin: RequestOrigin::Network { protocol: "http", peer },
         })
     }
 }

@@ -62,7 +62,7 @@ fn a_kernel_record_is_one_activity() {
 #[test]
 fn every_activity_is_mapped_to_ocsf() {
     for activity in Activity::all() {
-        let ocsf::Event { class, activity: caption } = &activity.ocsf;
+        let ocsf::Classification { class, activity: caption } = &activity.ocsf;
         let known = class.activities.iter().any(|(_, known)| known == caption);
         let excepted = OTHER_IN_OCSF.iter().any(|(name, _)| *name == format!("{activity:?}"));
         assert_eq!(*caption == OTHER, excepted, "{activity:?}: {caption}; OTHER_IN_OCSF names those without");
@@ -73,7 +73,7 @@ fn every_activity_is_mapped_to_ocsf() {
 #[test]
 fn every_activity_is_mapped_to_ecs() {
     for activity in Activity::all() {
-        let ecs::Event { category, kind, action } = &activity.ecs;
+        let ecs::Classification { category, kind, action } = &activity.ecs;
         assert!(!category.is_empty() && !kind.is_empty() && !action.is_empty(), "{activity:?}");
         for category in *category {
             let allowed = ECS_TYPES.iter().find(|(known, _)| known == category).map(|(_, types)| *types);

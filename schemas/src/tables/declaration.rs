@@ -32,7 +32,7 @@ pub struct Declaration {
 /// The entry used for a row whose activity is not declared, because a later version wrote it.
 pub struct Unknown {
     /// Class and activity in OCSF.
-    pub ocsf: ocsf::Event,
+    pub ocsf: ocsf::Classification,
     /// `event.category` in ECS.
     pub ecs_category: &'static [&'static str],
     /// `event.type` in ECS.

@@ -21,7 +21,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[`{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
         ecs_category: &["host"],
         ecs_type: &["info"],
         sentence: MISSING,
@@ -51,8 +51,8 @@ activities! {
     /// The kernel's ring buffer was full; the numbers of the lost events are known.
     RING_FULL = "ring_full" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "ring_full" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "ring_full" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,
@@ -60,8 +60,8 @@ activities! {
     /// The collector was not running; how many events happened is not known.
     COLLECTOR_DOWN = "collector_down" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "collector_down" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "collector_down" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,
@@ -69,8 +69,8 @@ activities! {
     /// A record or a message could not be read.
     DECODE_ERROR = "decode_error" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "decode_error" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "decode_error" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,
@@ -78,8 +78,8 @@ activities! {
     /// The kernel skipped the BPF programs, so the events were not numbered.
     NOT_RUN = "not_run" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "not_run" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "not_run" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,
@@ -87,8 +87,8 @@ activities! {
     /// The process table had no room for `count` processes. No event was lost, but rows of these processes lack ancestry and origin.
     TABLE_FULL = "table_full" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "table_full" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "table_full" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,
@@ -96,8 +96,8 @@ activities! {
     /// This kernel refuses a program, so the activities in `event_kind` are not reported.
     NOT_SUPPORTED = "not_supported" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::BASE, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["host"], kind: &["info"], action: "not_supported" },
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "not_supported" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,

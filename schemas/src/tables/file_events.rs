@@ -19,7 +19,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[`{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: ocsf::OTHER },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: ocsf::OTHER },
         ecs_category: &["file"],
         ecs_type: &["info"],
         sentence: Sentence("{activity}[ {old_path} ->] {path|an unknown file}"),
@@ -44,8 +44,8 @@ activities! {
     /// A file was opened.
     OPEN = "open" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Open" },
-        ecs: ecs::Event { category: &["file"], kind: &["access"], action: "open" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Open" },
+        ecs: ecs::Classification { category: &["file"], kind: &["access"], action: "open" },
         sigma: &["file_access"],
         sentence: Sentence("open {path|an unknown file}"),
         boundary: None,
@@ -53,8 +53,8 @@ activities! {
     /// A file was read, or mapped to be read.
     READ = "read" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Read" },
-        ecs: ecs::Event { category: &["file"], kind: &["access"], action: "read" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Read" },
+        ecs: ecs::Classification { category: &["file"], kind: &["access"], action: "read" },
         sigma: &["file_access"],
         sentence: Sentence("read {path|an unknown file}[ ({bytes})]"),
         boundary: None,
@@ -62,8 +62,8 @@ activities! {
     /// A file was written, or mapped to be written.
     WRITE = "write" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Update" },
-        ecs: ecs::Event { category: &["file"], kind: &["change"], action: "modification" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Update" },
+        ecs: ecs::Classification { category: &["file"], kind: &["change"], action: "modification" },
         sigma: &["file_event"],
         sentence: Sentence("write {path|an unknown file}[ ({bytes})]"),
         boundary: None,
@@ -71,8 +71,8 @@ activities! {
     /// A file was truncated or extended to a given size.
     TRUNCATE = "truncate" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Update" },
-        ecs: ecs::Event { category: &["file"], kind: &["change"], action: "modification" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Update" },
+        ecs: ecs::Classification { category: &["file"], kind: &["change"], action: "modification" },
         sigma: &["file_event"],
         sentence: Sentence("truncate {path|an unknown file}"),
         boundary: None,
@@ -80,8 +80,8 @@ activities! {
     /// A name of a file, or an empty directory, was removed.
     UNLINK = "unlink" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Delete" },
-        ecs: ecs::Event { category: &["file"], kind: &["deletion"], action: "deletion" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Delete" },
+        ecs: ecs::Classification { category: &["file"], kind: &["deletion"], action: "deletion" },
         sigma: &["file_delete"],
         sentence: Sentence("unlink {path|an unknown file}"),
         boundary: None,
@@ -89,8 +89,8 @@ activities! {
     /// A file was renamed or moved.
     RENAME = "rename" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Rename" },
-        ecs: ecs::Event { category: &["file"], kind: &["change"], action: "rename" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Rename" },
+        ecs: ecs::Classification { category: &["file"], kind: &["change"], action: "rename" },
         sigma: &["file_event"],
         sentence: Sentence("rename[ {old_path} ->] {path|an unknown file}"),
         boundary: None,
@@ -98,8 +98,8 @@ activities! {
     /// A hard link to a file was created.
     LINK = "link" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Create" },
-        ecs: ecs::Event { category: &["file"], kind: &["creation"], action: "creation" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Create" },
+        ecs: ecs::Classification { category: &["file"], kind: &["creation"], action: "creation" },
         sigma: &["file_event"],
         sentence: Sentence("link[ {old_path} ->] {path|an unknown file}"),
         boundary: None,
@@ -107,8 +107,8 @@ activities! {
     /// A symbolic link was created.
     SYMLINK = "symlink" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Create" },
-        ecs: ecs::Event { category: &["file"], kind: &["creation"], action: "creation" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Create" },
+        ecs: ecs::Classification { category: &["file"], kind: &["creation"], action: "creation" },
         sigma: &["file_event"],
         sentence: Sentence("symlink[ {old_path} ->] {path|an unknown file}"),
         boundary: None,
@@ -116,8 +116,8 @@ activities! {
     /// The permission bits of a file were changed.
     CHMOD = "chmod" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Set Security" },
-        ecs: ecs::Event { category: &["file"], kind: &["change"], action: "chmod" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Set Security" },
+        ecs: ecs::Classification { category: &["file"], kind: &["change"], action: "chmod" },
         sigma: &[],
         sentence: Sentence("chmod {path|an unknown file}"),
         boundary: None,
@@ -125,8 +125,8 @@ activities! {
     /// The owner or group of a file was changed.
     CHOWN = "chown" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FILE, activity: "Set Security" },
-        ecs: ecs::Event { category: &["file"], kind: &["change"], action: "chown" },
+        ocsf: ocsf::Classification { class: &ocsf::FILE, activity: "Set Security" },
+        ecs: ecs::Classification { category: &["file"], kind: &["change"], action: "chown" },
         sigma: &[],
         sentence: Sentence("chown {path|an unknown file}"),
         boundary: None,

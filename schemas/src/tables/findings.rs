@@ -21,7 +21,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[`{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::FINDING, activity: ocsf::OTHER },
+        ocsf: ocsf::Classification { class: &ocsf::FINDING, activity: ocsf::OTHER },
         ecs_category: &["intrusion_detection"],
         ecs_type: &["info"],
         sentence: Sentence("{activity}"),
@@ -55,8 +55,8 @@ activities! {
     /// A rule found something.
     CREATE = "create" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::FINDING, activity: "Create" },
-        ecs: ecs::Event { category: &["intrusion_detection"], kind: &["info"], action: "create" },
+        ocsf: ocsf::Classification { class: &ocsf::FINDING, activity: "Create" },
+        ecs: ecs::Classification { category: &["intrusion_detection"], kind: &["info"], action: "create" },
         sigma: &[],
         sentence: Sentence("FINDING {severity|unrated}: {rule|unnamed rule}[ ({techniques})][: {message}] [[{finding_id}]"),
         boundary: None,

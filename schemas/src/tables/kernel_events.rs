@@ -20,7 +20,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[{activity|} by `{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
         ecs_category: &["process"],
         ecs_type: &["change"],
         sentence: Sentence("{activity}[ {target_path}][ of pid {target_pid}]"),
@@ -64,8 +64,8 @@ activities! {
     /// A file system was mounted, or a mount moved: mount(2), move_mount(2).
     MOUNT = "mount" {
         records: &[RecordCode { kind: 5, op: 3 }, RecordCode { kind: 5, op: 4 }],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "mount" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "mount" },
         sigma: &[],
         sentence: Sentence("mount[ {source_path}] on {target_path|an unknown path}[ ({fs_type})]"),
         boundary: Some(BoundaryEvidence::Mount { path: "target_path" }),
@@ -73,8 +73,8 @@ activities! {
     /// A file system was unmounted: umount(2).
     UMOUNT = "umount" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "umount" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "umount" },
         sigma: &[],
         sentence: Sentence("umount[ {target_path}]"),
         boundary: None,
@@ -82,8 +82,8 @@ activities! {
     /// The root mount of a mount namespace was changed: pivot_root(2).
     PIVOT_ROOT = "pivot_root" {
         records: &[RecordCode { kind: 5, op: 5 }],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "pivot_root" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "pivot_root" },
         sigma: &[],
         sentence: Sentence("pivot_root to {source_path|an unknown path}"),
         boundary: Some(BoundaryEvidence::NewRoot { path: "source_path" }),
@@ -91,8 +91,8 @@ activities! {
     /// A process changed its root directory: chroot(2).
     CHROOT = "chroot" {
         records: &[RecordCode { kind: 5, op: 6 }],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "chroot" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "chroot" },
         sigma: &[],
         sentence: Sentence("chroot to {target_path|an unknown path}"),
         boundary: Some(BoundaryEvidence::NewRoot { path: "target_path" }),
@@ -100,8 +100,8 @@ activities! {
     /// A process entered namespaces: setns(2).
     SETNS = "setns" {
         records: &[RecordCode { kind: 5, op: 1 }],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "setns" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "setns" },
         sigma: &[],
         sentence: Sentence("setns into[ {ns_type}] namespace[ of pid {target_pid}]"),
         boundary: Some(BoundaryEvidence::StateChange),
@@ -109,8 +109,8 @@ activities! {
     /// A process created new namespaces: unshare(2).
     UNSHARE = "unshare" {
         records: &[RecordCode { kind: 5, op: 2 }],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "unshare" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "unshare" },
         sigma: &[],
         sentence: Sentence("unshare[ {ns_type}]"),
         boundary: Some(BoundaryEvidence::StateChange),
@@ -118,8 +118,8 @@ activities! {
     /// A process changed its user id: setuid(2) and the like.
     SET_UID = "set_uid" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "uid_change" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "uid_change" },
         sigma: &[],
         sentence: Sentence("set_uid"),
         boundary: Some(BoundaryEvidence::StateChange),
@@ -127,8 +127,8 @@ activities! {
     /// A process changed its group id: setgid(2) and the like.
     SET_GID = "set_gid" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "gid_change" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "gid_change" },
         sigma: &[],
         sentence: Sentence("set_gid"),
         boundary: Some(BoundaryEvidence::StateChange),
@@ -136,8 +136,8 @@ activities! {
     /// A process changed its capabilities: capset(2).
     CAPSET = "capset" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "capset" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "capset" },
         sigma: &[],
         sentence: Sentence("capset"),
         boundary: Some(BoundaryEvidence::StateChange),
@@ -145,8 +145,8 @@ activities! {
     /// A process traced another: ptrace(2).
     PTRACE = "ptrace" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "ptrace" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "ptrace" },
         sigma: &[],
         sentence: Sentence("ptrace[ of pid {target_pid}]"),
         boundary: None,
@@ -154,8 +154,8 @@ activities! {
     /// A kernel module was loaded.
     MODULE_LOAD = "module_load" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["driver"], kind: &["start"], action: "loaded-kernel-module" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["driver"], kind: &["start"], action: "loaded-kernel-module" },
         sigma: &[],
         sentence: Sentence("module_load"),
         boundary: None,
@@ -163,8 +163,8 @@ activities! {
     /// A BPF program was loaded.
     BPF_LOAD = "bpf_load" {
         records: &[],
-        ocsf: ocsf::Event { class: &ocsf::KERNEL, activity: "Invoke" },
-        ecs: ecs::Event { category: &["process"], kind: &["change"], action: "bpf_load" },
+        ocsf: ocsf::Classification { class: &ocsf::KERNEL, activity: "Invoke" },
+        ecs: ecs::Classification { category: &["process"], kind: &["change"], action: "bpf_load" },
         sigma: &[],
         sentence: Sentence("bpf_load"),
         boundary: None,

@@ -20,7 +20,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[{activity|} to {dst_ip} port {dst_port|0} by `{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::NETWORK, activity: ocsf::OTHER },
+        ocsf: ocsf::Classification { class: &ocsf::NETWORK, activity: ocsf::OTHER },
         ecs_category: &["network"],
         ecs_type: &["info"],
         sentence: Sentence("{activity} {source|unknown} -> {destination|unknown}[ {protocol}]"),
@@ -52,8 +52,8 @@ activities! {
     /// A process opened a connection, or failed to.
     CONNECT = "connect" {
         records: &[RecordCode { kind: 6, op: 1 }],
-        ocsf: ocsf::Event { class: &ocsf::NETWORK, activity: "Open" },
-        ecs: ecs::Event { category: &["network"], kind: &["start", "connection"], action: "connection_attempted" },
+        ocsf: ocsf::Classification { class: &ocsf::NETWORK, activity: "Open" },
+        ecs: ecs::Classification { category: &["network"], kind: &["start", "connection"], action: "connection_attempted" },
         sigma: &["network_connection"],
         sentence: Sentence("connect to {destination|unknown}[ {protocol}]"),
         boundary: None,
@@ -61,8 +61,8 @@ activities! {
     /// A process accepted a connection.
     ACCEPT = "accept" {
         records: &[RecordCode { kind: 6, op: 2 }],
-        ocsf: ocsf::Event { class: &ocsf::NETWORK, activity: "Open" },
-        ecs: ecs::Event { category: &["network"], kind: &["start", "connection"], action: "connection_accepted" },
+        ocsf: ocsf::Classification { class: &ocsf::NETWORK, activity: "Open" },
+        ecs: ecs::Classification { category: &["network"], kind: &["start", "connection"], action: "connection_accepted" },
         sigma: &["network_connection"],
         sentence: Sentence("accepted from {source|unknown} on {destination|unknown}[ {protocol}]"),
         boundary: None,
@@ -70,8 +70,8 @@ activities! {
     /// A process began to listen for connections.
     LISTEN = "listen" {
         records: &[RecordCode { kind: 6, op: 3 }],
-        ocsf: ocsf::Event { class: &ocsf::NETWORK, activity: "Listen" },
-        ecs: ecs::Event { category: &["network"], kind: &["info"], action: "listen" },
+        ocsf: ocsf::Classification { class: &ocsf::NETWORK, activity: "Listen" },
+        ecs: ecs::Classification { category: &["network"], kind: &["info"], action: "listen" },
         sigma: &[],
         sentence: Sentence("listen on {listener|unknown}[ {protocol}]"),
         boundary: None,
@@ -79,8 +79,8 @@ activities! {
     /// A connection ended.
     CLOSE = "close" {
         records: &[RecordCode { kind: 6, op: 4 }],
-        ocsf: ocsf::Event { class: &ocsf::NETWORK, activity: "Close" },
-        ecs: ecs::Event { category: &["network"], kind: &["end", "connection"], action: "disconnect_received" },
+        ocsf: ocsf::Classification { class: &ocsf::NETWORK, activity: "Close" },
+        ecs: ecs::Classification { category: &["network"], kind: &["end", "connection"], action: "disconnect_received" },
         sigma: &[],
         sentence: Sentence("closed {source|unknown} -> {destination|unknown}[ {protocol}]{traffic}"),
         boundary: None,

@@ -19,7 +19,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
     in_finding: Sentence("[`{command}`]"),
     activities: ACTIVITIES,
     unknown: Unknown {
-        ocsf: ocsf::Event { class: &ocsf::PROCESS, activity: ocsf::OTHER },
+        ocsf: ocsf::Classification { class: &ocsf::PROCESS, activity: ocsf::OTHER },
         ecs_category: &["process"],
         ecs_type: &["info"],
         sentence: Sentence("{activity}"),
@@ -46,8 +46,8 @@ activities! {
     /// A process ran a program.
     EXEC = "exec" {
         records: &[RecordCode { kind: 2, op: 0 }],
-        ocsf: ocsf::Event { class: &ocsf::PROCESS, activity: "Launch" },
-        ecs: ecs::Event { category: &["process"], kind: &["start"], action: "exec" },
+        ocsf: ocsf::Classification { class: &ocsf::PROCESS, activity: "Launch" },
+        ecs: ecs::Classification { category: &["process"], kind: &["start"], action: "exec" },
         sigma: &["process_creation"],
         sentence: Sentence("{program}{notes}"),
         boundary: None,
@@ -55,8 +55,8 @@ activities! {
     /// A process was created.
     FORK = "fork" {
         records: &[RecordCode { kind: 1, op: 0 }],
-        ocsf: ocsf::Event { class: &ocsf::PROCESS, activity: "Launch" },
-        ecs: ecs::Event { category: &["process"], kind: &["start"], action: "fork" },
+        ocsf: ocsf::Classification { class: &ocsf::PROCESS, activity: "Launch" },
+        ecs: ecs::Classification { category: &["process"], kind: &["start"], action: "fork" },
         sigma: &[],
         sentence: Sentence("was forked"),
         boundary: None,
@@ -64,8 +64,8 @@ activities! {
     /// The last thread of a process ended.
     EXIT = "exit" {
         records: &[RecordCode { kind: 3, op: 0 }],
-        ocsf: ocsf::Event { class: &ocsf::PROCESS, activity: "Terminate" },
-        ecs: ecs::Event { category: &["process"], kind: &["end"], action: "end" },
+        ocsf: ocsf::Classification { class: &ocsf::PROCESS, activity: "Terminate" },
+        ecs: ecs::Classification { category: &["process"], kind: &["end"], action: "end" },
         sigma: &["process_termination"],
         sentence: Sentence("{ended}"),
         boundary: None,
@@ -73,8 +73,8 @@ activities! {
     /// A process was already running when the collector started.
     EXISTING = "existing" {
         records: &[RecordCode { kind: 4, op: 0 }],
-        ocsf: ocsf::Event { class: &ocsf::PROCESS, activity: ocsf::OTHER },
-        ecs: ecs::Event { category: &["process"], kind: &["info"], action: "already_running" },
+        ocsf: ocsf::Classification { class: &ocsf::PROCESS, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["process"], kind: &["info"], action: "already_running" },
         sigma: &[],
         sentence: Sentence("{program}  (was running already){notes}"),
         boundary: None,

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::filter::FilterError;
+use crate::filter::RowFilterError;
 use crate::secret::SecretError;
 
 /// A sink cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", if sink.is_empty() { "a sink without a name".to_owned() } else { format!("sink {sink}") })]
-pub struct ConfigError {
+pub struct SinkConfigError {
     sink: String,
     #[source]
     error: KeyError,
 }
 
-impl ConfigError {
+impl SinkConfigError {
     /// `error` in the configuration of `sink`; its name is empty where it has none.
     pub(crate) fn new(sink: &str, error: KeyError) -> Self {
         Self { sink: sink.to_owned(), error }
@@ -63,7 +63,7 @@ pub enum Problem {
     Secret(#[source] SecretError),
     /// It is not a condition on a row.
     #[error(transparent)]
-    Where(FilterError),
+    Where(RowFilterError),
     /// It names a file that cannot be read.
     #[error("cannot read {}", path.display())]
     File {

@@ -24,7 +24,7 @@ use crate::kinds::SinkKind;
 pub struct Http<K> {
     /// The connection.
     #[serde(flatten)]
-    pub server: HttpConfig,
+    pub server: HttpClientConfig,
     /// The kind.
     #[serde(flatten)]
     pub kind: K,
@@ -59,7 +59,7 @@ impl<K: HttpKind> SinkKind for Http<K> {
 
 /// The connection to a server.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-pub struct HttpConfig {
+pub struct HttpClientConfig {
     /// Base address of the server, http or https. Without a path, the usual one of the protocol is added.
     #[schemars(regex(pattern = "^https?://"))]
     pub url: String,
@@ -71,7 +71,7 @@ pub struct HttpConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-impl HttpConfig {
+impl HttpClientConfig {
     fn url(&self) -> Result<Url, KeyError> {
         let text = &self.url;
         let url = Url::parse(text).map_err(|error| KeyError::value("url", format!("{text:?}: {error}")))?;

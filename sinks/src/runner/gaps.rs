@@ -9,11 +9,11 @@ use kerntrail_transport::{Partition, Position};
 
 /// The offset that each partition's next message should have.
 #[derive(Debug, Default)]
-pub(super) struct Gaps {
+pub(super) struct OffsetGaps {
     next: BTreeMap<Partition, i64>,
 }
 
-impl Gaps {
+impl OffsetGaps {
     /// Reading of `partitions` begins, at the `committed` position where there is one.
     pub(super) fn begin(&mut self, partitions: &[Partition], committed: &[Position]) {
         for partition in partitions {
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn missing_offsets_are_counted() {
         let partition = |number| Partition { topic: Topic { tenant: "t".into(), table: Table::Findings }, number };
-        let mut gaps = Gaps::default();
+        let mut gaps = OffsetGaps::default();
         let committed = [Position { partition: partition(0), next: 5 }];
         gaps.begin(&[partition(0), partition(1)], &committed);
         for (number, offset, missing) in [(0, 5, 0), (0, 6, 0), (0, 9, 2), (1, 40, 0), (1, 41, 0), (1, 43, 1)] {

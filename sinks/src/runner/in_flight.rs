@@ -92,7 +92,7 @@ impl<'a> InFlight<'a> {
             self.records.push(Record { table, event_id, row, bytes, message: number });
         }
         for (Identified { event_id, row }, words) in selection.failed {
-            let letter = self.letter(table, event_id, Reason::Filter, words, Content::Row(row));
+            let letter = self.letter(table, event_id, Reason::RowFilter, words, Content::Row(row));
             self.letters.push((number, letter));
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::delivered_batches::{DeliveredBatches, TopicOffsets};
-use super::gaps::Gaps;
+use super::gaps::OffsetGaps;
 use super::in_flight::{Done, InFlight};
 use crate::config::Settings;
 use crate::destination::Destination;
@@ -31,7 +31,7 @@ const MESSAGES: usize = 16;
 
 /// What is read, and as which consumer group.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct LogSource<'a> {
     pub(super) settings: &'a Settings,
     pub(super) log: &'a dyn EventLog,
     pub(super) topics: &'a [Topic],
@@ -42,12 +42,12 @@ pub(super) struct Source<'a> {
 
 /// A member of the sink's consumer group.
 pub(super) struct Reader<'a> {
-    source: Source<'a>,
+    source: LogSource<'a>,
     consumer: Box<dyn Consumer>,
     /// Polled messages that do not fit into the current round of requests.
     polled: VecDeque<Delivered>,
     batches: DeliveredBatches,
-    gaps: Gaps,
+    gaps: OffsetGaps,
     /// Partitions whose next message a newer release wrote.
     held: ReaderHolds,
 }
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
     ///
     /// Errors: the event log failed permanently.
     pub(super) async fn join(
-        source: Source<'a>,
+        source: LogSource<'a>,
         dlq_dir: &Path,
         cancel: &CancellationToken,
     ) -> Result<Option<Self>, LogError> {
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
             match source.join(dlq_dir).await {
                 Ok((consumer, batches)) => {
                     let (polled, gaps, held) =
-                        (VecDeque::new(), Gaps::default(), source.holds.of(source.group.0.as_str()));
+                        (VecDeque::new(), OffsetGaps::default(), source.holds.of(source.group.0.as_str()));
                     return Ok(Some(Self { source, consumer, polled, batches, gaps, held }));
                 }
                 Err(error) => source.wait_after(error, &mut backoff, cancel).await?,
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Source<'_> {
+impl LogSource<'_> {
     /// Publishes the lag at intervals, also while the destination accepts nothing.
     pub(super) async fn watch_lag(self) -> Infallible {
         let (mut done, mut since) = (0, Instant::now());

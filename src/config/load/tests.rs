@@ -4,8 +4,8 @@ fn setting(path: &str) -> &'static Setting {
     SETTINGS.iter().find(|setting| setting.path == path).unwrap()
 }
 
-fn variable(path: &str, value: &str) -> (Origin, &'static Setting, String) {
-    (Origin::Variable(setting(path).variable()), setting(path), value.into())
+fn variable(path: &str, value: &str) -> (ValueOrigin, &'static Setting, String) {
+    (ValueOrigin::Variable(setting(path).variable()), setting(path), value.into())
 }
 
 /// The error for a file with `text`, without the file's folder.
@@ -61,7 +61,7 @@ fn flags_override_variables_and_variables_override_the_file() {
         values: vec![
             variable("tenant", "variable"),
             variable("node.pid", "8"),
-            (Origin::Flag("tenant".into()), setting("tenant"), "flag".into()),
+            (ValueOrigin::Flag("tenant".into()), setting("tenant"), "flag".into()),
         ],
         sinks: Vec::new(),
     };
@@ -77,7 +77,7 @@ fn a_wrong_value_names_where_it_was_written() {
         [("node.pid", "one"), ("tenant", "a/b"), ("http.listen", "[::]:7474"), ("collector.mask", "[\"x\", 1]")];
     for (path, value) in cases {
         let setting = setting(path);
-        for origin in [Origin::Variable(setting.variable()), Origin::Flag(setting.flag())] {
+        for origin in [ValueOrigin::Variable(setting.variable()), ValueOrigin::Flag(setting.flag())] {
             let values = vec![(origin.clone(), setting, value.to_owned())];
             let overrides = Overrides { values, sinks: Vec::new() };
             for text in ["", file] {
@@ -86,7 +86,7 @@ fn a_wrong_value_names_where_it_was_written() {
             }
         }
     }
-    let sinks = vec![(Origin::Flag("sink".into()), "s.tables=[1]".to_owned())];
+    let sinks = vec![(ValueOrigin::Flag("sink".into()), "s.tables=[1]".to_owned())];
     let text = "[[sinks]]\nname = \"s\"\nkind = \"ndjson\"\npath = \"/x\"\n";
     let told = wrong(text, &Overrides { values: Vec::new(), sinks });
     assert!(told.starts_with("flag --sink: ") && told.contains("tables[0]: "), "{told}");
@@ -98,7 +98,7 @@ fn an_invalid_key_of_a_sink_is_located_in_the_file_or_outside_it() {
     let file = dir.path().join("c.toml");
     let text = "[[sinks]]\nname = \"a\"\nkind = \"ndjson\"\npath = \"/x\"\n\n[[sinks]]\nname = \"b\"\nkind = \"ndjson\"\npath = \"/y\"\n";
     std::fs::write(&file, text).unwrap();
-    let sinks = vec![(Origin::Flag("sink".into()), "a.files=2".to_owned())];
+    let sinks = vec![(ValueOrigin::Flag("sink".into()), "a.files=2".to_owned())];
     let config = load(Some(&file), &Overrides { values: Vec::new(), sinks }).unwrap();
     for (path, place) in
         [("sinks.b.path", "c.toml:9: "), ("sinks.b.where", "c.toml:6: "), ("sinks.a.files", "flag --sink: ")]
@@ -118,7 +118,7 @@ fn a_wrong_sink_is_reported_to_commands_that_use_sinks() {
     assert_eq!(config.tenant, "a");
     let error = config.sinks().unwrap_err().to_string();
     assert!(error.contains("c.toml:3: ") && error.contains("token"), "{error}");
-    let sinks = vec![(Origin::Variable("KERNTRAIL_SINK_S__TOKEN".into()), "s.token=secret".to_owned())];
+    let sinks = vec![(ValueOrigin::Variable("KERNTRAIL_SINK_S__TOKEN".into()), "s.token=secret".to_owned())];
     let config = load(Some(&file), &Overrides { values: Vec::new(), sinks }).unwrap();
     assert_eq!(config.sinks().unwrap().len(), 1);
 }

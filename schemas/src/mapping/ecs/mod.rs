@@ -18,7 +18,7 @@ pub const VERSION: &str = "9.0.0";
 
 /// The classification of an activity in ECS.
 #[derive(Debug)]
-pub struct Event {
+pub struct Classification {
     /// `event.category`.
     pub category: &'static [&'static str],
     /// `event.type`.
@@ -135,7 +135,7 @@ fn classify(document: &mut Document<'_>, table: Table, row: &Row) {
     let activity = document.see_text("activity").unwrap_or("unknown");
     let unknown = &table.declaration().unknown;
     let (category, kind, action) = match table.activity(activity).map(|activity| &activity.ecs) {
-        Some(Event { category, kind, action }) => (*category, *kind, *action),
+        Some(Classification { category, kind, action }) => (*category, *kind, *action),
         None => (unknown.ecs_category, unknown.ecs_type, activity),
     };
     document.put("ecs.version", VERSION);

@@ -15,7 +15,7 @@ pub struct Class {
 
 /// Class and activity of one of our activities.
 #[derive(Debug)]
-pub struct Event {
+pub struct Classification {
     /// The class.
     pub class: &'static Class,
     /// Caption of the class's activity; [`OTHER`] where the class has none that fits.

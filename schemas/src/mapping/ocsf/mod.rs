@@ -19,7 +19,7 @@ use super::{event_id, words};
 use crate::errno;
 use crate::tables::Table;
 
-pub use self::class::{BASE, Class, Event, FILE, FINDING, KERNEL, NETWORK, OTHER, PROCESS};
+pub use self::class::{BASE, Class, Classification, FILE, FINDING, KERNEL, NETWORK, OTHER, PROCESS};
 
 /// Version of the schema that [`map`] writes.
 pub const VERSION: &str = "1.8.0";
@@ -112,7 +112,7 @@ pub fn map(table: Table, row: &Row) -> Value {
 fn classify(event: &mut Document<'_>, table: Table) {
     let written = event.take_text("activity");
     let entry = written.and_then(|name| table.activity(name)).map(|activity| &activity.ocsf);
-    let Event { class, activity } = entry.unwrap_or(&table.declaration().unknown.ocsf);
+    let Classification { class, activity } = entry.unwrap_or(&table.declaration().unknown.ocsf);
     event.put("category_uid", class.category.0);
     event.put("category_name", class.category.1);
     event.put("class_uid", class.uid);
