@@ -14,6 +14,8 @@ mod docs;
 pub mod format;
 mod formats;
 mod identity;
+mod json;
+mod mapping;
 mod options;
 mod outbox;
 mod parse;

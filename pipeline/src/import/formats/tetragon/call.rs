@@ -1,8 +1,8 @@
 //! The arguments of a call, by type.
 
-use super::numbers::fit;
-use super::record::{Arg, Body, Number, given};
+use super::record::{Arg, Body};
 use crate::import::format::RecordRefusal;
+use crate::import::json::{Number, fit, given};
 
 /// The arguments of a call, by type: texts (strings, paths, files), numbers, and others.
 #[derive(Default)]

@@ -6,14 +6,14 @@
 
 use kerntrail_schemas::tables::{FileColumns, KernelColumns, NetworkColumns};
 
+use super::argument::ArgumentSource::{self, *};
 use super::fields;
-use super::mapping::ArgumentSource::*;
-use super::mapping::mapping_table;
+use crate::import::mapping::mapping_table;
 
 mapping_table! {
     /// The calls that have a place in a table. Functions are named without the architecture (`__x64_sys_mount` is
     /// `sys_mount`).
-    CALLS;
+    CALLS: ArgumentSource;
 
     KernelColumns "mount": ["sys_mount", "security_sb_mount", "sb_mount", "path_mount", "do_mount"] => {
         source_path: FromTarget(-1),

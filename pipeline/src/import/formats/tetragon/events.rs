@@ -4,16 +4,16 @@
 
 use kerntrail_schemas::tables::{NetworkColumns, ProcessColumns};
 
+use super::argument::ArgumentSource::{self, *};
 use super::fields;
-use super::mapping::ArgumentSource::*;
-use super::mapping::mapping_table;
+use crate::import::mapping::mapping_table;
 
 /// Kinds of events that are calls, which `calls.rs` has rows for.
 pub(super) const CALL_KINDS: [&str; 2] = ["process_kprobe", "process_lsm"];
 
 mapping_table! {
     /// The kinds of events that have a place in a table, calls aside.
-    EVENTS;
+    EVENTS: ArgumentSource;
 
     // Programs that ran when Tetragon started come from /proc.
     ProcessColumns "existing": ["process_exec"] if "`process.flags` has `procFS`", fields::is_existing => {

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::mapping::{ColumnValue, FoundValue, TetragonEvent};
+use super::argument::TetragonEvent;
 use super::names;
-use super::numbers::{fit, id};
 use super::process::has_flag;
-use super::record::{BinaryFile, Credentials, MaybeText, Number, Process, SockArg, SockaddrArg, given};
+use super::record::{BinaryFile, Credentials, Process, SockArg, SockaddrArg};
 use crate::import::format::RecordRefusal;
+use crate::import::json::{MaybeText, Number, fit, given, id};
+use crate::import::mapping::{ColumnValue, FoundValue};
 
 fn text(text: Option<&str>) -> FoundValue {
     Ok(text.map(|text| ColumnValue::Text(text.to_owned())))

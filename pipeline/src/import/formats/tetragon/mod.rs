@@ -4,33 +4,32 @@
 //! [`process`] (process -> actor). [`fields`] has the values that take more than a place among the arguments.
 
 mod args;
+mod argument;
 mod call;
 mod calls;
 mod events;
 mod fields;
-mod mapping;
 mod names;
-mod numbers;
 mod process;
 mod record;
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::tables::Envelope;
 
+use self::argument::{ArgumentSource, TetragonEvent};
 use self::call::CallArguments;
 use self::calls::CALLS;
 use self::events::{CALL_KINDS, EVENTS};
-use self::mapping::{MakeRow, TetragonEvent};
-use self::numbers::fit;
-use self::process::{ExecId, owned};
-use self::record::{Body, Record, given};
+use self::process::ExecId;
+use self::record::{Body, Record};
 use crate::import::format::{
     EventOrigin, FormatMapping, FormatScope, ImportFormat, ImportedRow, KeyedActor, MappedColumn, Reading,
     RecordRefusal,
 };
+use crate::import::json::{fit, given, owned};
+use crate::import::mapping::{ByName, MakeRow};
 use crate::import::time::rfc3339;
 
 /// Tetragon's JSON export.
@@ -62,9 +61,9 @@ impl ImportFormat for Tetragon {
         let (name, entries) = if CALL_KINDS.contains(kind) {
             let function = given(&body.function_name);
             let function = function.ok_or_else(|| RecordRefusal::content("a call without function_name"))?;
-            (function, entries(&CALLS_BY_NAME, without_architecture(function)))
+            (function, CALLS_BY_NAME.entries(without_architecture(function)))
         } else {
-            (*kind, entries(&EVENTS_BY_NAME, kind))
+            (*kind, EVENTS_BY_NAME.entries(kind))
         };
         match event.row(entries)? {
             Some(row) => {
@@ -126,40 +125,25 @@ impl<'a> EventContext<'a> {
     }
 
     /// The row that the first of `entries` that applies makes; `None` when none applies.
-    fn row(self, entries: &[&dyn MakeRow]) -> Result<Option<ImportedRow>, RecordRefusal> {
+    fn row(self, entries: &[&dyn MakeRow<ArgumentSource>]) -> Result<Option<ImportedRow>, RecordRefusal> {
         if entries.is_empty() {
             return Ok(None);
         }
         let Self { body, origin, time, envelope, actor } = self;
         let event = TetragonEvent { body, call: CallArguments::new(body)?, actor: actor.actor(), time };
         let Some(entry) = entries.iter().find(|entry| entry.applies(&event)) else { return Ok(None) };
-        let row = entry.make(&event, &origin, envelope)?;
+        let row = entry.make(&event, time, &origin, envelope)?;
         Ok(Some(row.with_actor(actor)))
     }
 }
 
-/// Entries of a mapping table by name, in the table's order.
-type ByName = HashMap<&'static str, Vec<&'static dyn MakeRow>>;
-
-static EVENTS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(EVENTS));
-static CALLS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(CALLS));
-
-fn by_name(table: &[&'static dyn MakeRow]) -> ByName {
-    let mut entries = ByName::new();
-    for entry in table {
-        entry.names().iter().for_each(|name| entries.entry(name).or_default().push(*entry));
-    }
-    entries
-}
-
-fn entries(by_name: &'static ByName, name: &str) -> &'static [&'static dyn MakeRow] {
-    by_name.get(name).map_or(&[], Vec::as_slice)
-}
+static EVENTS_BY_NAME: LazyLock<ByName<ArgumentSource>> = LazyLock::new(|| ByName::of(EVENTS));
+static CALLS_BY_NAME: LazyLock<ByName<ArgumentSource>> = LazyLock::new(|| ByName::of(CALLS));
 
 /// The kind of event with this name, if it is in a mapping table.
 fn kind(name: &str) -> Option<&'static str> {
     let call = CALL_KINDS.into_iter().find(|kind| *kind == name);
-    call.or_else(|| EVENTS_BY_NAME.get_key_value(name).map(|(kind, _)| *kind))
+    call.or_else(|| EVENTS_BY_NAME.name(name))
 }
 
 /// The function's name without the architecture: `sys_mount` of `__x64_sys_mount`.
@@ -176,11 +160,11 @@ mod tests {
     #[test]
     fn no_entry_is_hidden_by_an_earlier_one() {
         for by_name in [&*EVENTS_BY_NAME, &*CALLS_BY_NAME] {
-            for (name, entries) in by_name {
-                let (_, before) = entries.split_last().unwrap();
+            for name in by_name.names() {
+                let (_, before) = by_name.entries(name).split_last().unwrap();
                 assert!(before.iter().all(|entry| !entry.describe().when.is_empty()), "{name}");
             }
         }
-        assert!(CALL_KINDS.iter().all(|kind| !EVENTS_BY_NAME.contains_key(kind)));
+        assert!(CALL_KINDS.iter().all(|kind| EVENTS_BY_NAME.entries(kind).is_empty()));
     }
 }

@@ -2,8 +2,8 @@
 
 use kerntrail_schemas::capabilities::bit;
 
-use super::record::{Capabilities, MaybeText};
-use super::record::{Text, given};
+use super::record::Capabilities;
+use crate::import::json::{MaybeText, Text, given};
 
 /// Signals 1 to 31 of x86 and arm, without `SIG`.
 const SIGNALS: [&str; 31] = [

@@ -16,10 +16,10 @@ use kerntrail_schemas::identity::{BootHash, ContainerId, PodUid, ProcessUid};
 use kerntrail_schemas::tables::Actor;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::numbers::{fit, id};
-use super::record::{Body, Image, MaybeText, Namespace, Pod, Process, Relative, given};
+use super::record::{Body, Image, Namespace, Pod, Process, Relative};
 use super::{args, names};
 use crate::import::format::{EventOrigin, MappedColumn, RecordRefusal};
+use crate::import::json::{MaybeText, fit, given, id, owned};
 use crate::import::time::rfc3339;
 
 /// The value of an audit login uid that was never set.
@@ -169,10 +169,6 @@ pub(super) fn actor(body: &Body<'_>, origin: &EventOrigin) -> Result<Actor, Reco
         (mapping.fill)(&from, &mut actor)?;
     }
     Ok(actor)
-}
-
-pub(super) fn owned(text: &MaybeText<'_>) -> Option<String> {
-    given(text).map(str::to_owned)
 }
 
 /// Whether `flag` is among `flags`, which are separated by spaces.
