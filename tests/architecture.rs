@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -131,6 +132,16 @@ fn libraries_are_used_only_where_they_belong() {
     }
 }
 
+/// Names of import formats and of kinds of sinks.
+static KINDS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["pipeline/src/import/formats", "sinks/src/kinds"].map(|folder| root.join(folder));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
+    let names =
+        files.map(|file| file.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned());
+    names.filter(|name| name != "mod").collect()
+});
+
 /// Words of the domain: code that needs one belongs in another crate.
 const DOMAIN_WORDS: &[&str] = &[
     "actor",
@@ -163,7 +174,7 @@ const DOMAIN_WORDS: &[&str] = &[
 
 /// The first word of `line`, which is in lower case, that is of the domain or the plural of one that is.
 fn domain_word(line: &str) -> Option<&str> {
-    let is_of_domain = |word: &str| DOMAIN_WORDS.contains(&word);
+    let is_of_domain = |word: &str| DOMAIN_WORDS.contains(&word) || KINDS.iter().any(|kind| kind == word);
     let mut words = line.split(|c: char| !c.is_alphabetic());
     words.find(|word| is_of_domain(word) || word.strip_suffix('s').is_some_and(is_of_domain))
 }

@@ -14,6 +14,7 @@ use kerntrail_ebpf::probes::network::kind::NETWORK;
 use kerntrail_ebpf::probes::privilege::kind::PRIVILEGE;
 use kerntrail_ebpf::probes::process::kind::{EXEC, EXIT, FORK};
 use kerntrail_ebpf::probes::tasks::kind::EXISTING;
+use kerntrail_ebpf::probes::{self, Filtered};
 use kerntrail_ebpf::records::{Header, flags, read};
 use kerntrail_ebpf::{Counters, FilterError, GapTracker, LoadError, LoadOptions, Verdict};
 
@@ -196,8 +197,8 @@ fn filtered_events_take_no_numbers_when_the_ring_is_full() {
     let Some(mut live) = Live::with(LoadOptions { ring_bytes: 1, ..LoadOptions::default() }) else { return };
     let counters = live.programs.counters().unwrap();
     let mut filter = live.programs.filter().unwrap();
-    for kind in [FORK, EXEC, EXIT, PRIVILEGE, NETWORK] {
-        filter.set_default(kind, Verdict::Drop).unwrap();
+    for record in probes::records().filter(|record| record.filtered != Filtered::Never) {
+        filter.set_default(record.kind, Verdict::Drop).unwrap();
     }
     let before: u64 = counters.read().iter().map(|cpu| cpu.next_seq).sum();
     for _ in 0..40 {

@@ -65,7 +65,12 @@ fn section(page: &mut String, title: &str, columns: &[Column]) {
 fn rows(page: &mut String, columns: &[Column]) {
     page.push_str("\n| column | type | meaning |\n|---|---|---|\n");
     for column in columns {
-        let _ = writeln!(page, "| `{}` | {} | {} |", column.name, type_name(&column.data_type), column.meaning);
+        let since = match column.since {
+            1 => String::new(),
+            version => format!(" (since schema version {version})"),
+        };
+        let data_type = type_name(&column.data_type);
+        let _ = writeln!(page, "| `{}` | {data_type} | {}{since} |", column.name, column.meaning);
     }
 }
 

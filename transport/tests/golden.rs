@@ -1,9 +1,12 @@
-//! Messages as earlier releases wrote them, kept as files: `golden/v<schema version>/<table>.message`.
+//! Messages as each release writes them, kept as files: `golden/v<schema version>/<table>.message`, and
+//! `golden/next/<table>.message` of an invented release after this one.
 //!
-//! A file of a released version is never rewritten: it represents data in existing logs.
+//! A file of a schema version is never rewritten: it represents data in existing logs. `UPDATE_EXPECT=1` writes those that
+//! are missing, and the invented ones again, since they have all columns of this release. To change the columns of a
+//! version that no release has had yet, delete its files first.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use arrow::array::{
@@ -12,7 +15,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use kerntrail_schemas::history::MessageColumns;
-use kerntrail_schemas::{Column, SchemaHistory, Table, TableBatch};
+use kerntrail_schemas::{Column, SCHEMA_VERSION, SchemaHistory, Table, TableBatch};
 use kerntrail_transport::codec::CodecError;
 use kerntrail_transport::{
     Codec, Delivered, EmbeddedLog, EmbeddedOptions, EventLog as _, Newer, Polled, Position, Topic,
@@ -23,10 +26,6 @@ use crate::support::{LIMIT, message, open, read, subscribe, topic};
 
 const EVENTS: usize = 5;
 const ACTORS: usize = 3;
-
-fn file(version: u16, table: Table) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}/{table}.message"))
-}
 
 /// The rows of the golden message of `table`: every value follows from the name of its column and the row's number,
 /// so a column has the same values in every version that has it.
@@ -89,26 +88,82 @@ fn column(field: &Field, count: usize) -> ArrayRef {
     }
 }
 
-/// What the release after this one knows, as far as these files go: a column more of the actor and of three tables.
-fn next_release() -> Codec {
-    let added = |name, data_type| Column { name, data_type, meaning: "added in version 2", since: 2 };
-    let mut columns = MessageColumns::declared();
-    columns.actor.insert(5, added("process_sha256", DataType::Utf8));
-    for (table, place) in [(Table::ProcessEvents, 0), (Table::Findings, 3), (Table::EventLoss, 6)] {
-        columns.own.get_mut(&table).unwrap().insert(place, added("added_number", DataType::Int64));
+/// A release, as far as these files go.
+struct Release {
+    version: u16,
+    codec: Codec,
+    /// The folder of its messages.
+    folder: PathBuf,
+}
+
+impl Release {
+    fn new(version: u16, columns: &MessageColumns, folder: &str) -> Self {
+        Self {
+            version,
+            codec: Codec::new(Arc::new(SchemaHistory::new(columns, version))),
+            folder: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder),
+        }
     }
-    Codec::new(Arc::new(SchemaHistory::new(&columns, 2)))
+
+    /// That of schema version `version`.
+    fn of(version: u16) -> Self {
+        Self::new(version, &MessageColumns::declared(), &format!("v{version}"))
+    }
+
+    /// The one after this: a column more of the actor and of three tables.
+    fn next() -> Self {
+        let version = SCHEMA_VERSION + 1;
+        let added = |name, data_type| Column { name, data_type, meaning: "added in the next version", since: version };
+        let mut columns = MessageColumns::declared();
+        columns.actor.insert(5, added("next_text", DataType::Utf8));
+        for (table, place) in [(Table::ProcessEvents, 0), (Table::Findings, 3), (Table::EventLoss, 6)] {
+            columns.own.get_mut(&table).unwrap().insert(place, added("next_number", DataType::Int64));
+        }
+        Self::new(version, &columns, "next")
+    }
+
+    /// The tables that it has.
+    fn tables(&self) -> impl Iterator<Item = Table> {
+        Table::ALL.iter().copied().filter(|&table| self.codec.history().layout(table, self.version).is_some())
+    }
+
+    /// The rows of the golden message with the columns that `version` had, which this one knows.
+    fn rows(&self, table: Table, version: u16) -> TableBatch {
+        let layout = self.codec.history().layout(table, version).unwrap();
+        rows(table, layout.actors.as_ref(), &layout.events)
+    }
+
+    /// Its golden message.
+    fn message(&self, table: Table) -> Vec<u8> {
+        WRITTEN.call_once(write_messages);
+        let path = self.path(table);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; UPDATE_EXPECT=1 writes it", path.display()))
+    }
+
+    fn path(&self, table: Table) -> PathBuf {
+        self.folder.join(format!("{table}.message"))
+    }
 }
 
-/// The codec of a release of schema version 1, whatever this one has.
-fn first_release() -> Codec {
-    Codec::new(Arc::new(SchemaHistory::new(&MessageColumns::declared(), 1)))
-}
+/// Before any message is read, since tests run at the same time.
+static WRITTEN: Once = Once::new();
 
-/// The rows of the golden message with the columns of `version`.
-fn rows_of(codec: &Codec, table: Table, version: u16) -> TableBatch {
-    let layout = codec.history().layout(table, version).unwrap();
-    rows(table, layout.actors.as_ref(), &layout.events)
+/// Writes the messages that are missing, and the invented ones again, if that is wanted.
+fn write_messages() {
+    if std::env::var_os("UPDATE_EXPECT").is_none() {
+        return;
+    }
+    let next = Release::next();
+    for release in (1..=SCHEMA_VERSION).map(Release::of).chain([Release::next()]) {
+        std::fs::create_dir_all(&release.folder).unwrap();
+        for table in release.tables() {
+            let path = release.path(table);
+            if release.version == next.version || !path.exists() {
+                let message = release.codec.encode(&release.rows(table, release.version)).unwrap();
+                std::fs::write(path, message).unwrap();
+            }
+        }
+    }
 }
 
 /// `older` with the columns of `newer`, NULL where `older` has none.
@@ -128,36 +183,45 @@ fn widened(older: &TableBatch, newer: &TableBatch) -> TableBatch {
     }
 }
 
-fn golden(version: u16, table: Table) -> Vec<u8> {
-    let path = file(version, table);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
 #[test]
 fn messages_of_version_1_are_read_by_the_first_and_by_the_next_release() {
-    let (first, next) = (first_release(), next_release());
-    for &table in Table::ALL {
-        let (message, written) = (golden(1, table), rows_of(&first, table, 1));
-        assert_eq!(first.decode(table, 1, &message).unwrap(), written, "{table}");
-        let expected = widened(&written, &rows_of(&next, table, 2));
-        assert_eq!(next.decode(table, 1, &message).unwrap(), expected, "{table}");
+    let (first, next) = (Release::of(1), Release::next());
+    for table in first.tables() {
+        let (message, written) = (first.message(table), first.rows(table, 1));
+        assert_eq!(first.codec.decode(table, 1, &message).unwrap(), written, "{table}");
+        let expected = widened(&written, &next.rows(table, next.version));
+        assert_eq!(next.codec.decode(table, 1, &message).unwrap(), expected, "{table}");
     }
 }
 
 #[test]
-fn messages_of_version_2_are_read_by_the_next_release_and_refused_by_the_first() {
-    let (first, next) = (first_release(), next_release());
-    let newer = Newer { of: "schema", version: 2, known: 1 };
-    for &table in Table::ALL {
-        let written = rows_of(&next, table, 2);
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::create_dir_all(file(2, table).parent().unwrap()).unwrap();
-            std::fs::write(file(2, table), next.encode(&written).unwrap()).unwrap();
+fn messages_of_every_version_are_read_by_this_release() {
+    let this = Codec::current();
+    for release in (1..=SCHEMA_VERSION).map(Release::of) {
+        for table in release.tables() {
+            let expected = widened(
+                &release.rows(table, release.version),
+                &Release::of(SCHEMA_VERSION).rows(table, SCHEMA_VERSION),
+            );
+            let read = this.decode(table, release.version, &release.message(table)).unwrap();
+            assert_eq!(read, expected, "{table} of version {}", release.version);
         }
-        let message = golden(2, table);
-        assert_eq!(next.decode(table, 2, &message).unwrap(), written, "{table}");
-        assert_eq!(first.check_version(2, &message), Err(newer));
-        match first.decode(table, 2, &message) {
+    }
+}
+
+#[test]
+fn messages_of_the_next_version_are_read_by_its_release_and_refused_by_the_first() {
+    let (first, next) = (Release::of(1), Release::next());
+    let newer = Newer { of: "schema", version: next.version.into(), known: 1 };
+    for table in next.tables() {
+        let message = next.message(table);
+        assert_eq!(
+            next.codec.decode(table, next.version, &message).unwrap(),
+            next.rows(table, next.version),
+            "{table}"
+        );
+        assert_eq!(first.codec.check_version(next.version, &message), Err(newer));
+        match first.codec.decode(table, next.version, &message) {
             Err(CodecError::Newer { newer: found, .. }) => assert_eq!(found, newer, "{table}"),
             other => panic!("{table}: {other:?}"),
         }
@@ -165,14 +229,14 @@ fn messages_of_version_2_are_read_by_the_next_release_and_refused_by_the_first()
 }
 
 #[test]
-fn columns_of_version_2_are_in_those_tables_that_have_them() {
-    let next = next_release();
-    for &table in Table::ALL {
-        let rows = next.decode(table, 2, &golden(2, table)).unwrap();
-        let added = rows.events.column_by_name("added_number").map(|column| column.null_count() < EVENTS);
+fn columns_of_the_next_version_are_in_those_tables_that_have_them() {
+    let next = Release::next();
+    for table in next.tables() {
+        let rows = next.codec.decode(table, next.version, &next.message(table)).unwrap();
+        let added = rows.events.column_by_name("next_number").map(|column| column.null_count() < EVENTS);
         let expected = [Table::ProcessEvents, Table::Findings, Table::EventLoss].contains(&table).then_some(true);
         assert_eq!(added, expected, "{table}");
-        let of_actor = rows.actors.map(|actors| actors.column_by_name("process_sha256").unwrap().null_count() < ACTORS);
+        let of_actor = rows.actors.map(|actors| actors.column_by_name("next_text").unwrap().null_count() < ACTORS);
         assert_eq!(of_actor, table.has_actor().then_some(true), "{table}");
     }
 }
@@ -207,30 +271,31 @@ async fn read_on(log: &EmbeddedLog, codec: &Codec, last: i64) -> (Vec<i64>, bool
 #[tokio::test]
 async fn a_log_is_read_across_upgrade_and_rollback() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, next) = (first_release(), next_release());
+    let (old, new) = (Release::of(1), Release::next());
+    let (first, next) = (old.codec.clone(), new.codec.clone());
     let log = open(folder.path(), EmbeddedOptions::default()).await;
-    let append = async |versions: &[u16]| {
-        let message = |version: &u16| {
+    let append = async |releases: &[&Release]| {
+        let message = |release: &&Release| {
             let mut message = message("n", 0);
-            message.headers.schema_version = *version;
-            message.payload = golden(*version, Table::ProcessEvents).into();
+            message.headers.schema_version = release.version;
+            message.payload = release.message(Table::ProcessEvents).into();
             message
         };
-        log.append(&topic("t"), versions.iter().map(message).collect()).await.unwrap();
+        log.append(&topic("t"), releases.iter().map(message).collect()).await.unwrap();
     };
-    append(&[1, 2, 1]).await;
+    append(&[&old, &new, &old]).await;
     assert_eq!(read_on(&log, &first, 2).await, (vec![0], true));
     // It meets the same message however often it starts again.
     assert_eq!(read_on(&log, &first, 2).await, (vec![], true));
     // Upgraded.
     assert_eq!(read_on(&log, &next, 2).await, (vec![1, 2], false));
     // Rolled back while a writer of the next release is still there.
-    append(&[1, 2]).await;
+    append(&[&old, &new]).await;
     assert_eq!(read_on(&log, &first, 4).await, (vec![3], true));
-    append(&[1]).await;
+    append(&[&old]).await;
     assert_eq!(read_on(&log, &next, 5).await, (vec![4, 5], false));
     // And once all of them write version 1 again, both read it.
-    append(&[1, 1]).await;
+    append(&[&old, &old]).await;
     assert_eq!(read_on(&log, &first, 6).await, (vec![6], false));
     assert_eq!(read_on(&log, &next, 7).await, (vec![7], false));
 }
@@ -272,7 +337,7 @@ async fn a_log_of_version_1_is_opened_and_read_further() {
         let offsets: Vec<i64> = seen.messages.iter().map(|delivered| delivered.offset).collect();
         assert_eq!((offsets.as_slice(), seen.batches().as_slice()), (expected, expected));
         for Delivered { message, .. } in seen.messages {
-            let rows = next_release().decode(table, message.headers.schema_version, &message.payload).unwrap();
+            let rows = Release::next().codec.decode(table, message.headers.schema_version, &message.payload).unwrap();
             assert_eq!(rows.rows(), message.headers.rows as usize);
         }
     }

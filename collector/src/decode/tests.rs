@@ -357,13 +357,16 @@ impl Random {
 
 #[test]
 fn arbitrary_bytes_do_not_cause_a_panic() {
-    let seeds: Vec<Vec<u8>> = vec![
+    let mut seeds: Vec<Vec<u8>> = vec![
         record(process::Fork { header: header(FORK, 0), task: task() }, b"surplus"),
         program_record(EXEC, 0, [b"sh\0bin\0", b"tmp\0", b"pod\0", b"sh\0-c\0\0"]),
         program_record(EXISTING, flags::EXE_UNNAMED, [b"memfd:\0", b"", b"", b"\0\0\0"]),
         privilege_record(privilege_op::PIVOT_ROOT, 0, 0, [b".", b"..", b"", b"w\0"]),
         network_record(network_op::CONNECT, 10, [0xff; 16]),
     ];
+    // And one of each kind, with strings of no length.
+    seeds.extend(probes::records().map(|record| vec![0; record.layout.size]));
+    let kinds = 2 + u64::from(probes::records().map(|record| record.kind).max().unwrap());
     for seed in 1..=20_000_u64 {
         let mut random = Random(seed);
         let mut bytes = seeds[random.below(seeds.len())].clone();
@@ -377,7 +380,7 @@ fn arbitrary_bytes_do_not_cause_a_panic() {
         // A right size and kind let the change reach the parts behind them.
         if bytes.len() >= 8 && seed % 4 != 0 {
             let size = bytes.len() as u32;
-            bytes[..4].copy_from_slice(&((random.next() % 8) as u32).to_ne_bytes());
+            bytes[..4].copy_from_slice(&((random.next() % kinds) as u32).to_ne_bytes());
             bytes[4..8].copy_from_slice(&size.to_ne_bytes());
         }
         let result = std::panic::catch_unwind(|| decode(&bytes).map(drop));

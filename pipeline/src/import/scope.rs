@@ -127,7 +127,8 @@ impl FormatScope {
 
     /// The actor made of `content`: one made before, or the one that `make` makes.
     ///
-    /// `content` holds everything that `make` reads, since actors of equal content are one.
+    /// `content` holds everything that `make` reads, since actors of equal content are one, and nothing else: what
+    /// differs between events of one process would make an actor for each.
     pub fn actor<E>(&self, content: &impl Hash, make: impl FnOnce() -> Result<Actor, E>) -> Result<KeyedActor, E> {
         self.actors.get(self.format, content, make)
     }

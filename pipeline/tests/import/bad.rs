@@ -2,6 +2,8 @@
 
 use std::io;
 
+use kerntrail_pipeline::import::FORMATS;
+
 use super::*;
 
 /// Lines and reasons of the rejects of `input`, and how many rows went in.
@@ -27,8 +29,15 @@ fn record(process: &str, rest: &str) -> String {
 
 const NODE_AND_TIME: &str = r#","node_name":"n","time":"2026-11-24T12:00:00Z""#;
 
+/// Why a record is rejected that no format recognizes.
+fn not_known() -> String {
+    let names: Vec<_> = FORMATS.iter().map(|format| format.name()).collect();
+    format!("no event of a known format ({})", names.join(", "))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_record_among_good_ones() {
+    let not_known = not_known();
     let good = ["a", "b", "c"].map(|node| exec(node, 1));
     let with = |process: &str| record(process, NODE_AND_TIME);
     let only = |rest: &str| record(r#""pid":1"#, rest);
@@ -39,10 +48,10 @@ async fn a_bad_record_among_good_ones() {
         (r#"{"a":"x"#.to_owned(), "a string is not closed on its line"),
         (good[0][..100].to_owned(), "a string is not closed on its line"),
         ("17".to_owned(), "not a JSON object"),
-        ("{}".to_owned(), "no event of a known format (tetragon)"),
-        (r#"{"flow":{},"node_name":"n"}"#.to_owned(), "no event of a known format (tetragon)"),
+        ("{}".to_owned(), not_known.as_str()),
+        (r#"{"flow":{},"node_name":"n"}"#.to_owned(), not_known.as_str()),
         (r#"{"process_exec":5}"#.to_owned(), "invalid type: integer `5`, expected an object (line 2, column 17)"),
-        (r#"{"process_exec":null}"#.to_owned(), "no event of a known format (tetragon)"),
+        (r#"{"process_exec":null}"#.to_owned(), not_known.as_str()),
         (format!(r#"{{"process_exec":{{}}{NODE_AND_TIME}}}"#), "no process"),
         (with(""), "a process without exec_id and pid"),
         (only(r#","time":"2026-11-24T12:00:00Z""#), "no node_name"),
@@ -119,10 +128,7 @@ async fn line_numbers_are_right_in_every_form_of_input() {
         // The line of an error inside an indented record is that of the input.
         (
             "{\n}\n{\n  \"time\": 5\n}".to_owned(),
-            vec![
-                (1, "no event of a known format (tetragon)".to_owned()),
-                (3, "invalid type: integer `5`, expected a string (line 4, column 11)".to_owned()),
-            ],
+            vec![(1, not_known()), (3, "invalid type: integer `5`, expected a string (line 4, column 11)".to_owned())],
         ),
     ];
     for (input, expected) in cases {
@@ -136,7 +142,7 @@ async fn records_on_one_line_are_judged_one_by_one() {
     let line = format!("{}{{\"a\":1}}{}, {} x", exec("a", 1), exec("b", 2), exec("c", 3));
     let (rows, named, kept) = rejected(format!("{}\n{line}\n{}\n", exec("d", 4), exec("e", 5))).await;
     assert_eq!(rows, 5);
-    let expected = [(2, "no event of a known format (tetragon)".to_owned()), (2, "not a JSON object".to_owned())];
+    let expected = [(2, not_known()), (2, "not a JSON object".to_owned())];
     assert_eq!(named, expected);
     assert_eq!((&kept[0]["raw"], &kept[1]["raw"]), (&"{\"a\":1}".into(), &"x".into()));
 }

@@ -47,6 +47,8 @@ fn format_names_are_unique_and_documented() {
     for format in FORMATS {
         let named = format!("`{}`", format.source());
         assert!(source.meaning.contains(&named), "the meaning of the column `source` does not name {named}");
+        let list = format!("{}/../schemas/producers/{}.txt", env!("CARGO_MANIFEST_DIR"), format.name());
+        assert!(Path::new(&list).exists(), "no test lists what an import of {} produces in {list}", format.name());
     }
 }
 
