@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -149,7 +150,14 @@ fn row(seq: usize, mut event: Map<String, Value>) -> Result<(Table, Value), Stri
     let at = event.remove("at").map_or(Some(seq as f64), |at| at.as_f64()).ok_or("`at` is not a number of seconds")?;
     let columns = table.columns();
     if let Some(unknown) = event.keys().find(|key| !columns.iter().any(|column| column.name == key.as_str())) {
-        return Err(format!("{table} has no column `{unknown}`"));
+        let hint = did_you_mean(unknown, columns.iter().map(|column| column.name));
+        return Err(format!("{table} has no column `{unknown}`{hint}"));
+    }
+    if let Some(activity) = event.get("activity").and_then(Value::as_str)
+        && table.activity(activity).is_none()
+    {
+        let hint = did_you_mean(activity, table.activities().iter().map(|activity| activity.name));
+        return Err(format!("{table} has no activity `{activity}`{hint}"));
     }
     if let (None, Some(args)) = (event.get("cmd_line"), event.get("args").and_then(Value::as_array)) {
         let words: Vec<&str> = args.iter().filter_map(Value::as_str).collect();

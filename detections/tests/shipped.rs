@@ -1,6 +1,7 @@
 //! Every shipped rule fires on its own positive events and stays quiet on the others.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use kerntrail_detections::{RuleKind, Rules, testing};
 
@@ -28,4 +29,23 @@ fn at_least_two_rules_are_ordered_sequences() {
     let rules = Rules::shipped().unwrap();
     let ordered = |kind: &RuleKind| matches!(kind, RuleKind::Sequence(sequence) if sequence.ordered);
     assert!(rules.iter().filter(|rule| ordered(&rule.kind)).count() >= 2);
+}
+
+#[test]
+fn mistakes_in_tests_are_named_with_the_nearest_right_name() {
+    let cases = [
+        ("table: kernel_event", "there is no table `kernel_event`; did you mean `kernel_events`?"),
+        ("table: kernel_events, activity: unshar", "kernel_events has no activity `unshar`; did you mean `unshare`?"),
+        (
+            "table: kernel_events, proces_path: /x",
+            "kernel_events has no column `proces_path`; did you mean `process_path`",
+        ),
+        ("table: kernel_events, at: soon", "`at` is not a number of seconds"),
+    ];
+    for (event, expected) in cases {
+        let text = format!("kerntrail: {{tests: [{{name: t, finds: 0, events: [{{{event}}}]}}]}}\n");
+        let error = testing::check(Path::new("case.yml"), &text).unwrap_err().to_string();
+        assert!(error.contains("case.yml: invalid tests: test \"t\", event 1: "), "{error}");
+        assert!(error.contains(expected), "{event}: {error}");
+    }
 }

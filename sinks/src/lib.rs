@@ -1,4 +1,4 @@
-//! Event log to Splunk HEC, Elasticsearch or OpenSearch and NDJSON files, with dead letters.
+//! Event log to SIEMs and files, with dead letters; [`kinds`] has the destinations.
 //!
 //! Path of a row: [`runner`] reads messages as its own consumer group -> [`select`] decodes them and
 //! keeps the rows that `where` selects ([`filter`]) -> [`encode`] writes each in the sink's profile -> [`deliver`]
@@ -6,7 +6,8 @@
 //! one kind of server, with one file that builds requests and one that decodes responses -> [`runner`] commits.
 //!
 //! Invariant: a message's offset is committed only when each of its selected rows is delivered or is a dead letter
-//! on disk. Delivery is therefore at least once; [`kinds::splunk_hec`] and [`kinds::elasticsearch`] say where a row may arrive twice.
+//! on disk. Delivery is therefore at least once; the module of a
+//! kind says where a row may arrive twice.
 //! Invariant: a destination that is down, and dead letters at their limit, block only their own sink.
 //! Invariant: the meaning of a response is a pure function to [`outcome::Outcome`]s; only [`deliver`] acts on it.
 //! Invariant: only [`http`] and the kinds that use it know HTTP, only `kinds::ndjson` and `dlq` know files.

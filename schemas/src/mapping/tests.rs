@@ -202,6 +202,14 @@ fn row<Own: OwnColumns>(activity: &str, actor: Option<Actor>, own: &Own) -> Row 
     rows(&builder.finish().unwrap().flatten().unwrap()).unwrap().remove(0)
 }
 
+#[test]
+fn each_table_has_a_golden_document() {
+    let with_document: Vec<Table> = cases().into_iter().map(|(_, table, _)| table).collect();
+    for table in Table::ALL {
+        assert!(with_document.contains(table), "{table} is in none of the cases below");
+    }
+}
+
 /// Rows worth a golden document: name, table, row.
 fn cases() -> Vec<(&'static str, Table, Row)> {
     let file = FileColumns {

@@ -100,6 +100,24 @@ fn the_schema_names_exactly_the_keys_that_are_read() {
     }
 }
 
+/// A key that is a secret has the type `Secret`, which is never shown.
+#[test]
+fn secrets_are_not_shown() {
+    for (kind, own) in kinds().into_iter().skip(1) {
+        for key in
+            own.iter().filter(|key| ["token", "password", "secret", "_key"].iter().any(|part| key.contains(part)))
+        {
+            let mut table =
+                json!({"name": "s", "kind": kind, "url": "http://x", "token": "t", "user": "u", "path": "/x"});
+            table.as_object_mut().unwrap().retain(|name, _| name == "name" || name == "kind" || own.contains(name));
+            table[key] = "hidden".into();
+            let config = serde_json::from_value::<SinkConfig>(table).unwrap();
+            let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+            assert!(!shown.contains("hidden"), "{kind}: {key} must be a `Secret`: {shown}");
+        }
+    }
+}
+
 #[test]
 fn every_key_of_a_kind_is_refused_by_the_others() {
     for (owner, keys) in kinds().into_iter().skip(1) {
