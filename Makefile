@@ -40,6 +40,7 @@ lint: lint-deps ## formatting, lints, unused dependencies, licences and duplicat
 	$(LINT_TOOLS)/bin/cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
 
 # Read the difference before committing it: what a test would have found wrong is written down as right here.
+# docs/tables.md also has the producers' lists: their crates are tested before `schemas`, in the order of the names.
 docs: test-deps ## runs all tests and writes every generated page and golden file again
 	UPDATE_EXPECT=1 $(CARGO) test --profile quick --locked --no-fail-fast --workspace
 

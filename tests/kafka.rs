@@ -10,6 +10,8 @@ use crate::program::{Program, Running, http_get, text, wait_for, write};
 use crate::tetragon::lines;
 
 const RECORDS: u64 = 30_000;
+/// A schema version that no release has for a long time.
+const NEWER: &str = "65000";
 
 #[test]
 fn the_program_stops_cleanly_while_no_broker_answers() {
@@ -70,10 +72,11 @@ fn a_message_of_a_newer_release_holds_its_partition_and_says_so_everywhere() {
     let running = program.start(&settings);
     let file = write(&program.data_dir(), "export.json", lines(0, 1000).as_bytes());
     program.run(&["replay", "-q", file.to_str().unwrap()]);
-    // As the next release may write it: a higher schema version, and bytes that only that release understands.
-    let headers = [("kt-schema", "2"), ("kt-stream", "s"), ("kt-batch", "0"), ("kt-rows", "1"), ("kt-seq", "0..0")];
+    // As the next release may write it: a higher schema version, and behind the start of every payload (`KT`, layout,
+    // table) bytes that only that release understands.
+    let headers = [("kt-schema", NEWER), ("kt-stream", "s"), ("kt-batch", "0"), ("kt-rows", "1"), ("kt-seq", "0..0")];
     let topic = "kerntrail.default.process_events";
-    kafka.produce(topic, &headers, "upgraded-node", "of the next release").expect("a record");
+    kafka.produce(topic, &headers, "upgraded-node", "KT\u{1}\u{1} next").expect("a record");
 
     assert_eq!(says_that_it_waits(&program, running, topic), 0);
     // A restart neither skips it nor rejects it.
@@ -87,7 +90,7 @@ fn says_that_it_waits(program: &Program, running: Running, topic: &str) -> i32 {
     let reason = format!("pipeline holds {topic}/");
     wait_for("readiness names the partition and both versions", || {
         let answer = http_get(&program.address(), "/readyz").unwrap_or_default();
-        let named = answer.contains("503 ") && answer.contains(&reason) && answer.contains("version 2 is newer than 1");
+        let named = answer.contains("503 ") && answer.contains(&reason) && answer.contains(&format!("version {NEWER} is newer than"));
         named.then_some(()).ok_or_else(|| format!("{answer}\n{}", running.log()))
     });
     let metrics = http_get(&program.address(), "/metrics").unwrap();
@@ -96,7 +99,7 @@ fn says_that_it_waits(program: &Program, running: Running, topic: &str) -> i32 {
     assert!(running.log().contains(topic), "{}", running.log());
     let file = write(&program.data_dir(), "more.json", lines(1000, 1001).as_bytes());
     let import = program.output(&["replay", "-q", file.to_str().unwrap()]);
-    assert!(!import.status.success() && text(&import.stderr).contains("version 2"), "{}", text(&import.stderr));
+    assert!(!import.status.success() && text(&import.stderr).contains(NEWER), "{}", text(&import.stderr));
     let sql = "select count(*), count(distinct event_id) from process_events";
     assert_eq!(program.rows(sql), ["1000,1000"]);
     assert_eq!(program.count("select count(*) from event_loss"), 0);

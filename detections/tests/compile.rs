@@ -96,7 +96,7 @@ fn unsupported_features_are_named() {
         (rule("{pid: []}"), "field `pid`: an empty list matches nothing"),
         (
             rule("{pid: 1}").replace("condition: s", "condition: 1 of foo_*"),
-            "condition on `foo_*`, which no selection is called, cannot",
+            "condition on `foo_*`, which names no selection, is not supported",
         ),
         (correlation("  type: temporal\n  rules: [a, a]\n  condition: {gte: 1}\n"), "dir/case.yml:16: a condition on"),
         (correlation("  type: temporal\n  rules: [a]\n").replace("1m", "0s"), "a timespan of 0 is not supported"),

@@ -177,7 +177,7 @@ impl Scope<'_> {
                 SelectorPattern::Pattern(pattern) => pattern.as_str(),
                 SelectorPattern::Them => "them",
             };
-            return Err(CompileError::unsupported(format!("condition on `{pattern}`, which no selection is called,")));
+            return Err(CompileError::unsupported(format!("condition on `{pattern}`, which names no selection,")));
         }
         let parts = names
             .iter()
