@@ -90,7 +90,9 @@ fn says_that_it_waits(program: &Program, running: Running, topic: &str) -> i32 {
     let reason = format!("pipeline holds {topic}/");
     wait_for("readiness names the partition and both versions", || {
         let answer = http_get(&program.address(), "/readyz").unwrap_or_default();
-        let named = answer.contains("503 ") && answer.contains(&reason) && answer.contains(&format!("version {NEWER} is newer than"));
+        let named = answer.contains("503 ")
+            && answer.contains(&reason)
+            && answer.contains(&format!("version {NEWER} is newer than"));
         named.then_some(()).ok_or_else(|| format!("{answer}\n{}", running.log()))
     });
     let metrics = http_get(&program.address(), "/metrics").unwrap();
