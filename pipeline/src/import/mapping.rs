@@ -56,7 +56,7 @@ pub(super) struct ColumnMapping<S, Own> {
 
 /// An entry of a mapping table: the rows of `Own`'s table with one activity.
 pub(super) struct RowMapping<S: ValueSource, Own: 'static> {
-    /// Kinds of events, or functions, without the architecture.
+    /// Names of the events that it is for.
     pub(super) names: &'static [&'static str],
     pub(super) when: When<S>,
     pub(super) activity: &'static str,
@@ -65,7 +65,7 @@ pub(super) struct RowMapping<S: ValueSource, Own: 'static> {
 
 /// An entry of a mapping table, for rows of any table.
 pub(super) trait MakeRow<S: ValueSource>: Sync {
-    /// Kinds of events, or functions, without the architecture.
+    /// Names of the events that it is for.
     fn names(&self) -> &'static [&'static str];
 
     /// Whether it is for `event`, which has one of its names.
