@@ -10,7 +10,7 @@ export KERNTRAIL=${KERNTRAIL:-$root/target/release/kerntrail}
 work=${KERNTRAIL_BENCH_DIR:-$root/target/bench}
 records=500000
 
-[ -x "$KERNTRAIL" ] || { echo "bench: no program at $KERNTRAIL; make build makes it" >&2; exit 1; }
+[ -x "$KERNTRAIL" ] || { echo "bench: no program at $KERNTRAIL; make release builds it" >&2; exit 1; }
 python=$("$root/tests/testbed/fetch.sh" duckdb)/bin/python
 export PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$work"

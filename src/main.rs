@@ -56,7 +56,7 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
         return Err(ConfigError::Value { origin: ValueOrigin::Variable(name), reason }.into());
     }
     let serves = matches!(cli.action, Action::Run);
-    if !serves {
+    if !serves && !uses_sockets(&cli.action) {
         end_quietly_on_closed_pipe();
     }
     if let Action::Config(ConfigAction::Schema) = cli.action {
@@ -73,6 +73,11 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     // Background tasks are not awaited: everything that matters has been drained.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// Whether the command talks to a server, which may close the connection: writing to that raises SIGPIPE, too.
+fn uses_sockets(action: &Action) -> bool {
+    matches!(action, Action::Replay(_) | Action::Log(_) | Action::Sinks(_))
 }
 
 /// `kerntrail tree | head` ends when head does.

@@ -83,7 +83,7 @@ fn a_bad_record_is_reported_and_kept_aside_and_the_rest_is_imported() {
     let output = program.output(&["replay", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stdout).contains("30 rows added, 0 already there, 0 without a place, 3 rejected"),
+        text(&output.stdout).contains("30 rows added, 0 already there, 0 of kinds that no table stores, 3 rejected"),
         "{}",
         text(&output.stdout)
     );
@@ -244,4 +244,25 @@ fn a_shutdown_during_an_import_stores_what_was_accepted() {
     let all = write(&program.data_dir(), "all.json", lines(0, 40_000).as_bytes());
     program.run(&["replay", "-q", all.to_str().unwrap()]);
     assert_eq!(program.count("select count(*) from process_events"), 40_000);
+}
+
+#[test]
+fn an_import_says_so_when_the_server_is_killed() {
+    let program = Program::new();
+    let running = program.start(&["--collector-enabled=false"]);
+    let mut command = program.command(&["replay", "-q", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut import = command.spawn().expect("the program starts");
+    let mut input = import.stdin.take().expect("a pipe");
+    input.write_all(lines(0, 5_000).as_bytes()).expect("the program reads");
+    wait_for("the server stores the first rows", || {
+        if program.count("select count(*) from process_events") > 0 { Ok(()) } else { Err(running.log()) }
+    });
+    drop(running);
+    // It notices when it sends more; then nobody reads this any more.
+    let _ = input.write_all(lines(5_000, 50_000).as_bytes());
+    drop(input);
+    let output = import.wait_with_output().expect("a child");
+    assert_eq!(output.status.code(), Some(1), "{:?} {}", output.status, text(&output.stderr));
+    assert!(!output.stderr.is_empty());
 }

@@ -12,7 +12,7 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_schemas::tables::{Actor, AnyColumns, Envelope, TableBuilders};
 use kerntrail_schemas::{Activity, Table};
 use kerntrail_transport::Message;
-use kerntrail_transport::codec::CodecError;
+use kerntrail_transport::codec::{CodecError, MAX_ROWS};
 use tokio::time::Instant;
 
 use crate::clock::BootClock;
@@ -43,7 +43,7 @@ impl BatchLimits {
     /// The limits of `config`, with what a message can hold as the upper end.
     pub fn of(config: &CollectorConfig) -> Self {
         Self {
-            rows: config.batch_rows.clamp(1, 65_536),
+            rows: config.batch_rows.clamp(1, MAX_ROWS),
             bytes: config.batch_bytes.clamp(1, LARGEST),
             wait: config.batch_interval.0,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kerntrail_common::period::Period;
 use kerntrail_common::settings::{checked, more_than_zero, not_empty};
 use kerntrail_common::size::Size;
+use kerntrail_transport::codec::MAX_ROWS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -25,14 +26,14 @@ pub struct CollectorConfig {
     #[serde(deserialize_with = "ring_size")]
     pub ring_size: Size,
     /// Maximum processes in the process table. Rows of further processes have less context; `event_loss` records that.
-    #[serde(deserialize_with = "more_than_zero")]
-    #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "max_processes")]
+    #[schemars(range(min = 1, max = 4194304))]
     pub max_processes: usize,
     /// Longest time that a row waits for its batch to fill.
     pub batch_interval: Period,
-    /// Maximum rows in a batch.
-    #[serde(deserialize_with = "more_than_zero")]
-    #[schemars(range(min = 1))]
+    /// Maximum rows in a batch, up to 65536.
+    #[serde(deserialize_with = "batch_rows")]
+    #[schemars(range(min = 1, max = 65536))]
     pub batch_rows: usize,
     /// Additional regular expressions for secrets in an argument. The text of the group `secret`, or else the whole
     /// match, is masked before it leaves the node.
@@ -90,6 +91,21 @@ impl CollectorConfig {
     pub(crate) fn ring_bytes(&self) -> u32 {
         u32::try_from(self.ring_size.0).unwrap_or(u32::MAX)
     }
+}
+
+/// The kernel has no more process numbers (`PID_MAX_LIMIT`).
+const MOST_PROCESSES: usize = 4 << 20;
+
+fn max_processes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    checked(deserializer, |count: &usize| within(*count, MOST_PROCESSES))
+}
+
+fn batch_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    checked(deserializer, |rows: &usize| within(*rows, MAX_ROWS))
+}
+
+fn within(number: usize, most: usize) -> Result<(), String> {
+    if (1..=most).contains(&number) { Ok(()) } else { Err(format!("it must be 1 to {most}")) }
 }
 
 fn ring_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {

@@ -12,6 +12,7 @@ use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError, Progress};
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::tables::event_loss::DECODE_ERROR;
 use kerntrail_schemas::tables::{Envelope, LossColumns};
 use kerntrail_schemas::{Table, TableBuilder};
 use kerntrail_transport::{Delivered, Message, Partition};
@@ -80,7 +81,7 @@ impl Rejection {
             stream: Some(StreamId::new(format!("pipeline:{}", self.partition))),
             cpu: Some(0),
             seq: Some(self.offset),
-            activity: Some("decode_error".into()),
+            activity: Some(DECODE_ERROR.name.into()),
             action: Some("observed"),
             count: Some(1),
             ..Envelope::default()

@@ -106,6 +106,13 @@ pub enum RejectedError {
     },
 }
 
+/// The ids of the rejected messages in `folder`, also of those whose description cannot be read.
+///
+/// Errors: the folder cannot be read.
+pub fn ids(folder: &Path) -> Result<Vec<String>, RejectedError> {
+    Folder::new(folder).ids()
+}
+
 /// The rejected messages in `folder`; none where it does not exist.
 ///
 /// Errors: the folder cannot be read. A single bad file is named in the listing.

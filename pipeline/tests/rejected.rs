@@ -177,6 +177,16 @@ async fn an_exact_id_does_not_select_longer_ids() {
 }
 
 #[tokio::test]
+async fn a_message_without_its_payload_is_named() {
+    let bed = Bed::new().await;
+    bed.repair();
+    std::fs::remove_file(bed.rejected().join(format!("{DAMAGED}.bin"))).unwrap();
+    let report = bed.replay(IdSelection::Ids(vec![DAMAGED.into()])).await;
+    assert_eq!((report.replayed, report.refused), (0, vec![(DAMAGED.into(), "its payload is missing".into())]));
+    assert!(rejected::ids(&bed.rejected()).unwrap().contains(&DAMAGED.to_owned()));
+}
+
+#[tokio::test]
 async fn a_description_that_cannot_be_read_does_not_stop_the_others() {
     let bed = Bed::new().await;
     bed.repair();

@@ -126,6 +126,13 @@ pub struct Listing {
     pub unreadable: Vec<DlqError>,
 }
 
+/// The ids of the letters of `sink` below `dlq_dir`, also of those that cannot be read.
+///
+/// Errors: the folder cannot be read.
+pub fn ids(dlq_dir: &Path, sink: &str) -> Result<Vec<String>, DlqError> {
+    Ok(files::letters(&dlq_dir.join(sink))?.iter().map(|path| files::id(path)).collect())
+}
+
 /// The letters below `dlq_dir`, of `sink` or of all.
 ///
 /// Errors: a folder cannot be read. A single bad file is named in the listing.
@@ -158,7 +165,7 @@ pub fn show(dlq_dir: &Path, id: &str) -> Result<Letter, DlqError> {
     files::read(&path)?.ok_or_else(|| not_one(0))
 }
 
-/// Removes letters of `sink` without sending them; returns how many.
+/// Removes letters of `sink` without sending them, also those that cannot be read; returns how many.
 ///
 /// Errors: the folder cannot be read, or a file cannot be removed.
 pub fn purge(dlq_dir: &Path, sink: &str, selection: &IdSelection) -> Result<usize, DlqError> {

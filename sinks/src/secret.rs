@@ -1,17 +1,20 @@
 //! A secret in the configuration: its value, or the variable or file that holds it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, Expected, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{KeyError, Problem};
 
 /// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`. Neither `Debug` nor `Serialize` shows
 /// its text.
-#[derive(Clone, Deserialize, JsonSchema, PartialEq)]
-#[serde(untagged, expecting = "expected text, { env = \"NAME\" } or { file = \"/path\" }")]
+#[derive(Clone, JsonSchema, PartialEq)]
+#[schemars(untagged)]
 pub enum Secret {
     /// The secret itself.
     Text(String),
@@ -22,17 +25,43 @@ pub enum Secret {
 }
 
 /// A secret in the environment.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, JsonSchema, PartialEq)]
+#[schemars(deny_unknown_fields)]
 pub struct FromEnv {
     env: String,
 }
 
 /// A secret in a file.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, JsonSchema, PartialEq)]
+#[schemars(deny_unknown_fields)]
 pub struct FromFile {
     file: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// By hand, since a derived struct also reads a list, and would take a secret in one for the name of a variable.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SecretVisitor;
+        impl<'de> Visitor<'de> for SecretVisitor {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, { env = \"NAME\" } or { file = \"/path\" }")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::Text(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+                let places = BTreeMap::<String, String>::deserialize(MapAccessDeserializer::new(map))?;
+                let mut places = places.into_iter();
+                match (places.next(), places.next()) {
+                    (Some((place, env)), None) if place == "env" => Ok(Secret::Env(FromEnv { env })),
+                    (Some((place, file)), None) if place == "file" => Ok(Secret::File(FromFile { file: file.into() })),
+                    _ => Err(A::Error::custom(format_args!("expected {}", &self as &dyn Expected))),
+                }
+            }
+        }
+        deserializer.deserialize_any(SecretVisitor)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -132,6 +161,10 @@ mod tests {
             assert_eq!(holder.token.reveal().ok().as_deref(), expected);
             assert!(!format!("{holder:?}").contains("in-place"));
         }
-        assert!(serde_json::from_value::<Holder>(serde_json::json!({"token": {"env": "A", "fiel": "B"}})).is_err());
+        for written in [r#"{"env": "hidden", "fiel": "B"}"#, r#"{"env": "hidden", "file": "B"}"#, r#"["hidden"]"#, "{}"]
+        {
+            let error = serde_json::from_str::<Holder>(&format!(r#"{{"token": {written}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("{ env = \"NAME\" }") && !error.contains("hidden"), "{written}: {error}");
+        }
     }
 }

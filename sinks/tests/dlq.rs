@@ -137,3 +137,31 @@ async fn a_replay_to_a_destination_that_is_down_leaves_the_letters_and_says_why(
     assert!(report.stopped.is_some_and(|why| why.contains("error sending request")));
     assert_eq!(dlq::list(dir.path(), None).unwrap().letters.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_cannot_be_read_stay_are_named_and_do_not_stop_the_others() {
+    let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
+    append(&log, 0, 0..10).await;
+    let path = dir.path().join("events.ndjson");
+    let undecided = config(json!({"kind": "ndjson", "path": path}), json!({"where": "100 / (pid % 2) > 20"}));
+    let dlq_dir = dir.path().join("dlq");
+    let sink = Running::start(&undecided, &log, &dlq_dir);
+    committed(&log, "test", 1).await;
+    sink.stop().await;
+    let ids = dlq::ids(&dlq_dir, "test").unwrap();
+    assert_eq!(ids.len(), 5);
+    let file = |id: &str| dlq_dir.join("test").join(format!("{id}.json"));
+    std::fs::write(file(&ids[0]), "garbage").unwrap();
+    let newer = std::fs::read_to_string(file(&ids[1])).unwrap().replace("\"version\": 1", "\"version\": 7");
+    std::fs::write(file(&ids[1]), &newer).unwrap();
+
+    let report = dlq::replay(&undecided, &dlq_dir, &IdSelection::All, &CancellationToken::new()).await.unwrap();
+    assert_eq!((report.delivered, report.not_sent), (3, 0), "{report:?}");
+    let refused: Vec<_> = report.refused.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(refused, ids[..2]);
+    assert!(report.refused[0].1.contains("is not a dead letter"), "{report:?}");
+    assert!(report.refused[1].1.contains("version 7 is newer than 1"), "{report:?}");
+    assert_eq!(dlq::ids(&dlq_dir, "test").unwrap(), ids[..2]);
+    assert_eq!(dlq::purge(&dlq_dir, "test", &IdSelection::Ids(vec![ids[0].clone()])).unwrap(), 1);
+    assert_eq!(std::fs::read_to_string(file(&ids[1])).unwrap(), newer);
+}

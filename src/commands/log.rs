@@ -140,8 +140,7 @@ fn report(report: &ReplayReport, sent: anyhow::Result<()>) -> anyhow::Result<Exi
 
 /// Errors: no rejected message has an id that is, or begins with, one of `ids`.
 fn check_ids(folder: &Path, ids: &[String]) -> anyhow::Result<()> {
-    let kept: Vec<String> = rejected::list(folder)?.messages.into_iter().map(|message| message.id).collect();
-    match IdSelection::Ids(ids.to_vec()).unknown(&kept) {
+    match IdSelection::Ids(ids.to_vec()).unknown(&rejected::ids(folder)?) {
         Some(id) => bail!("there is no rejected message {id:?}; `kerntrail log rejected list` lists them"),
         None => Ok(()),
     }

@@ -118,7 +118,7 @@ fn report(path: &Path, outcome: &ImportSummary) {
     let name = path.display();
     let place: u64 = outcome.without_place.iter().map(|(_, count)| count).sum();
     println!(
-        "{name}: {} records: {} rows added, {} already there, {place} without a place, {} rejected",
+        "{name}: {} records: {} rows added, {} already there, {place} of kinds that no table stores, {} rejected",
         outcome.records, outcome.rows, outcome.already_there, outcome.rejected
     );
     for (function, count) in &outcome.without_place {

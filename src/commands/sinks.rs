@@ -39,7 +39,7 @@ fn list(config: &Config, letters: &Path, format: Format) -> anyhow::Result<ExitC
     for sink in config.sinks()? {
         names.push(sink.name.as_str());
         kinds.push(sink.kind.name());
-        counts.push(i64::try_from(dlq::list(letters, Some(&sink.name))?.letters.len())?);
+        counts.push(i64::try_from(dlq::ids(letters, &sink.name)?.len())?);
     }
     let list = List::default().text("name", names).text("kind", kinds).numbers("dead_letters", counts);
     list.write(format, &mut std::io::stdout())?;
@@ -87,8 +87,7 @@ async fn replay_letters(sink: &SinkConfig, folder: &Path, selection: &IdSelectio
 
 /// Errors: no dead letter of `sink` has an id that is, or begins with, one of `ids`.
 fn check_ids(letters: &Path, sink: &str, ids: &[String]) -> anyhow::Result<()> {
-    let kept: Vec<String> = dlq::list(letters, Some(sink))?.letters.iter().map(|letter| letter.id()).collect();
-    match IdSelection::Ids(ids.to_vec()).unknown(&kept) {
+    match IdSelection::Ids(ids.to_vec()).unknown(&dlq::ids(letters, sink)?) {
         Some(id) => bail!("sink {sink} has no dead letter {id:?}; `kerntrail sinks dlq list {sink}` lists them"),
         None => Ok(()),
     }

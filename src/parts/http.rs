@@ -137,7 +137,7 @@ mod tests {
         rules.hold_file(std::path::Path::new("/x"), Newer { of: "state", version: 2, known: 1 });
         let (status, reason) = readiness.answer();
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reason.contains("rules leaves /x alone: state version 2"), "{reason}");
+        assert!(reason.contains("rules leaves /x unchanged: state version 2"), "{reason}");
         drop(rules);
         assert_eq!(readiness.answer().0, StatusCode::OK);
     }

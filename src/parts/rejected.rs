@@ -21,6 +21,7 @@ const PATH: &str = "/api/v1/rejected/replay";
 
 /// What to replay.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Request {
     /// Ids of messages, or their beginnings; none: all.
     #[serde(default)]

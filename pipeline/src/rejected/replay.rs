@@ -55,7 +55,13 @@ pub async fn replay(
             }
             Err(error) => return Err(error),
         };
-        let Some(payload) = folder.payload(&id)? else { continue };
+        let Some(payload) = folder.payload(&id)? else {
+            // Unless another replay removed both files in the meantime.
+            if folder.has(&id) {
+                report.refused.push((id, "its payload is missing".to_owned()));
+            }
+            continue;
+        };
         let (topic, headers) = match check(&message, &payload, codec) {
             Ok(checked) => checked,
             Err(words) => {

@@ -26,7 +26,7 @@ const MAX_FAILURES: u32 = 5;
 pub struct ReplayReport {
     /// Letters delivered and removed.
     pub delivered: usize,
-    /// Letters refused again: id and the new reason.
+    /// Letters refused again, or that cannot be read: id and reason. They stay.
     pub refused: Vec<(String, String)>,
     /// Letters not sent, because the destination does not accept events now.
     pub not_sent: usize,
@@ -39,7 +39,7 @@ pub struct ReplayReport {
 /// A letter is removed once its event is delivered, and rewritten with the new reason when it is refused again. Can run
 /// while the server runs. Ends after a few consecutive failures, when the destination has to be repaired, or at `stop`.
 ///
-/// Errors: the sink cannot be used, or letters cannot be read, written or removed. Events delivered before are removed.
+/// Errors: the sink cannot be used, or files cannot be read, written or removed. Events delivered before are removed.
 pub async fn replay(
     config: &SinkConfig,
     dlq_dir: &Path,
@@ -61,6 +61,8 @@ struct Replay<'a> {
     settings: &'a Settings,
     folder: PathBuf,
     letters: Vec<Letter>,
+    /// Letters that cannot be read: id and reason.
+    unreadable: Vec<(String, String)>,
     /// Number of unsettled events of each letter.
     open: BTreeMap<usize, usize>,
     refused: BTreeMap<usize, String>,
@@ -70,17 +72,19 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn open(settings: &'a Settings, folder: PathBuf, selection: &IdSelection) -> Result<Self, DlqError> {
-        let mut letters = Vec::new();
+        let (mut letters, mut unreadable) = (Vec::new(), Vec::new());
         for path in selection.select(files::letters(&folder)?, |path| files::id(path)) {
             match files::read(&path) {
-                // It stays for the release that wrote it.
-                Err(error @ DlqError::Newer { .. }) => tracing::warn!(%error, "skipped a dead letter"),
+                // One that is damaged, or of a newer release, does not stop the others.
+                Err(error @ (DlqError::Newer { .. } | DlqError::NotALetter { .. })) => {
+                    unreadable.push((files::id(&path), chain(&error)));
+                }
                 read => letters.extend(read?),
             }
         }
         letters.sort_by(|a: &Letter, b: &Letter| (&a.written, &a.event_id).cmp(&(&b.written, &b.event_id)));
         let (open, refused) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { settings, folder, letters, open, refused, delivered: 0, stopped: None })
+        Ok(Self { settings, folder, letters, unreadable, open, refused, delivered: 0, stopped: None })
     }
 
     /// The events of all letters; letters without events are settled.
@@ -207,11 +211,12 @@ impl<'a> Replay<'a> {
 
     fn report(self) -> ReplayReport {
         let not_sent: BTreeSet<&usize> = self.open.keys().collect();
+        let again = self.refused.into_iter().map(|(number, words)| (self.letters[number].id(), words));
         ReplayReport {
             delivered: self.delivered,
             not_sent: not_sent.len(),
             stopped: self.stopped,
-            refused: self.refused.into_iter().map(|(number, words)| (self.letters[number].id(), words)).collect(),
+            refused: self.unreadable.into_iter().chain(again).collect(),
         }
     }
 }

@@ -34,6 +34,8 @@ fn errors_in_the_file_have_the_line_and_a_suggested_name() {
         ("cluster = \"c\"\ntenant = \"../../etc\"\n", 2, "tenant: \"../../etc\" is not"),
         ("tenant = \"\"\n", 1, "tenant: "),
         ("[collector]\nring_size = \"1KiB\"\n", 2, "collector.ring_size: "),
+        ("[collector]\nbatch_rows = 65537\n", 2, "collector.batch_rows: it must be 1 to 65536"),
+        ("[collector]\nmax_processes = 99999999999999\n", 2, "collector.max_processes: it must be 1 to 4194304"),
         ("[collector]\nmask = [\n  \"(\",\n]\n", 2, "collector.mask: "),
         ("tenant = \"a\"\n[collector]\nenabled = true\nmask = [1]\n", 4, "collector.mask[0]: "),
         ("[[sinks]]\nname = \"s\"\nkind = \"ndjson\"\ntables = [1]\npath = \"/x\"\n", 4, "tables[0]: "),
