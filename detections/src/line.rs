@@ -48,8 +48,10 @@ fn is_title(line: &str, title: &str) -> bool {
     line.strip_prefix("title:").is_some_and(|rest| rest.contains(title))
 }
 
+/// Whether `line` has the key `key`, in block or in flow style: `key: x` or `{a: b, key: x}`.
 fn is_key(line: &str, key: &str) -> bool {
-    line.trim_start_matches("- ").strip_prefix(key).is_some_and(|rest| rest.starts_with([':', '|']))
+    let mut parts = line.split(['{', ',']).map(|part| part.trim_start_matches(['-', ' ']));
+    parts.any(|part| part.strip_prefix(key).is_some_and(|rest| rest.starts_with([':', '|'])))
 }
 
 #[cfg(test)]
@@ -57,6 +59,12 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# two rules\ntitle: a\nlevel: low\n---\ntitle: b\nx:\n  - level|contains: y\n";
+
+    #[test]
+    fn keys_in_flow_style() {
+        let text = "title: a\ns:\n  - {pid: 1, Image|contains: x}\n";
+        assert_eq!((of_key(text, "a", "pid"), of_key(text, "a", "Image"), of_key(text, "a", "Imag")), (3, 3, 1));
+    }
 
     #[test]
     fn lines_of_rules_keys_and_reasons() {
