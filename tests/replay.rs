@@ -254,13 +254,13 @@ fn an_import_says_so_when_the_server_is_killed() {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut import = command.spawn().expect("the program starts");
     let mut input = import.stdin.take().expect("a pipe");
-    input.write_all(lines(0, 5_000).as_bytes()).expect("the program reads");
+    input.write_all(lines(0, 40_000).as_bytes()).expect("the program reads");
     wait_for("the server stores the first rows", || {
         if program.count("select count(*) from process_events") > 0 { Ok(()) } else { Err(running.log()) }
     });
     drop(running);
     // It notices when it sends more; then nobody reads this any more.
-    let _ = input.write_all(lines(5_000, 50_000).as_bytes());
+    let _ = input.write_all(lines(40_000, 90_000).as_bytes());
     drop(input);
     let output = import.wait_with_output().expect("a child");
     assert_eq!(output.status.code(), Some(1), "{:?} {}", output.status, text(&output.stderr));
