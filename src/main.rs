@@ -77,7 +77,12 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
 
 /// Whether the command talks to a server, which may close the connection: writing to that raises SIGPIPE, too.
 fn uses_sockets(action: &Action) -> bool {
-    matches!(action, Action::Replay(_) | Action::Log(_) | Action::Sinks(_))
+    matches!(
+        action,
+        Action::Replay(_)
+            | Action::Log(cli::LogAction::Rejected(cli::Rejected::Replay { .. }))
+            | Action::Sinks(cli::Sinks::Dlq(cli::Dlq::Replay { .. }))
+    )
 }
 
 /// `kerntrail tree | head` ends when head does.
