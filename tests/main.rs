@@ -12,5 +12,6 @@ mod kafka;
 mod kill;
 mod program;
 mod replay;
+mod rules;
 mod splunk;
 mod tetragon;

@@ -26,22 +26,19 @@ struct File<'a> {
     collection: SigmaCollection,
 }
 
-/// The rules of the file `path` with the content `text`.
-pub(crate) fn rules(path: &Path, text: &str) -> Result<Vec<Rule>, RuleError> {
+/// Each rule of the file `path` with the content `text`, or why it cannot be used.
+pub(crate) fn rules(path: &Path, text: &str) -> Vec<Result<Rule, RuleError>> {
     let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
-    ignored::check(text).map_err(wrong)?;
-    let collection = parse(text).map_err(wrong)?;
+    let collection = match ignored::check(text).and_then(|()| parse(text)) {
+        Ok(collection) => collection,
+        Err(error) => return vec![Err(wrong(error))],
+    };
     let digest = Sha256::digest(text.as_bytes());
     let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     let file = File { path, text, version, collection };
-    let mut rules = Vec::new();
-    for rule in file.collection.rules.iter().filter(|rule| file.makes_findings(rule)) {
-        rules.push(file.single(rule)?);
-    }
-    for correlation in &file.collection.correlations {
-        rules.push(file.sequence(correlation)?);
-    }
-    Ok(rules)
+    let with_findings = file.collection.rules.iter().filter(|rule| file.makes_findings(rule));
+    let single = with_findings.map(|rule| file.single(rule));
+    single.chain(file.collection.correlations.iter().map(|correlation| file.sequence(correlation))).collect()
 }
 
 /// The documents, or line and reason of the first that is not a Sigma document.

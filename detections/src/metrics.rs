@@ -18,6 +18,8 @@ kerntrail_common::metric_names! {
     gauge LAG = "kerntrail_detections_lag_versions";
     /// Rules whose query failed and is retried.
     gauge BEHIND = "kerntrail_detections_rules_behind";
+    /// Rules in `rules.dir` that cannot be used.
+    gauge REFUSED = "kerntrail_detections_rules_refused";
 }
 
 /// Sets the number of rules that are behind.
@@ -40,6 +42,7 @@ pub(crate) fn begin(rules: &Rules) {
         ::metrics::counter!(EVENTS_OUT, "rule" => rule.title.clone()).increment(0);
     }
     ::metrics::counter!(PASSES_FAILED).increment(0);
+    ::metrics::gauge!(REFUSED).set(rules.refused().len() as f64);
     behind(0);
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datafusion::prelude::Expr;
 use include_dir::{Dir, include_dir};
@@ -72,6 +73,7 @@ pub struct Sequence {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
+    refused: Vec<Arc<RuleError>>,
 }
 
 /// A rule cannot be used.
@@ -142,21 +144,46 @@ impl Rules {
             .filter_map(|file| Some((file.path(), file.contents_utf8()?)))
     }
 
-    /// Adds the rules of every file that [`files`] finds at `dir`.
+    /// Adds the rules of every file that [`files`] finds at `dir`; those that cannot be used are [`Rules::refused`].
+    ///
+    /// Errors: `dir`, or a folder in it, cannot be read.
     pub fn load(&mut self, dir: &Path) -> Result<(), RuleError> {
-        files(dir)?.iter().try_for_each(|path| self.add_file(path, &read(path)?))
+        for path in files(dir)? {
+            match read(&path) {
+                Ok(text) => {
+                    for rule in document::rules(&path, &text) {
+                        if let Err(error) = rule.and_then(|rule| self.add(rule)) {
+                            self.refused.push(Arc::new(error));
+                        }
+                    }
+                }
+                // Where `dir` is a file.
+                Err(error) if path == dir => return Err(error),
+                Err(error) => self.refused.push(Arc::new(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Adds the rules of the file `path` with the content `text`.
+    ///
+    /// Errors: the first rule that cannot be used; those before it are added.
     pub fn add_file(&mut self, path: &Path, text: &str) -> Result<(), RuleError> {
-        for rule in document::rules(path, text)? {
-            if let Some(have) = self.rules.iter().find(|have| have.id == rule.id) {
-                let (path, other) = (path.to_owned(), have.file.clone());
-                return Err(RuleError::Twice { path, title: rule.title, id: rule.id, other });
-            }
-            self.rules.push(rule);
+        document::rules(path, text).into_iter().try_for_each(|rule| self.add(rule?))
+    }
+
+    fn add(&mut self, rule: Rule) -> Result<(), RuleError> {
+        if let Some(have) = self.rules.iter().find(|have| have.id == rule.id) {
+            let (path, other) = (rule.file, have.file.clone());
+            return Err(RuleError::Twice { path, title: rule.title, id: rule.id, other });
         }
+        self.rules.push(rule);
         Ok(())
+    }
+
+    /// Why rules of loaded folders cannot be used.
+    pub fn refused(&self) -> impl ExactSizeIterator<Item = &RuleError> {
+        self.refused.iter().map(Arc::as_ref)
     }
 
     /// The rules, in the order they were added.

@@ -137,6 +137,74 @@ fn unsupported_features_are_named() {
     }
 }
 
+/// Lists of any length match as short ones do, and neither planning nor dropping them overflows a stack.
+#[tokio::test]
+async fn long_lists() {
+    const MANY: usize = 5_000;
+    let list = |item: &dyn Fn(usize) -> String| (0..MANY).map(item).collect::<Vec<_>>().join(", ");
+    let words = list(&|number| format!("word-{number}-x"));
+    let maps = list(&|number| format!("{{pid: {number}, cwd: /{number}}}"));
+    let networks = list(&|number| format!("10.{}.{}.0/24", number / 256, number % 256));
+    let selections: String = (0..MANY).map(|number| format!("  s{number}: {{pid: {number}}}\n")).collect();
+    let last = MANY - 1;
+    let of = |field: &str, items: &str| format!("  s: {{{field}: [{items}]}}\n  condition: s");
+    let cases = [
+        (of("cmd_line|contains", &words), format!("cmd_line: a WORD-{last}-x b"), 1),
+        (of("cmd_line|contains", &words), "cmd_line: word-x".to_owned(), 0),
+        (of("cmd_line|contains|all", &words), format!("cmd_line: word-{last}-x"), 0),
+        (of("cmd_line|startswith", &words), format!("cmd_line: word-{last}-xy"), 1),
+        (of("cmd_line", &words), format!("cmd_line: word-{last}-x"), 1),
+        (of("cmd_line|cased", &words), format!("cmd_line: word-{last}-X"), 0),
+        (of("args", &words), format!("args: [a, word-{last}-x]"), 1),
+        (of("args|contains", &words), "args: [a, b]".to_owned(), 0),
+        (of("pid", &list(&|number| number.to_string())), format!("pid: {last}"), 1),
+        (of("pid", &list(&|number| number.to_string())), format!("pid: {MANY}"), 0),
+        (of("cwd|cidr", &networks), "cwd: 10.1.2.3".to_owned(), 1),
+        (of("cwd|cidr", &networks), "cwd: 11.1.2.3".to_owned(), 0),
+        (format!("  s: [{maps}]\n  condition: s"), format!("pid: {last}, cwd: /{last}"), 1),
+        (format!("  s: [{maps}]\n  condition: s"), format!("pid: {last}, cwd: /0"), 0),
+        (format!("  s: [{words}]\n  condition: s"), format!("cmd_line: word-{last}-x"), 1),
+        (format!("{selections}  condition: 1 of s*"), format!("pid: {last}"), 1),
+        (format!("{selections}  condition: all of s*"), format!("pid: {last}"), 0),
+        (format!("{selections}  condition: not 1 of s*"), format!("pid: {MANY}"), 1),
+    ];
+    for (detection, event, finds) in &cases {
+        let text = document(detection, event, *finds);
+        let start = &detection[..detection.len().min(60)];
+        let outcomes = testing::run(Path::new("case.yml"), &text).await;
+        let outcomes = outcomes.unwrap_or_else(|error| panic!("{start}: {error:?}"));
+        assert!(outcomes[0].passed(), "{start}, {event}: {:?}", outcomes[0]);
+    }
+}
+
+#[test]
+fn rules_of_a_folder_that_cannot_be_used_are_named_and_the_others_are_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = |id: &str, detection: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {{category: process_events}}\ndetection:\n  s: {{{detection}}}\n  condition: s\n"
+        )
+    };
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.yml", &format!("{}---\n{}---\n{}", rule("a1", "pid: 1"), rule("a2", "nosuch: 1"), rule("a3", "pid: 3")));
+    write("b.yml", "title: [\n");
+    write("c.yml", &rule("a1", "pid: 1"));
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    write("d/d.yml", &rule("d", "pid: 1"));
+    std::fs::write(folder.path().join("d/e.yml"), b"\xff").unwrap();
+    let mut rules = Rules::default();
+    rules.load(folder.path()).unwrap();
+    assert_eq!(rules.iter().map(|rule| rule.title.as_str()).collect::<Vec<_>>(), ["a1", "a3", "d"]);
+    let refused: Vec<String> = rules.refused().map(|error| format!("{error}")).collect();
+    let expected =
+        ["a.yml:12: rule \"a2\"", "b.yml:2: not YAML", "c.yml: rule \"a1\" has the id a1 of a rule in", "e.yml"];
+    assert_eq!(refused.len(), expected.len(), "{refused:#?}");
+    for (error, expected) in refused.iter().zip(expected) {
+        assert!(error.contains(expected), "{error} is not about {expected}");
+    }
+    assert!(rules.load(Path::new("/no/such/folder")).is_err());
+}
+
 #[test]
 fn a_duplicate_id_is_an_error() {
     let text =

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use kerntrail_common::error::chain;
 
 #[cfg(test)]
 use crate::config::Setting;
@@ -18,7 +19,12 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     parts::check_paths(config)?;
     parts::sinks::check(config)?;
     let from = file.map_or_else(|| "built-in defaults".to_owned(), |path| path.display().to_string());
-    println!("{from}: ok ({} rules, {} sinks)", rules.iter().count(), config.sinks()?.len());
+    for error in rules.refused() {
+        eprintln!("kerntrail: not used: {}", chain(error));
+    }
+    let (rules, refused) = (rules.iter().count(), rules.refused().len());
+    let refused = if refused == 0 { String::new() } else { format!(", {refused} cannot be used") };
+    println!("{from}: ok ({rules} rules{refused}, {} sinks)", config.sinks()?.len());
     Ok(ExitCode::SUCCESS)
 }
 

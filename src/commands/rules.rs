@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
+use kerntrail_common::error::chain;
 use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
 use kerntrail_query_engine::output::{Format, List};
 
@@ -32,6 +33,9 @@ fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
         .text("kind", rules.iter().map(kind))
         .text("title", rules.iter().map(|rule| rule.title.clone()));
     list.write(format, &mut std::io::stdout())?;
+    for error in rules.refused() {
+        eprintln!("kerntrail: not used: {}", chain(error));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -123,12 +123,12 @@ pub fn remove_staged(config: &Config) {
     }
 }
 
-/// The shipped rules and those of `rules.dir`.
+/// The shipped rules and those of `rules.dir`, without those that cannot be used.
 pub fn rules(config: &Config) -> anyhow::Result<Rules> {
     let mut rules = Rules::shipped()?;
     if !config.rules.dir.as_os_str().is_empty() {
         let dir = &config.rules.dir;
-        // An error in a rule file names that file; a wrong folder is reported where it was configured.
+        // A wrong folder is reported where it was configured.
         rules.load(dir).map_err(|error| match error {
             RuleError::Read { path, source } if path == *dir => {
                 let reason = format!("rules.dir: cannot read {}: {source}", dir.display());
@@ -165,7 +165,11 @@ pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Resul
         cluster: cluster(config),
         ..config.rules.clone()
     };
-    let detector = Detector::new(rules(config)?, lake, Arc::clone(&opened.log), settings);
+    let rules = rules(config)?;
+    for error in rules.refused() {
+        tracing::warn!(error = chain(error), "a rule cannot be used; the others run");
+    }
+    let detector = Detector::new(rules, lake, Arc::clone(&opened.log), settings);
     Ok(detector.with_holds(opened.holds.clone()))
 }
 

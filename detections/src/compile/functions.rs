@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use datafusion::arrow::compute::{and, or};
 use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::Expr;
@@ -26,6 +28,68 @@ pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
     };
     let input = vec![<Vec<String> as Cell>::data_type()];
     create_udf("any_item_matches", input, DataType::Boolean, Volatility::Volatile, Arc::new(function)).call(vec![list])
+}
+
+/// Whether `text` matches `pattern`; NULL matches nothing.
+pub(super) fn text_matches(text: Expr, pattern: Regex) -> Expr {
+    let function = move |args: &[ColumnarValue]| {
+        let texts = single_array(args)?;
+        let found: BooleanArray =
+            text_iter(&texts)?.map(|text| Some(text.is_some_and(|text| pattern.is_match(text)))).collect();
+        Ok(ColumnarValue::Array(Arc::new(found) as ArrayRef))
+    };
+    create_udf("text_matches", vec![DataType::Utf8], DataType::Boolean, Volatility::Volatile, Arc::new(function))
+        .call(vec![text])
+}
+
+/// Whether any of `parts` is true. No part is NULL.
+///
+/// One function of many arguments, however long the list is: a chain of `or` is as deep as it is long, and planning,
+/// copying and dropping an expression are recursive.
+pub(super) fn any_true(parts: Vec<Expr>) -> Expr {
+    combined("any_true", parts, or)
+}
+
+/// Whether all of `parts` are true, likewise.
+pub(super) fn all_true(parts: Vec<Expr>) -> Expr {
+    combined("all_true", parts, and)
+}
+
+type Combine = fn(&BooleanArray, &BooleanArray) -> std::result::Result<BooleanArray, ArrowError>;
+
+fn combined(name: &str, parts: Vec<Expr>, combine: Combine) -> Expr {
+    let function = move |args: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(args)?;
+        let mut result: Option<BooleanArray> = None;
+        for part in &arrays {
+            let part = part.as_boolean_opt().ok_or_else(|| not_a("boolean"))?;
+            result = Some(match result {
+                Some(so_far) => combine(&so_far, part)?,
+                None => part.clone(),
+            });
+        }
+        let result = result.ok_or_else(|| not_a("boolean"))?;
+        Ok(ColumnarValue::Array(Arc::new(result) as ArrayRef))
+    };
+    let input = vec![DataType::Boolean; parts.len()];
+    create_udf(name, input, DataType::Boolean, Volatility::Immutable, Arc::new(function)).call(parts)
+}
+
+/// How many of `parts` are true.
+pub(super) fn count_true(parts: Vec<Expr>) -> Expr {
+    let function = move |args: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(args)?;
+        let mut counts = vec![0_i64; arrays.first().map_or(0, |first| first.len())];
+        for part in &arrays {
+            let part = part.as_boolean_opt().ok_or_else(|| not_a("boolean"))?;
+            for (count, is_true) in counts.iter_mut().zip(part.iter()) {
+                *count += i64::from(is_true == Some(true));
+            }
+        }
+        Ok(ColumnarValue::Array(Arc::new(Int64Array::from(counts)) as ArrayRef))
+    };
+    let input = vec![DataType::Boolean; parts.len()];
+    create_udf("count_true", input, DataType::Int64, Volatility::Immutable, Arc::new(function)).call(parts)
 }
 
 /// Whether the address in `text` is in `network`.

@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 use rsigma_ir::{IrMatcher, IrNumber, IrPattern, IrPatternPart, IrStrOp};
 
 use super::fields::Field;
-use super::functions::{Network, any_item_matches, in_network};
+use super::functions::{Network, any_item_matches, in_network, text_matches};
 use super::{CompileError, all, any, known_field};
 
 /// The predicate that `field`, named `name` in the rule, matches; never NULL.
@@ -16,6 +16,9 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
     let inner = |matcher: &IrMatcher| compile(table, name, field, matcher);
     let several = |matchers: &[IrMatcher]| matchers.iter().map(inner).collect::<Result<Vec<_>, _>>();
     let expr = match matcher {
+        IrMatcher::AnyOf(matchers) if is_list_of_patterns(name, field, matchers) => {
+            matches_regex(name, field, one_of(name, matchers)?)?
+        }
         IrMatcher::AnyOf(matchers) => return Ok(any(several(matchers)?)),
         IrMatcher::AllOf(matchers) => return Ok(all(several(matchers)?)),
         IrMatcher::Not(matcher) => return Ok(Expr::Not(Box::new(inner(matcher)?))),
@@ -146,7 +149,42 @@ fn like_pattern(op: IrStrOp, pattern: &IrPattern) -> String {
     like
 }
 
+/// Patterns of which it takes this many until one regular expression for all of them is faster than each for itself.
+const SEVERAL: usize = 4;
+/// Bytes that a compiled regular expression may take: room for some 10,000 values.
+const MOST_REGEX_BYTES: usize = 64 << 20;
+
+/// Whether `matchers` are several patterns of a text.
+fn is_list_of_patterns(name: &str, field: &Field, matchers: &[IrMatcher]) -> bool {
+    // The values of `activity` are checked one by one.
+    matchers.len() >= SEVERAL
+        && name != "activity"
+        && matches!(field.data_type, DataType::Utf8 | DataType::List(_))
+        && matchers.iter().all(|matcher| matches!(matcher, IrMatcher::Str { .. }))
+}
+
+/// A regular expression for all of `matchers`, which are patterns.
+fn one_of(name: &str, matchers: &[IrMatcher]) -> Result<Regex, CompileError> {
+    let sources = matchers.iter().filter_map(|matcher| match matcher {
+        IrMatcher::Str { op, pattern, case_insensitive } => {
+            let flag = if *case_insensitive { "i" } else { "-i" };
+            Some(format!("(?{flag}:{})", pattern_source(*op, pattern)))
+        }
+        _ => None,
+    });
+    let source = sources.collect::<Vec<_>>().join("|");
+    let regex = RegexBuilder::new(&source).dot_matches_new_line(true).size_limit(MOST_REGEX_BYTES).build();
+    regex.map_err(|error| wrong(name, format!("its list of {} values is too large: {error}", matchers.len())))
+}
+
 fn pattern_regex(name: &str, op: IrStrOp, pattern: &IrPattern, case_insensitive: bool) -> Result<Regex, CompileError> {
+    let source = pattern_source(op, pattern);
+    let regex = RegexBuilder::new(&source).case_insensitive(case_insensitive).dot_matches_new_line(true).build();
+    regex.map_err(|error| wrong(name, error.to_string()))
+}
+
+/// `pattern` as a regular expression.
+fn pattern_source(op: IrStrOp, pattern: &IrPattern) -> String {
     let mut source = String::new();
     if matches!(op, IrStrOp::Exact | IrStrOp::StartsWith) {
         source.push('^');
@@ -161,8 +199,7 @@ fn pattern_regex(name: &str, op: IrStrOp, pattern: &IrPattern, case_insensitive:
     if matches!(op, IrStrOp::Exact | IrStrOp::EndsWith) {
         source.push('$');
     }
-    let regex = RegexBuilder::new(&source).case_insensitive(case_insensitive).dot_matches_new_line(true).build();
-    regex.map_err(|error| wrong(name, error.to_string()))
+    source
 }
 
 fn is_list(field: &Field) -> bool {
@@ -173,8 +210,8 @@ fn matches_regex(name: &str, field: &Field, regex: Regex) -> Result<Expr, Compil
     if is_list(field) {
         return Ok(any_item_matches(field.expr.clone(), regex));
     }
-    // SQL's own operators take no flags apart: a list of one keeps those of the compiled expression.
-    Ok(any_item_matches(datafusion::functions_nested::expr_fn::make_array(vec![text(name, field)?]), regex))
+    // SQL's own operators would compile it again, without its flags.
+    Ok(text_matches(text(name, field)?, regex))
 }
 
 /// The field as text.

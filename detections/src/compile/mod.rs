@@ -105,12 +105,11 @@ fn describe(source: &LogSource) -> String {
 pub fn rule(rule: &IrRule) -> Result<(Table, Expr), CompileError> {
     let (table, source) = log_source(&rule.logsource)?;
     let scope = Scope { table, detections: &rule.detections };
-    let mut any = None;
-    for condition in &rule.conditions {
-        any = Some(or(any, scope.condition(condition)?));
+    let conditions = scope.conditions(&rule.conditions)?;
+    if conditions.is_empty() {
+        return Err(CompileError::unsupported("a rule without a condition"));
     }
-    let condition = any.ok_or_else(|| CompileError::unsupported("a rule without a condition"))?;
-    Ok((table, source.and(condition)))
+    Ok((table, source.and(any(conditions))))
 }
 
 /// The column that a rule groups by, as text.
@@ -126,19 +125,21 @@ fn known_field(table: Table, name: &str) -> Result<Field, CompileError> {
     })
 }
 
-fn or(left: Option<Expr>, right: Expr) -> Expr {
-    match left {
-        Some(left) => left.or(right),
-        None => right,
+/// Longest chain of operators: DataFusion can use a short one to skip files, and a long one overflows the stack.
+const LONGEST_CHAIN: usize = 16;
+
+fn all(parts: Vec<Expr>) -> Expr {
+    match parts.len() {
+        0..=LONGEST_CHAIN => parts.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(true)),
+        _ => functions::all_true(parts),
     }
 }
 
-fn all(parts: Vec<Expr>) -> Expr {
-    parts.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(true))
-}
-
 fn any(parts: Vec<Expr>) -> Expr {
-    parts.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false))
+    match parts.len() {
+        0..=LONGEST_CHAIN => parts.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)),
+        _ => functions::any_true(parts),
+    }
 }
 
 /// The detections that a condition may name.
@@ -236,6 +237,5 @@ impl Scope<'_> {
 }
 
 fn at_least(least: i64, parts: Vec<Expr>) -> Expr {
-    let hits = parts.into_iter().map(|part| datafusion::prelude::cast(part, arrow::datatypes::DataType::Int64));
-    hits.reduce(|left, right| left + right).map_or_else(|| lit(least <= 0), |count| count.gt_eq(lit(least)))
+    if parts.is_empty() { lit(least <= 0) } else { functions::count_true(parts).gt_eq(lit(least)) }
 }

@@ -1,0 +1,41 @@
+//! A folder of rules as users have them: some cannot be used, one is very long. The others run, and so does the server.
+
+use crate::program::{Program, http_get, wait_for, write};
+use crate::tetragon::lines;
+
+fn rule(title: &str, detection: &str) -> String {
+    format!(
+        "title: {title}\nid: {title}\nlogsource: {{product: linux, category: process_creation}}\ndetection:\n  \
+         s: {{{detection}}}\n  condition: s\nlevel: high\n"
+    )
+}
+
+#[test]
+fn one_bad_rule_stops_neither_the_others_nor_the_server() {
+    let program = Program::new();
+    let folder = program.path("rules");
+    std::fs::create_dir_all(&folder).unwrap();
+    let names: Vec<String> = (0..2_000).map(|number| format!("--number {number}")).collect();
+    write(&folder, "long.yml", rule("long", &format!("CommandLine|endswith: ['{}']", names.join("', '"))).as_bytes());
+    write(&folder, "good.yml", rule("good", "Image: /usr/bin/job, CommandLine|endswith: ' 7'").as_bytes());
+    write(&folder, "bad.yml", rule("bad", "NoSuchField: x").as_bytes());
+    let setting = format!("--rules-dir={}", folder.display());
+    let running = program.start(&["--collector-enabled=false", &setting]);
+
+    let metrics = http_get(&program.address(), "/metrics").unwrap();
+    assert!(metrics.contains("kerntrail_detections_rules_refused 1"), "{metrics}");
+    assert!(running.log().contains("bad.yml:5") && running.log().contains("NoSuchField"), "{}", running.log());
+    let listed = program.output(&["rules", "list", &setting]);
+    assert!(listed.status.success());
+    let named = String::from_utf8_lossy(&listed.stderr);
+    assert!(named.contains("bad.yml:5") && named.contains("has no field `NoSuchField`"), "{named}");
+
+    let file = write(&program.data_dir(), "export.json", lines(0, 20).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+    wait_for("both rules made their findings", || {
+        let sql = "select rule_name, count(*) from findings where rule_name in ('long', 'good') group by 1 order by 1";
+        let rows = program.rows(sql);
+        if rows == ["good,1", "long,20"] { Ok(()) } else { Err(format!("{rows:?}\n{}", running.log())) }
+    });
+    assert_eq!(running.terminate(), 0);
+}
