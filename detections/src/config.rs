@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct DetectorConfig {
     /// Run detection rules.
     pub enabled: bool,
-    /// Folder of additional Sigma rules; empty: only the shipped ones.
+    /// Folder of additional Sigma rules; empty: only the shipped ones. A rule that cannot be used is named in the log and
+    /// by `rules list`; the others run.
     pub dir: PathBuf,
     /// Interval at which the rules process new rows.
     pub interval: Period,
