@@ -110,7 +110,11 @@ class Server:
     def http(self, path, body=None):
         """The body of the response, or None when the server does not respond."""
         try:
-            return urllib.request.urlopen(f"http://{self.address}{path}", body, timeout=60).read().decode()
+            request = urllib.request.Request(f"http://{self.address}{path}", body)
+            token = self.data / "token"
+            if token.exists():
+                request.add_header("Authorization", f"Bearer {token.read_text().strip()}")
+            return urllib.request.urlopen(request, timeout=60).read().decode()
         except (urllib.error.URLError, ConnectionError):
             return None
 

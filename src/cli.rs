@@ -30,6 +30,9 @@ pub struct Cli {
 pub enum Action {
     /// Run everything on this machine: collector, event log, pipeline, lake, rules, sinks, query service.
     Run,
+    /// Answer the queries of the `run` that started this process.
+    #[command(hide = true)]
+    Serve,
     /// Query the history with SQL.
     Query(Query),
     /// Show processes as a tree.

@@ -62,6 +62,10 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
     if let Action::Config(ConfigAction::Schema) = cli.action {
         return commands::config::print_schema();
     }
+    if let Action::Serve = cli.action {
+        return commands::serve::run();
+    }
+    parts::access::restrict();
     let file = config_file(cli.config);
     let config = config::load(file.as_deref(), overrides)?;
     if let Action::Config(ConfigAction::Show) = cli.action {
@@ -106,6 +110,8 @@ async fn dispatch(action: Action, config: Config, file: Option<&Path>) -> anyhow
         Action::Sinks(sinks) => commands::sinks::run(&config, sinks).await,
         Action::Log(log) => commands::log::run(&config, log).await,
         Action::Lake(lake) => commands::lake::run(&config, lake).await,
+        // It has no configuration of its own, and was done before one was read.
+        Action::Serve => anyhow::bail!("this command answers before a configuration is read"),
         Action::Config(_) => commands::config::check(&config, file),
     }
 }

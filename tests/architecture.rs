@@ -44,7 +44,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// Folders of a crate's sources that are layers: each names only those before it.
-const LAYERS: &[(&str, &[&str])] = &[("query-service/src", &["history", "stories", "server"])];
+const LAYERS: &[(&str, &[&str])] = &[("query-service/src", &["history", "stories", "server", "isolation"])];
 
 /// Types that DataFusion's settings come with; only `session/` makes them.
 const SESSIONS: [&str; 3] = ["SessionContext", "SessionConfig", "SessionStateBuilder"];

@@ -21,10 +21,7 @@ fn served() -> (Program, crate::program::Running) {
 #[test]
 fn rows_stream_in_every_format_and_limits_are_reported() {
     let (program, running) = served();
-    let ask = |body: &str| {
-        http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "application/json")], body.as_bytes())
-            .unwrap()
-    };
+    let ask = |body: &str| program.post("/api/v1/query", "application/json", body.as_bytes());
     let sql = "select pid, pod_name from process_events order by pid limit 2";
     for (format, part) in [
         ("json", "\"rows\""),
@@ -76,9 +73,7 @@ fn a_statement_with_too_many_operators_is_refused_and_the_server_stays_up() {
     let (program, running) = served();
     for terms in [900, 5_000, 300_000] {
         let sql = format!("select 1{}", "+1".repeat(terms));
-        let answer =
-            http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], sql.as_bytes());
-        let answer = answer.unwrap();
+        let answer = program.post("/api/v1/query", "text/plain", sql.as_bytes());
         assert!(terms == 900 || answer.contains("operators"), "{terms}: {answer}");
         assert!(http_get(&program.address(), "/readyz").unwrap().contains("200 OK"), "{terms}");
     }
@@ -89,7 +84,7 @@ fn a_statement_with_too_many_operators_is_refused_and_the_server_stays_up() {
 fn health_metrics_and_a_clean_shutdown() {
     let (program, running) = served();
     assert!(http_get(&program.address(), "/healthz").unwrap().contains("200 OK"));
-    http(&program.address(), "POST", "/api/v1/query", &[("Content-Type", "text/plain")], b"select 1").unwrap();
+    program.post("/api/v1/query", "text/plain", b"select 1");
     let metrics = http_get(&program.address(), "/metrics").unwrap();
     assert!(metrics.contains("# TYPE kerntrail_"), "{metrics}");
     for part in ["pipeline", "query", "detections", "lake", "transport"] {
@@ -116,11 +111,11 @@ fn unfinished_requests_do_not_delay_the_shutdown() {
     let (program, running) = served();
     let begun = [
         "POST /api/v1/que",
-        "POST /api/v1/query HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nselect",
-        "POST /api/v1/import?name=x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{",
+        "POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nselect",
+        "POST /api/v1/import?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
     ];
     let open = begun.map(|request| {
-        let mut stream = std::net::TcpStream::connect(program.address()).unwrap();
+        let mut stream = std::os::unix::net::UnixStream::connect(program.data_dir().join("socket")).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
     });

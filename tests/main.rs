@@ -7,6 +7,7 @@ mod architecture;
 mod deploy;
 mod elastic;
 mod escape;
+mod hostile;
 mod http;
 mod kafka;
 mod kill;

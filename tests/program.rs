@@ -71,6 +71,19 @@ impl Program {
         rows.first().and_then(|row| row.parse().ok()).unwrap_or_else(|| panic!("{sql}: {rows:?}"))
     }
 
+    /// The header that shows the running server's token.
+    pub fn authorization(&self) -> String {
+        let token = std::fs::read_to_string(self.data_dir().join("token")).expect("a token");
+        format!("Bearer {}", token.trim())
+    }
+
+    /// Posts `body` to the running server, with its token; the complete response.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> String {
+        let authorization = self.authorization();
+        let headers = [("Content-Type", content_type), ("Authorization", authorization.as_str())];
+        http(&self.address(), "POST", path, &headers, body).expect("a response")
+    }
+
     /// Starts `kerntrail run ARGS` and waits until it is ready.
     pub fn start(&self, args: &[&str]) -> Running {
         let running = self.start_unready(args);
@@ -114,6 +127,11 @@ impl Running {
             }
         });
         Self { child, log }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its standard error so far.

@@ -17,6 +17,9 @@ pub struct DetectorConfig {
     pub dir: PathBuf,
     /// Interval at which the rules process new rows.
     pub interval: Period,
+    /// Longest time of one rule in one pass. A rule that takes longer, or fails, is set aside: it keeps its place, and is
+    /// retried less and less often, while the others go on.
+    pub timeout: Period,
     /// Folder of the detector's state.
     #[serde(skip)]
     pub state_dir: PathBuf,
@@ -37,6 +40,7 @@ impl Default for DetectorConfig {
             enabled: true,
             dir: PathBuf::new(),
             interval: Period::seconds(2),
+            timeout: Period::seconds(10),
             state_dir: PathBuf::from("state"),
             tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
             node: String::new(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -21,6 +22,7 @@ use crate::finding::{self, Finding, Writer};
 use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
+use crate::set_aside::SetAside;
 use crate::state::{Cursors, DetectorStateError, State, StoredMessage};
 
 /// Findings of one pass that are logged individually; beyond that, only their number is logged.
@@ -46,6 +48,14 @@ pub enum DetectError {
         /// Why.
         #[source]
         source: DataFusionError,
+    },
+    /// A rule took too long.
+    #[error("the rule \"{title}\" takes longer than {limit:?}")]
+    Slow {
+        /// The rule.
+        title: String,
+        /// How long it may take.
+        limit: Duration,
     },
     /// The findings that the lake holds already cannot be read.
     #[error("cannot read earlier findings")]
@@ -76,6 +86,7 @@ pub struct Detector {
     writer: Writer,
     session: SessionContext,
     holds: Holds,
+    aside: SetAside,
 }
 
 impl Detector {
@@ -83,7 +94,8 @@ impl Detector {
     pub fn new(rules: Rules, lake: Arc<Lake>, log: Arc<dyn EventLog>, config: DetectorConfig) -> Self {
         let writer =
             Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
-        Self { rules, lake, log, config, writer, session: session(), holds: Holds::default() }
+        let aside = SetAside::new(config.interval.0);
+        Self { rules, lake, log, config, writer, session: session(), holds: Holds::default(), aside }
     }
 
     /// Notes in `holds` that the rules wait for an upgrade, when a newer release wrote their state.
@@ -131,7 +143,8 @@ impl Detector {
 
     /// Evaluates the rules once on new rows; returns the number of findings.
     ///
-    /// A rule whose query fails does not delay the others: it keeps its own cursor and is tried again in the next pass.
+    /// A rule whose query fails or takes too long does not stop the others: it keeps its own cursor and is tried again in a
+    /// later pass.
     pub async fn pass(&self) -> Result<usize, DetectError> {
         let path = self.state_file();
         let stored = State::read(&path)?;
@@ -172,7 +185,8 @@ impl Detector {
         Ok(())
     }
 
-    /// The findings of `rule` in `fresh`, or, if it is behind, in all rows since its own cursor; none when its query fails.
+    /// The findings of `rule` in `fresh`, or, if it is behind, in all rows since its own cursor; none when its query fails, or
+    /// is not due again yet.
     async fn look(
         &self,
         rule: &Rule,
@@ -181,17 +195,27 @@ impl Detector {
         state: &mut State,
     ) -> Result<Vec<Finding>, DetectError> {
         let mut behind = state.behind.remove(rule.id.as_str());
+        if behind.is_some() && !self.aside.is_due(rule.id.as_str()) {
+            state.behind.extend(behind.map(|cursors| (rule.id.as_str().to_owned(), cursors)));
+            return Ok(Vec::new());
+        }
         let missed = match &mut behind {
             Some(cursors) => Some(self.missed(&rule.tables(), cursors).await?),
             None => None,
         };
-        let source = match self.evaluate(rule, missed.as_ref().unwrap_or(fresh), state).await {
-            Ok(found) => return Ok(found),
-            Err(source) => source,
+        let (title, limit) = (rule.title.clone(), self.config.timeout.0);
+        let evaluated = self.evaluate(rule, missed.as_ref().unwrap_or(fresh), state);
+        let error = match tokio::time::timeout(limit, evaluated).await {
+            Ok(Ok(found)) => {
+                self.aside.succeeded(rule.id.as_str());
+                return Ok(found);
+            }
+            Ok(Err(source)) => DetectError::Evaluate { title, source },
+            Err(_) => DetectError::Slow { title, limit },
         };
+        self.aside.failed(rule.id.as_str());
         if behind.is_none() {
-            let error = DetectError::Evaluate { title: rule.title.clone(), source };
-            tracing::warn!(error = chain(&error), "a rule failed; retrying");
+            tracing::warn!(error = chain(&error), "a rule is set aside and will be retried; the others go on");
         }
         state.behind.insert(rule.id.as_str().to_owned(), behind.unwrap_or_else(|| before.clone()));
         Ok(Vec::new())

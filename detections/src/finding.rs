@@ -1,6 +1,6 @@
 //! A finding: the row that a rule's match becomes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -16,7 +16,7 @@ use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
 use kerntrail_schemas::tables::findings::CREATE;
-use kerntrail_schemas::tables::{Envelope, FindingColumns};
+use kerntrail_schemas::tables::{Envelope, FindingColumns, imported_from};
 use sha2::{Digest, Sha256};
 
 use crate::evaluate::{Match, int, text};
@@ -108,7 +108,7 @@ impl Finding {
     }
 }
 
-/// "first command -> last command, in pod namespace/name".
+/// "first command -> last command, in pod namespace/name (imported from tetragon)".
 fn message(events: &[Match]) -> String {
     let mut commands: Vec<String> = events.iter().filter_map(what).collect();
     commands.dedup();
@@ -118,7 +118,12 @@ fn message(events: &[Match]) -> String {
             text(&event.row, "namespace").or_else(|| text(&event.row, "origin_namespace")).unwrap_or_default();
         Some(format!(", in pod {namespace}/{pod}"))
     });
-    format!("{}{}", commands.join(" -> "), place.unwrap_or_default())
+    let tools = events.iter().filter_map(|event| imported_from(&text(&event.row, "source")?).map(str::to_owned));
+    let imported = match tools.collect::<BTreeSet<_>>() {
+        tools if tools.is_empty() => String::new(),
+        tools => format!(" (imported from {})", tools.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    format!("{}{}{imported}", commands.join(" -> "), place.unwrap_or_default())
 }
 
 /// What the message says of one event; `None` when what it needs is not known.

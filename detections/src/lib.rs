@@ -15,6 +15,7 @@ mod line;
 pub mod metrics;
 pub mod rules;
 mod sequence;
+mod set_aside;
 mod state;
 pub mod testing;
 

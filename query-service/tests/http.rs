@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
 use kerntrail_query_engine::{Capacity, Limits};
-use kerntrail_query_service::server::{HEAD_TIMEOUT, MAX_BODY, check_loopback, only_from_here, router, serve};
+use kerntrail_query_service::server::{ClientBounds, MAX_BODY, check_loopback, only_from_here, router, serve};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +42,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = only_from_here(router(stored.engine(capacity), "acme", limits));
-        let task = tokio::spawn(serve(listener, routes, HEAD_TIMEOUT, CancellationToken::new()));
+        let task = tokio::spawn(serve(listener, routes, ClientBounds::default(), CancellationToken::new()));
         Self { address, client: Client::builder().no_proxy().build().unwrap(), task, _stored: stored }
     }
 
@@ -236,11 +236,12 @@ async fn requests_from_other_web_pages_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_clients_are_disconnected_and_a_stop_waits_for_requests() {
     let routes = axum::Router::new().route("/", axum::routing::get(async || "here"));
+    let bounds = ClientBounds { head: Duration::from_millis(200), ..ClientBounds::default() };
     for head in ["", "GET / HTTP/1.1\r\nHost: 127", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, routes.clone(), Duration::from_millis(200), stop.clone()));
+        let task = tokio::spawn(serve(listener, routes.clone(), bounds, stop.clone()));
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

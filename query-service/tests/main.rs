@@ -6,6 +6,7 @@ mod formats;
 mod golden;
 mod http;
 mod limits;
+mod obeyed;
 mod queries;
 mod read_only;
 mod rows;

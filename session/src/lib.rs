@@ -4,7 +4,12 @@
 //! setting that keeps results correct applies to queries, rules, sink conditions, imports and compaction.
 //! Invariant: this crate knows no other crate of the workspace, and no table.
 
+mod intervals;
+
+use std::sync::Arc;
+
 use datafusion::execution::SessionStateBuilder;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// A session for plans that the program builds itself: `settings` on top of the common configuration.
@@ -20,7 +25,10 @@ pub fn build(
     settings: impl FnOnce(SessionConfig) -> SessionConfig,
     complete: impl FnOnce(SessionStateBuilder) -> SessionStateBuilder,
 ) -> SessionContext {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(intervals::ExactIntervals)];
+    rules.extend(Analyzer::new().rules);
     let state = SessionStateBuilder::new().with_config(settings(config())).with_default_features();
+    let state = state.with_analyzer_rules(rules);
     SessionContext::new_with_state(complete(state).build())
 }
 
@@ -30,12 +38,17 @@ pub fn build(
 /// these filters skip rows that the answer needs: NULL counts as the least value and races with the others
 /// (apache/datafusion#25147), one aggregate filters the rows of another (#24816), a join's key is mistaken for another
 /// column of the same name (#25244, #25264). The filters of `order by … limit` stay on.
+///
+/// The order of a subquery is kept: without it, a `limit` around `select … order by …` takes any rows (#15886). A `limit`
+/// is not moved below window functions, where `ignore nulls` needs more rows than that (#25471).
 #[allow(clippy::disallowed_methods, reason = "the one place that configures sessions")]
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new();
     let optimizer = &mut config.options_mut().optimizer;
     optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     optimizer.enable_join_dynamic_filter_pushdown = false;
+    optimizer.enable_window_limits = false;
+    config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
     config
 }
 

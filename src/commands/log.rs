@@ -111,7 +111,7 @@ async fn replay(config: &Config, ids: Vec<String>) -> anyhow::Result<(ReplayRepo
             let sent = if report.replayed > 0 { sent(&opened).await } else { Ok(()) };
             Ok((report, sent))
         }
-        Opened::InServer(address) => Ok((parts_rejected::ask_server(&address, ids).await?, Ok(()))),
+        Opened::InServer(_) => Ok((parts_rejected::ask_server(config, ids).await?, Ok(()))),
     }
 }
 

@@ -7,5 +7,6 @@ pub mod query;
 pub mod replay;
 pub mod rules;
 pub mod run;
+pub mod serve;
 pub mod sinks;
 pub mod story;

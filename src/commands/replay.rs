@@ -20,7 +20,7 @@ use crate::parts::{self, event_log, event_log::Opened};
 pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
     let opened = match event_log::open(config).await? {
         Opened::Here(opened) => opened,
-        Opened::InServer(address) => return all(&replay, Route::Server(address)).await,
+        Opened::InServer(_) => return all(&replay, Route::Server(Box::new(config.clone()))).await,
     };
     let lake = Arc::new(parts::lake(config)?);
     let pipeline = Arc::new(parts::pipeline(config, &opened, Arc::clone(&lake)));
@@ -39,7 +39,8 @@ pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
 /// Where the import runs.
 enum Route {
     Here(Arc<Importer>),
-    Server(String),
+    /// In the running server with this data folder.
+    Server(Box<Config>),
 }
 
 async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
@@ -73,7 +74,7 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<ImportSu
                 if from_stdin { Box::new(std::io::stdin()) } else { Box::new(File::open(path).with_context(cannot)?) };
             importer.run(reader, &input, &mut on_progress).await
         }
-        Route::Server(address) => {
+        Route::Server(config) => {
             let body = if from_stdin {
                 reqwest::Body::wrap_stream(ReaderStream::new(async_stdin()?))
             } else {
@@ -82,7 +83,7 @@ async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<ImportSu
                     1 << 18,
                 ))
             };
-            import::ask_server(address, &input, body, &mut on_progress).await
+            import::ask_server(config, &input, body, &mut on_progress).await
         }
     };
     bar.finish_and_clear();
@@ -132,6 +133,9 @@ fn report(path: &Path, outcome: &ImportSummary) {
     }
     if let Some(kept) = &outcome.rejects_file {
         eprintln!("{name}: rejected records are kept in {}", kept.display());
+    }
+    if outcome.rejects_not_kept > 0 {
+        eprintln!("{name}: {} of them are not kept: rejected records fill 1GiB", outcome.rejects_not_kept);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `kerntrail run`: everything on this machine, in one process.
+//! `kerntrail run`: everything on this machine, in one process, and queries in another.
 //!
 //! Start: event log, lake, HTTP, pipeline, rules, sinks, and last the collector, so that no part waits for a
 //! later one. Stop (SIGTERM or SIGINT): the collector first, then each part once those before it have drained.
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use kerntrail_common::error::chain;
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineError};
-use kerntrail_query_service::server;
+use kerntrail_query_service::isolation;
+use kerntrail_query_service::server::{self, ClientBounds};
 use kerntrail_schemas::Table;
 use kerntrail_transport::{EventLog, LogKind};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::parts::event_log::{Log, Opened};
-use crate::parts::http::Readiness;
+use crate::parts::http::{Health, Readiness};
 use crate::parts::import::Importer;
-use crate::parts::{self, collector, event_log, http, import, metrics, rejected, sinks};
+use crate::parts::{self, access, collector, descriptors, event_log, http, import, metrics, queries, rejected, sinks};
 
 /// Longest time for storing what the event log holds when the program stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -30,6 +32,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// Runs until SIGTERM or SIGINT, or until a part fails.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
+    let bounds = client_bounds();
     let recorder = metrics::start()?;
     let address = config.http.listen;
     parts::check_paths(&config)?;
@@ -39,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
     };
     parts::remove_staged(&config);
+    access::warn_of_readers(&config);
     event_log::forget_removed_sinks(&config, &opened).await;
     let log = Arc::clone(&opened.log);
     let listener = http::bind(address).await?;
@@ -52,13 +56,20 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let pipeline = Arc::new(parts::pipeline(&config, &opened, Arc::clone(&lake)));
     let importer = Arc::new(Importer::new(&config, opened.clone(), Arc::clone(&lake), Arc::clone(&pipeline)));
-    let engine = parts::engine_over(Arc::clone(&lake))?;
-    let queries = server::router(engine, &config.tenant, config.query);
-    let serving = parts.stop_of(Stage::Http);
+    let (supervisor, _group) = queries::supervisor(&config)?;
+    let process = supervisor.process();
+    let (answering, serving) = (parts.stop_of(Stage::Http), parts.stop_of(Stage::Http));
+    parts.start(Stage::Http, async move {
+        supervisor.run(answering).await;
+        Ok(())
+    });
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
-    let extra = importing.merge(rejected::route(&config, &opened));
+    let adding = importing.merge(rejected::route(&config, &opened));
     let readiness = Readiness { started: is_ready, holds: opened.holds.clone() };
-    let served = http::serve(listener, queries, extra, recorder, readiness, serving);
+    let queries = server::for_readers(isolation::router(process.clone()), access::token(&config)?);
+    let health = Health { metrics: recorder, readiness, queries: process };
+    let routes = queries.merge(server::for_writers(adding)).merge(health.routes());
+    let served = http::serve((listener, access::bind(&config)?), routes, bounds, serving);
     parts.start(Stage::Http, async move {
         served.await;
         Ok(())
@@ -89,6 +100,18 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     match failed {
         Some(error) => Err(error),
         None => drained.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// What clients may take, within a part of the file descriptors.
+fn client_bounds() -> ClientBounds {
+    let bounds = ClientBounds::default();
+    match descriptors::raise() {
+        Ok(descriptors) => ClientBounds { connections: bounds.connections.min(descriptors), ..bounds },
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "cannot raise the limit of open files");
+            bounds
+        }
     }
 }
 

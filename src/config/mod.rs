@@ -27,6 +27,7 @@ pub use sources::Sources;
 
 use crate::logging::LoggingConfig;
 use crate::parts::http::HttpConfig;
+use crate::parts::queries::ServeConfig;
 
 /// The configuration of kerntrail.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -56,6 +57,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Limits of a query.
     pub query: Limits,
+    /// The process that answers queries over HTTP.
+    pub serve: ServeConfig,
     /// Detection rules.
     pub rules: DetectorConfig,
     /// The program's own messages.
@@ -83,6 +86,7 @@ impl Default for Config {
             lake: PipelineConfig::default(),
             http: HttpConfig::default(),
             query: Limits::default(),
+            serve: ServeConfig::default(),
             rules: DetectorConfig::default(),
             logging: LoggingConfig::default(),
             sinks: Vec::new(),

@@ -4,7 +4,6 @@
 //! listens, so that `replay` sends its input there.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use kerntrail_transport::{
 };
 
 use crate::config::Config;
-use crate::parts::sinks;
+use crate::parts::{access, sinks};
 
 /// The log, or the server that has it open.
 pub enum Opened {
@@ -52,12 +51,7 @@ impl Log {
 
 /// Opens the log that `config` names and registers the sinks, so that rows wait for them also before they first run.
 pub async fn open(config: &Config) -> anyhow::Result<Opened> {
-    // Command lines may hold what other users must not see.
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .with_context(|| format!("cannot create the data folder {}", config.data_dir.display()))?;
+    access::create_data_dir(config)?;
     let opened = match config.log.kind {
         LogKind::Embedded => embedded(config).await,
         LogKind::Kafka => kafka(config).await,

@@ -7,15 +7,19 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use kerntrail_query_service::server;
+use kerntrail_query_service::isolation::{self, QueryProcess};
+use kerntrail_query_service::server::{self, ClientBounds};
 use kerntrail_transport::Holds;
 use metrics_exporter_prometheus::PrometheusHandle;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::parts::access;
 
 /// The HTTP service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -51,29 +55,45 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address} (http.listen); is another kerntrail running?"))
 }
 
-/// A client of the running server. It is on this machine, where no proxy leads: `HTTP_PROXY` does not count.
-pub fn client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().build().context("cannot prepare the HTTP client")
+/// A client of the running server, over its Unix socket.
+pub struct Client {
+    http: reqwest::Client,
+    /// Keeps a path of the socket valid.
+    _folder: Option<std::fs::File>,
 }
 
-/// Serves until `stop`, then waits for requests in flight, for at most [`GRACE`].
+impl Client {
+    /// A client of the server with the data folder of `config`.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let (socket, folder) = access::short_path(&access::socket_path(config))?;
+        let http = reqwest::Client::builder().unix_socket(socket).build().context("cannot prepare the HTTP client")?;
+        Ok(Self { http, _folder: folder })
+    }
+
+    /// A POST to `path` with these parameters.
+    pub fn post(&self, path: &str, parameters: &[(&str, String)]) -> anyhow::Result<reqwest::RequestBuilder> {
+        let url = reqwest::Url::parse_with_params(&format!("http://localhost{path}"), parameters)?;
+        Ok(self.http.post(url))
+    }
+}
+
+/// Serves on both listeners until `stop`, then waits for requests in flight, for at most [`GRACE`].
 pub async fn serve(
-    listener: TcpListener,
-    queries: Router,
-    extra: Router,
-    metrics: PrometheusHandle,
-    readiness: Readiness,
+    (tcp, unix): (TcpListener, UnixListener),
+    routes: Router,
+    bounds: ClientBounds,
     stop: CancellationToken,
 ) {
-    let routes = queries.merge(extra).merge(health(metrics, readiness)).fallback(not_found);
-    let app = server::only_from_here(routes);
-    let served = server::serve(listener, app, server::HEAD_TIMEOUT, stop.clone());
+    let app = server::only_from_here(routes.fallback(not_found));
+    let tcp = server::serve(tcp, app.clone(), bounds, stop.clone());
+    let unix = server::serve(unix, app, bounds, stop.clone());
+    let served = async { tokio::join!(tcp, unix) };
     let cut = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        () = served => {}
+        _ = served => {}
         () = cut => tracing::warn!("requests that did not end in time were cancelled"),
     }
 }
@@ -95,9 +115,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    fn answer(&self) -> (StatusCode, String) {
+    fn answer(&self, queries_are_answered: bool) -> (StatusCode, String) {
         if !*self.started.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+        }
+        if !queries_are_answered {
+            return (StatusCode::SERVICE_UNAVAILABLE, "the process that answers queries is starting\n".to_owned());
         }
         let held = self.holds.all();
         if held.is_empty() {
@@ -107,17 +130,31 @@ impl Readiness {
     }
 }
 
-/// `/healthz`: the process is alive. `/readyz`: every part runs, and none waits for an upgrade. `/metrics`: Prometheus
-/// text.
-fn health(metrics: PrometheusHandle, readiness: Readiness) -> Router {
-    let readyz = move || {
-        let answer = readiness.answer();
-        async move { answer }
-    };
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(async move || metrics.render()))
+/// What other programs ask to know how this one is.
+pub struct Health {
+    /// The metrics of this process.
+    pub metrics: PrometheusHandle,
+    /// Whether it accepts work.
+    pub readiness: Readiness,
+    /// The process that answers queries.
+    pub queries: QueryProcess,
+}
+
+impl Health {
+    /// `/healthz`: the process is alive. `/readyz`: every part runs, and none waits for an upgrade. `/metrics`: Prometheus
+    /// text, of both processes.
+    pub fn routes(self) -> Router {
+        let Self { metrics, readiness, queries } = self;
+        let asked = queries.clone();
+        let readyz = move || {
+            let answer = readiness.answer(asked.is_up());
+            async move { answer }
+        };
+        Router::new()
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(async move || metrics.render() + &isolation::metrics(&queries).await))
+    }
 }
 
 #[cfg(test)]
@@ -130,15 +167,16 @@ mod tests {
     fn not_ready_while_starting_and_while_something_waits_for_an_upgrade() {
         let (start, started) = watch::channel(false);
         let readiness = Readiness { started, holds: Holds::default() };
-        assert_eq!(readiness.answer(), (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()));
+        assert_eq!(readiness.answer(true), (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()));
         start.send_replace(true);
-        assert_eq!(readiness.answer(), (StatusCode::OK, "ready\n".to_owned()));
+        assert_eq!(readiness.answer(true), (StatusCode::OK, "ready\n".to_owned()));
+        assert_eq!(readiness.answer(false).0, StatusCode::SERVICE_UNAVAILABLE);
         let mut rules = readiness.holds.of("rules");
         rules.hold_file(std::path::Path::new("/x"), Newer { of: "state", version: 2, known: 1 });
-        let (status, reason) = readiness.answer();
+        let (status, reason) = readiness.answer(true);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(reason.contains("rules leaves /x unchanged: state version 2"), "{reason}");
         drop(rules);
-        assert_eq!(readiness.answer().0, StatusCode::OK);
+        assert_eq!(readiness.answer(true).0, StatusCode::OK);
     }
 }

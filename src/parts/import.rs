@@ -79,6 +79,9 @@ pub struct ImportSummary {
     pub without_place: Vec<(String, u64)>,
     pub rejected: u64,
     pub rejects_file: Option<PathBuf>,
+    /// Rejects that the file has no room for.
+    #[serde(default)]
+    pub rejects_not_kept: u64,
     /// Line and reason of the first rejects.
     pub first_rejects: Vec<(u64, String)>,
 }
@@ -92,6 +95,7 @@ impl From<ImportReport> for ImportSummary {
             without_place: report.without_place.into_iter().collect(),
             rejected: report.rejected,
             rejects_file: report.rejects_file,
+            rejects_not_kept: report.rejects_not_kept,
             first_rejects: report.first_rejects.into_iter().map(|reject| (reject.line, reject.reason)).collect(),
         }
     }
@@ -230,25 +234,21 @@ fn written(line: &Line) -> String {
 /// Importing again is safe: no row is added twice.
 const INTERRUPTED: &str = "the running kerntrail ended during the import; import the file again";
 
-/// Has the server at `address` import `body`.
+/// Has the running server import `body`.
 pub async fn ask_server(
-    address: &str,
+    config: &Config,
     input: &Input,
     body: reqwest::Body,
     on_progress: &mut (dyn FnMut(Line) + Send),
 ) -> anyhow::Result<ImportSummary> {
-    let mut url = reqwest::Url::parse(&format!("http://{address}{PATH}"))?;
-    url.query_pairs_mut().append_pair("name", &input.name);
-    if let Some(bytes) = input.bytes {
-        url.query_pairs_mut().append_pair("bytes", &bytes.to_string());
+    let client = http::Client::new(config)?;
+    let mut parameters = vec![("name", input.name.clone())];
+    parameters.extend(input.bytes.map(|bytes| ("bytes", bytes.to_string())));
+    let request = client.post(PATH, &parameters)?.body(body);
+    let response = request.send().await.context("cannot reach the running kerntrail")?;
+    if !response.status().is_success() {
+        bail!("the running kerntrail refused the import: {}", response.text().await.unwrap_or_default().trim());
     }
-    let response = http::client()?
-        .post(url)
-        .body(body)
-        .send()
-        .await
-        .with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
-    let response = response.error_for_status().context("the running kerntrail refused the import")?;
     let mut stream = response.bytes_stream();
     let mut held = Vec::new();
     while let Some(bytes) = stream.next().await {

@@ -1,10 +1,13 @@
 //! The parts of the program, made from the configuration.
 
+pub mod access;
 pub mod collector;
+pub mod descriptors;
 pub mod event_log;
 pub mod http;
 pub mod import;
 pub mod metrics;
+pub mod queries;
 pub mod rejected;
 pub mod sinks;
 
@@ -49,21 +52,19 @@ pub fn session(config: &Config) -> anyhow::Result<Session> {
 /// Errors: there is no data folder, so a mistyped one does not look like an empty history; or this user may not read it.
 pub fn lake_to_read(config: &Config) -> anyhow::Result<Arc<Lake>> {
     let lake = lake(config)?;
-    check_readable(config, &lake)?;
+    check_readable(&lake)?;
     if config.lake.uri.is_empty() && !config.data_dir.is_dir() {
         anyhow::bail!("there is no history: {} is not a folder (--data-dir)", config.data_dir.display());
     }
     Ok(Arc::new(lake))
 }
 
-fn check_readable(config: &Config, lake: &Lake) -> anyhow::Result<()> {
+fn check_readable(lake: &Lake) -> anyhow::Result<()> {
     let Ok(folder) = lake.location()?.to_file_path() else { return Ok(()) };
     match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => anyhow::bail!(
-            "you may not read the lake {}; run this as its owner (sudo), or ask the running server: \
-             curl --data 'select 1' http://{}/api/v1/query",
-            folder.display(),
-            config.http.listen
+            "you may not read the lake {}; run this as its owner (sudo), or as a member of the group kerntrail",
+            folder.display()
         ),
         _ => Ok(()),
     }
@@ -80,12 +81,12 @@ pub fn session_over(config: &Config, lake: Arc<Lake>) -> anyhow::Result<Session>
         limits: config.query,
         origin: RequestOrigin::Process,
     };
-    Ok(engine_over(lake)?.session(principal))
+    Ok(engine_over(lake, Capacity::default())?.session(principal))
 }
 
 /// Queries over `lake`.
-pub fn engine_over(lake: Arc<Lake>) -> anyhow::Result<Arc<Engine>> {
-    Ok(history::engine(lake, Capacity::default())?)
+pub fn engine_over(lake: Arc<Lake>, capacity: Capacity) -> anyhow::Result<Arc<Engine>> {
+    Ok(history::engine(lake, capacity)?)
 }
 
 /// Event log to lake.

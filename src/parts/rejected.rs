@@ -47,13 +47,12 @@ async fn answer(State(state): State<Arc<(Config, Log)>>, Json(request): Json<Req
     }
 }
 
-/// Asks the server at `address` to replay.
-pub async fn ask_server(address: &str, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
-    let request = http::client()?
-        .post(format!("http://{address}{PATH}"))
-        .header("content-type", "application/json")
-        .body(serde_json::to_vec(&Request { ids })?);
-    let response = request.send().await.with_context(|| format!("cannot reach the running kerntrail at {address}"))?;
+/// Asks the running server to replay.
+pub async fn ask_server(config: &Config, ids: Vec<String>) -> anyhow::Result<ReplayReport> {
+    let client = http::Client::new(config)?;
+    let request =
+        client.post(PATH, &[])?.header("content-type", "application/json").body(serde_json::to_vec(&Request { ids })?);
+    let response = request.send().await.context("cannot reach the running kerntrail")?;
     let status = response.status();
     let body = response.bytes().await.context("the running kerntrail ended during the replay; replay again")?;
     if !status.is_success() {

@@ -3,6 +3,7 @@
 //!
 //! Invariant: the file holds the rejected records of the latest import of that input only. The file of standard input,
 //! which is another input each time, holds those of all imports.
+//! Invariant: the files of all inputs together hold at most [`MOST_BYTES`]; beyond that, records are only counted.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,6 +18,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const STANDARD_INPUT: &str = "-";
 /// Bytes of a record that are kept; a longer one is truncated.
 pub(super) const MAX_RAW: usize = 64 * 1024;
+/// Bytes of the files of all inputs together.
+const MOST_BYTES: u64 = 1 << 30;
 /// Rejected records in the report; the file has all of them.
 const MAX_REPORTED: usize = 20;
 
@@ -50,8 +53,22 @@ pub(super) struct RejectFile {
     input: String,
     path: PathBuf,
     file: Option<BufWriter<File>>,
+    /// Bytes that it may still take.
+    room: u64,
     reported: Vec<RejectedRecord>,
     count: u64,
+    not_kept: u64,
+}
+
+/// What an import keeps of its rejected records.
+#[derive(Debug)]
+pub(super) struct KeptRejects {
+    /// The file, where records were kept.
+    pub(super) file: Option<PathBuf>,
+    /// The first ones.
+    pub(super) first: Vec<RejectedRecord>,
+    /// How many are only counted.
+    pub(super) not_kept: u64,
 }
 
 impl RejectFile {
@@ -64,7 +81,8 @@ impl RejectFile {
                 _ => {}
             }
         }
-        Ok(Self { input: input.to_owned(), path, file: None, reported: Vec::new(), count: 0 })
+        let room = MOST_BYTES.saturating_sub(bytes_in(folder)?);
+        Ok(Self { input: input.to_owned(), path, file: None, room, reported: Vec::new(), count: 0, not_kept: 0 })
     }
 
     /// Its path.
@@ -88,6 +106,17 @@ impl RejectFile {
             raw_base64: text.is_none().then(|| STANDARD.encode(raw)),
             raw_bytes: (bytes > raw.len()).then_some(bytes as u64),
         };
+        self.count += 1;
+        if self.reported.len() < MAX_REPORTED {
+            self.reported.push(RejectedRecord { line, reason: reason.to_owned() });
+        }
+        let mut line = serde_json::to_vec(&kept)?;
+        line.push(b'\n');
+        let Some(room) = self.room.checked_sub(line.len() as u64) else {
+            self.not_kept += 1;
+            return Ok(());
+        };
+        self.room = room;
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -98,23 +127,32 @@ impl RejectFile {
                 self.file.insert(BufWriter::new(file))
             }
         };
-        serde_json::to_writer(&mut *file, &kept)?;
-        file.write_all(b"\n")?;
-        self.count += 1;
-        if self.reported.len() < MAX_REPORTED {
-            self.reported.push(RejectedRecord { line, reason: reason.to_owned() });
-        }
-        Ok(())
+        file.write_all(&line)
     }
 
-    /// Writes what is buffered; returns the path when records were rejected, and the first ones.
-    pub(super) fn finish(mut self) -> io::Result<(Option<PathBuf>, Vec<RejectedRecord>)> {
-        if let Some(mut file) = self.file.take() {
-            file.flush()?;
-            return Ok((Some(self.path), self.reported));
-        }
-        Ok((None, self.reported))
+    /// Writes what is buffered.
+    pub(super) fn finish(self) -> io::Result<KeptRejects> {
+        let Self { path, file, reported: first, not_kept, .. } = self;
+        let Some(mut file) = file else { return Ok(KeptRejects { file: None, first, not_kept }) };
+        file.flush()?;
+        Ok(KeptRejects { file: Some(path), first, not_kept })
     }
+}
+
+/// Bytes of the files of rejected records in `folder`.
+fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|ending| ending == "ndjson") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 /// `<last part of the name>-<hash of the name>.ndjson`, in characters that any file system takes.
@@ -137,8 +175,8 @@ mod tests {
             for (line, reason) in reasons.iter().enumerate() {
                 rejects.add(line as u64 + 1, reason, b"{\xff", 9).unwrap();
             }
-            let (path, named) = rejects.finish().unwrap();
-            assert_eq!(named.len(), reasons.len());
+            let KeptRejects { file: path, first, not_kept } = rejects.finish().unwrap();
+            assert_eq!((first.len(), not_kept), (reasons.len(), 0));
             assert_eq!(path.is_some(), !reasons.is_empty());
             let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
             assert_eq!(files.len(), usize::from(!reasons.is_empty()), "{files:?}");
@@ -159,10 +197,25 @@ mod tests {
         for count in 1..4 {
             let mut rejects = RejectFile::new(folder.path(), STANDARD_INPUT).unwrap();
             rejects.add(1, "bad", b"x", 1).unwrap();
-            let (path, named) = rejects.finish().unwrap();
-            let lines = std::fs::read_to_string(path.unwrap()).unwrap();
-            assert_eq!((lines.lines().count(), named.len()), (count, 1));
+            let kept = rejects.finish().unwrap();
+            let lines = std::fs::read_to_string(kept.file.unwrap()).unwrap();
+            assert_eq!((lines.lines().count(), kept.first.len()), (count, 1));
         }
+    }
+
+    #[test]
+    fn records_without_room_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = File::create(folder.path().join("other.ndjson")).unwrap();
+        other.set_len(MOST_BYTES - 150).unwrap();
+        let mut rejects = RejectFile::new(folder.path(), "junk.json").unwrap();
+        for line in 1..=5 {
+            rejects.add(line, "bad", b"0123456789", 10).unwrap();
+        }
+        assert_eq!(rejects.count(), 5);
+        let kept = rejects.finish().unwrap();
+        assert_eq!((kept.first.len(), kept.not_kept), (5, 3));
+        assert_eq!(std::fs::read_to_string(kept.file.unwrap()).unwrap().lines().count(), 2);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct ImportReport {
     pub rejected: u64,
     /// The file that holds them, if there are any.
     pub rejects_file: Option<PathBuf>,
+    /// Those that the file has no room for.
+    pub rejects_not_kept: u64,
     /// The first of them.
     pub first_rejects: Vec<RejectedRecord>,
 }

@@ -101,7 +101,9 @@ impl<'a> ImportRun<'a> {
         self.report.rejected = self.reject_file.count();
         let path = self.reject_file.path().to_owned();
         let finished = self.reject_file.finish().map_err(|source| ImportError::Rejects { path, source })?;
-        (self.report.rejects_file, self.report.first_rejects) = finished;
+        self.report.rejects_file = finished.file;
+        self.report.first_rejects = finished.first;
+        self.report.rejects_not_kept = finished.not_kept;
         Ok(self.report)
     }
 }

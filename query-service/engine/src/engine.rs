@@ -6,8 +6,10 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use tokio_util::sync::CancellationToken;
 
 use crate::limits::Capacity;
+use crate::memory::TotalMemory;
 use crate::principal::Principal;
 use crate::session::Session;
 use crate::slots::Slots;
@@ -31,6 +33,7 @@ pub struct Engine {
     pub(crate) capacity: Capacity,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) memory: Arc<TotalMemory>,
 }
 
 impl Engine {
@@ -46,11 +49,18 @@ impl Engine {
         let disk = DiskManagerBuilder::default().with_temp_file_factory(Arc::new(spills));
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build_arc().map_err(failed)?;
         let slots = Slots::new(capacity.max_running, capacity.threads);
-        Ok(Arc::new(Self { tenants, capacity, runtime, slots }))
+        let memory = TotalMemory::new(capacity.total_memory);
+        Ok(Arc::new(Self { tenants, capacity, runtime, slots, memory }))
     }
 
     /// The session of `principal`.
     pub fn session(self: &Arc<Self>, principal: Principal) -> Session {
         Session::new(Arc::clone(self), principal)
+    }
+
+    /// Cancelled once a query goes on for several seconds after it was stopped. Only the end of the process ends it; until
+    /// then it takes processor time from other queries, and one slot of [`Capacity::max_running`].
+    pub fn overdue(&self) -> CancellationToken {
+        self.slots.overdue()
     }
 }

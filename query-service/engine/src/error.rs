@@ -135,10 +135,10 @@ fn for_client(root: &DataFusionError) -> Option<(ErrorKind, String)> {
         DataFusionError::Diagnostic(_, inner) => return for_client(inner.find_root()),
         DataFusionError::Collection(errors) => return for_client(errors.first()?.find_root()),
         DataFusionError::Shared(inner) => return for_client(Arc::as_ref(inner).find_root()),
-        DataFusionError::External(inner) => {
-            let error = inner.downcast_ref::<QueryError>()?;
-            return Some((error.kind, error.message.clone()));
-        }
+        DataFusionError::External(inner) => match inner.downcast_ref::<QueryError>() {
+            Some(error) => return Some((error.kind, error.message.clone())),
+            None => wrong_regex(inner.as_ref())?,
+        },
         _ => return None,
     };
     Some((ErrorKind::User, message))
@@ -152,6 +152,20 @@ fn out_of_disk() -> (ErrorKind, String) {
     let message = "the query needs more temporary disk space than queries may use; \
                    select fewer columns or a shorter time range";
     (ErrorKind::Limit, message.to_owned())
+}
+
+/// The message about a regular expression that cannot be compiled.
+fn wrong_regex(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let text = error.downcast_ref::<regex::Error>().map(ToString::to_string);
+        let text = text.or_else(|| error.downcast_ref::<regex_syntax::Error>().map(ToString::to_string));
+        if let Some(text) = text {
+            return Some(format!("the regular expression is invalid: {text}"));
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The text without a backtrace.

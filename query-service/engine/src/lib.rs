@@ -16,6 +16,7 @@ mod explain;
 mod functions;
 mod guard;
 mod limits;
+mod memory;
 pub mod metrics;
 pub mod output;
 mod principal;

@@ -68,7 +68,7 @@ pub struct Bounds {
     pub max_rows: Option<usize>,
 }
 
-/// What all queries of an engine share. The most memory in use is [`Limits::memory_bytes`] times `max_running`.
+/// What all queries of an engine share.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     /// Queries that run at a time; one more waits.
@@ -79,21 +79,37 @@ pub struct Capacity {
     pub spill_dir: Option<PathBuf>,
     /// Disk space of all spills together, in bytes.
     pub spill_bytes: u64,
+    /// Memory of all queries together, in bytes. A query that finds it taken spills to disk, or ends with an error.
+    pub total_memory: NonZeroUsize,
     /// Threads of each query, apart from those of the caller's runtime.
     pub threads: NonZeroUsize,
 }
+
+impl Capacity {
+    /// Bytes that the stacks of all threads take, mostly unused.
+    pub fn stack_bytes(&self) -> u64 {
+        (self.max_running.get() * self.threads.get() * STACK_BYTES) as u64
+    }
+}
+
+/// Of a thread that plans and executes: planners recurse once for each operator of a chain, whose length is bounded.
+pub(crate) const STACK_BYTES: usize = 64 << 20;
+
+/// 4 GiB: of each of the queries that may run at a time, what it may use by default.
+const TOTAL_MEMORY: NonZeroUsize = NonZeroUsize::MIN.saturating_add((4 << 30) - 1);
 
 /// 8.
 const MAX_RUNNING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 impl Default for Capacity {
-    /// 8 at a time, 10 s of waiting, 8 GiB of spills, a thread per processor.
+    /// 8 at a time, 10 s of waiting, 8 GiB of spills, 4 GiB of memory, a thread per processor.
     fn default() -> Self {
         Self {
             max_running: MAX_RUNNING,
             patience: Duration::from_secs(10),
             spill_dir: None,
             spill_bytes: 8 << 30,
+            total_memory: TOTAL_MEMORY,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }

@@ -1,7 +1,10 @@
 //! On whose behalf a session reads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
@@ -49,25 +52,34 @@ impl fmt::Display for Role {
 }
 
 /// Where a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RequestOrigin {
     /// This process, such as a subcommand.
     Process,
     /// A client over the network.
     Network {
         /// Name of the protocol.
-        protocol: &'static str,
+        protocol: Cow<'static, str>,
         /// The client's address.
         peer: SocketAddr,
+    },
+    /// A process of this machine, over a Unix socket.
+    Local {
+        /// Name of the protocol.
+        protocol: Cow<'static, str>,
+        /// The user who runs it.
+        uid: u32,
     },
 }
 
 impl fmt::Display for RequestOrigin {
-    /// `process`, or `protocol address:port`.
+    /// `process`, `protocol address:port` or `protocol uid number`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process => f.write_str("process"),
             Self::Network { protocol, peer } => write!(f, "{protocol} {peer}"),
+            Self::Local { protocol, uid } => write!(f, "{protocol} uid {uid}"),
         }
     }
 }

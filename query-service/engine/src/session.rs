@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::engine::Engine;
 use crate::error::{ErrorKind, QueryError};
 use crate::explain::is_explain;
-use crate::guard;
 use crate::limits::{Bounds, Limits};
 use crate::metrics::failed;
 use crate::principal::Principal;
@@ -52,9 +51,11 @@ impl Session {
     async fn start(&self, sql: &str, limits: Limits) -> Result<QueryStream, QueryError> {
         let deadline = Instant::now() + limits.timeout.0;
         let slot = self.admit(limits.timeout.0).await?;
-        let statement = guard::parse(sql)?;
         let snapshot = Snapshot::open(&self.engine, &self.principal, slot.stop())?;
+        let sql = sql.to_owned();
+        // Parsing is recursive as well, so it happens on the query's threads, whose stacks are large.
         let planned = within(&slot, deadline, limits.timeout.0, async move {
+            let statement = snapshot.parse(&sql)?;
             let plan = snapshot.plan(statement).await?;
             let explain = is_explain(&plan);
             Ok((snapshot.execute(plan).await?, explain))

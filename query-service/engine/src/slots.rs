@@ -2,7 +2,9 @@
 //! nor the next query.
 //!
 //! A slot has its own runtime, because an operator may compute for long without yielding its thread. Runtimes are
-//! started when first needed and then reused.
+//! started when first needed, and reused once they are idle: a query that was stopped while it computes keeps its slot
+//! until it notices. One that does not notice within [`OVERDUE`] is reported ([`Slots::overdue`]), since only the end of
+//! the process ends it.
 
 use std::future::Future;
 use std::io;
@@ -10,15 +12,22 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::limits::STACK_BYTES;
 use crate::metrics::Measured;
 use crate::stop::Stop;
 
 /// Queries that may wait for a slot; further ones are refused immediately.
 const MAX_WAITING: usize = 64;
+/// Longest time that a stopped query may go on computing.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// First and longest wait between two looks at the threads of a stopped query.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// The slots of all queries that may run at a time, given out in the order of the requests.
 pub(crate) struct Slots {
@@ -27,13 +36,25 @@ pub(crate) struct Slots {
     queue: Semaphore,
     /// Started and idle.
     free: Mutex<Vec<Workers>>,
+    overdue: CancellationToken,
 }
 
 impl Slots {
     /// `max` slots of `threads` threads each.
     pub(crate) fn new(max: NonZeroUsize, threads: NonZeroUsize) -> Arc<Self> {
         let turns = Arc::new(Semaphore::new(max.get()));
-        Arc::new(Self { threads, turns, queue: Semaphore::new(MAX_WAITING), free: Mutex::default() })
+        Arc::new(Self {
+            threads,
+            turns,
+            queue: Semaphore::new(MAX_WAITING),
+            free: Mutex::default(),
+            overdue: CancellationToken::new(),
+        })
+    }
+
+    /// Cancelled once a stopped query has gone on computing for [`OVERDUE`].
+    pub(crate) fn overdue(&self) -> CancellationToken {
+        self.overdue.clone()
     }
 
     /// A slot as soon as one is free; `None` when that takes longer than `patience`, or too many wait already.
@@ -44,12 +65,32 @@ impl Slots {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let workers = free.map_or_else(|| Workers::start(self.threads), Ok)?;
         Ok(Some(Slot {
-            workers: Some(workers),
+            held: Some((workers, turn)),
             slots: Arc::clone(self),
+            home: Handle::current(),
             stop: Stop::default(),
             _measured: Measured::begin(),
-            _turn: turn,
         }))
+    }
+
+    fn give_back(&self, workers: Workers) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(workers);
+    }
+
+    /// Frees `turn` and `workers` once they are idle.
+    async fn settle(self: Arc<Self>, workers: Workers, turn: OwnedSemaphorePermit) {
+        let stopped = Instant::now();
+        let (mut wait, longest) = LOOK;
+        while !workers.are_idle() {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(longest);
+            if stopped.elapsed() > OVERDUE && !self.overdue.is_cancelled() {
+                tracing::error!("a query goes on {OVERDUE:?} after it was stopped");
+                self.overdue.cancel();
+            }
+        }
+        self.give_back(workers);
+        drop(turn);
     }
 
     async fn turn(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
@@ -62,14 +103,15 @@ impl Slots {
     }
 }
 
-/// A query's slot. Dropping it stops the query and frees the slot.
+/// A query's slot. Dropping it stops the query, and frees the slot when its threads are idle.
 pub(crate) struct Slot {
-    workers: Option<Workers>,
+    /// Its threads, and its turn; `None` while it is dropped.
+    held: Option<(Workers, OwnedSemaphorePermit)>,
     slots: Arc<Slots>,
+    /// The runtime that waits for the threads.
+    home: Handle,
     stop: Stop,
     _measured: Measured,
-    /// Returned after the workers.
-    _turn: OwnedSemaphorePermit,
 }
 
 impl Slot {
@@ -78,7 +120,7 @@ impl Slot {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<AbortOnDropHandle<T>> {
-        let runtime = self.workers.as_ref().and_then(|workers| workers.0.as_ref());
+        let runtime = self.held.as_ref().and_then(|(workers, _)| workers.0.as_ref());
         runtime.map(|runtime| AbortOnDropHandle::new(runtime.spawn(work)))
     }
 
@@ -91,12 +133,11 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.stop.stop();
-        self.slots.free.lock().unwrap_or_else(PoisonError::into_inner).extend(self.workers.take());
+        if let Some((workers, turn)) = self.held.take() {
+            self.home.spawn(Arc::clone(&self.slots).settle(workers, turn));
+        }
     }
 }
-
-/// Planners recurse once for each operator of a chain; see [`crate::guard`] for the bound.
-const STACK_BYTES: usize = 64 << 20;
 
 /// A runtime that may be dropped anywhere, also on another runtime's thread.
 struct Workers(Option<Runtime>);
@@ -111,6 +152,15 @@ impl Workers {
             .enable_all()
             .build()
             .map(|runtime| Self(Some(runtime)))
+    }
+
+    /// Whether no task runs or is about to.
+    fn are_idle(&self) -> bool {
+        let Some(runtime) = &self.0 else { return true };
+        let metrics = runtime.metrics();
+        // A thread counts each time it parks and each time it continues: it is parked when the number is odd.
+        let parked = |worker| metrics.worker_park_unpark_count(worker) % 2 == 1;
+        metrics.global_queue_depth() == 0 && (0..metrics.num_workers()).all(parked)
     }
 }
 

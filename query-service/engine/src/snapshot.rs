@@ -1,6 +1,5 @@
 //! The tables as one query sees them.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,6 @@ use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -22,11 +20,9 @@ use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
+use crate::memory::QueryMemory;
 use crate::principal::Principal;
 use crate::stop::Stop;
-
-/// Consumers named in the log when memory runs out.
-const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
 /// What a function makes at once is at most this part of a query's memory: several batches live at a time.
 const BATCHES_IN_MEMORY: usize = 4;
@@ -41,8 +37,8 @@ impl Snapshot {
         let tenant = principal.tenant.as_str();
         let catalog = engine.tenants.catalog(tenant);
         let catalog = catalog.ok_or_else(|| QueryError::user(format!("there is no tenant `{tenant}`")))?;
-        let memory = principal.limits.memory_bytes.get();
-        let pool = TrackConsumersPool::new(FairSpillPool::new(memory), TOP_CONSUMERS);
+        let memory = principal.limits.memory_bytes;
+        let pool = QueryMemory::new(memory, Arc::clone(&engine.memory));
         let runtime = RuntimeEnvBuilder::from_runtime_env(&engine.runtime).with_memory_pool(Arc::new(pool));
         let runtime = runtime.build_arc()?;
         let settings = |config: SessionConfig| {
@@ -57,7 +53,7 @@ impl Snapshot {
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
             state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
         });
-        functions::bound(&context, memory / BATCHES_IN_MEMORY);
+        functions::bound(&context, memory.get() / BATCHES_IN_MEMORY);
         context.register_catalog(tenant, catalog);
         Ok(Self(context))
     }
@@ -65,6 +61,21 @@ impl Snapshot {
     /// The table `name` of the default schema.
     pub async fn table(&self, name: &str) -> Result<DataFrame, QueryError> {
         Ok(self.0.table(name).await?)
+    }
+
+    /// The statement that `sql` is.
+    ///
+    /// Errors: it is not one statement, would write, is too large, or has a part that the engine does not carry out.
+    pub(crate) fn parse(&self, sql: &str) -> Result<Statement, QueryError> {
+        let state = self.0.state();
+        let is_scalar = |name: &str| {
+            // The planner makes these itself.
+            let is_special = matches!(name, "unnest" | "struct" | "map");
+            is_special
+                || state.scalar_functions().contains_key(name)
+                || state.higher_order_functions().contains_key(name)
+        };
+        guard::parse(sql, &is_scalar)
     }
 
     /// The plan of `statement`.
@@ -117,6 +128,7 @@ impl QueryPlanner for GuardedPlanner {
         session: &dyn PlanningSession,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         guard::check_reads(plan)?;
+        guard::check_constants(plan)?;
         self.stop.guard(DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?)
     }
 }

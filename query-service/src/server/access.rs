@@ -1,7 +1,8 @@
 //! Refuses requests that other machines or other web sites made.
 //!
 //! A page in this machine's browser can send requests to loopback (cross-site), and can make its own name resolve to
-//! 127.0.0.1 to read the answers (DNS rebinding). The first shows in `Origin`, the second in `Host`.
+//! 127.0.0.1 to read the answers (DNS rebinding). The first shows in `Origin`, which a browser sends with most requests but
+//! not with a plain GET, and in `Sec-Fetch-Site` (W3C Fetch Metadata), which it sends with all; the second in `Host`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -24,6 +25,14 @@ fn refused(headers: &HeaderMap) -> Option<&'static str> {
     let Some(host) = text(headers, header::HOST) else { return Some("the request has no Host header") };
     if !is_loopback_name(host) {
         return Some("Host is not a name of this machine's loopback: use localhost, 127.0.0.1 or [::1]");
+    }
+    let from_page = match headers.get("sec-fetch-site") {
+        // `none`: the user typed the address.
+        Some(site) => !matches!(site.as_bytes(), b"same-origin" | b"none"),
+        None => false,
+    };
+    if from_page {
+        return Some("Sec-Fetch-Site is another site");
     }
     let foreign = match text(headers, header::ORIGIN) {
         Some(origin) => origin.strip_prefix("http://") != Some(host),
@@ -77,5 +86,13 @@ mod tests {
             assert_eq!(refused(&headers).is_none(), may, "{host} {origin:?}");
         }
         assert!(refused(&HeaderMap::new()).is_some());
+        for (site, may) in
+            [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "localhost:8642".parse().unwrap());
+            headers.insert("sec-fetch-site", site.parse().unwrap());
+            assert_eq!(refused(&headers).is_none(), may, "{site}");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn failure(error: QueryError) -> Response {
 }
 
 /// An error as JSON.
-pub(super) fn refusal(status: StatusCode, kind: &str, message: &str) -> Response {
+pub(crate) fn refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     let body = json!({"error": {"kind": kind, "message": message}}).to_string();
     let mut response = whole(Format::Json, escape::json(&body).into_owned() + "\n");
     *response.status_mut() = status;

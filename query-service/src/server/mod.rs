@@ -2,15 +2,18 @@
 //!
 //! `POST /api/v1/query` takes SQL (as text, or in JSON with options) and streams rows. `GET /api/v1/tree` and
 //! `GET /api/v1/timeline` take the options of the commands of the same names. Every refusal is JSON:
-//! `{"error":{"kind","message"}}`. No authentication: anyone who can reach the socket can read, so the listener must be
-//! on loopback ([`check_loopback`]), and requests made by a web page of another site are refused ([`access`]).
+//! `{"error":{"kind","message"}}`. Listeners are on loopback ([`check_loopback`]) or Unix sockets. Local users are told apart by
+//! the credentials of a Unix socket or by a [`Token`]; requests made by a web page of another site are refused ([`access`]).
 
 mod access;
 mod answer;
 mod callers;
+mod connections;
 mod query;
 mod serve;
+mod stall;
 mod story;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,14 +27,21 @@ use kerntrail_query_engine::{Engine, Limits};
 
 use self::callers::Callers;
 
-pub use serve::{HEAD_TIMEOUT, serve};
+pub(crate) use self::answer::refusal;
+pub use self::callers::{Caller, Rights};
+pub use self::token::Token;
+
+pub use serve::{ClientBounds, Listener, serve};
+
+/// Paths of [`router`].
+pub(crate) const PATHS: [&str; 3] = ["/api/v1/query", "/api/v1/tree", "/api/v1/timeline"];
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
 
 /// An address that others can reach.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} can be reached from other machines, and queries need no authentication: listen on 127.0.0.1 or [::1]")]
+#[error("{0} can be reached from other machines, which nothing encrypts: listen on 127.0.0.1 or [::1]")]
 pub struct NotLoopback(SocketAddr);
 
 /// Refuses an address that is not a loopback address.
@@ -55,6 +65,16 @@ pub fn router(engine: Arc<Engine>, tenant: &str, limits: Limits) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Callers { engine, tenant: tenant.to_owned(), limits })
+}
+
+/// `routes`, for callers who may read, or show `token`.
+pub fn for_readers(routes: Router, token: Token) -> Router {
+    routes.layer(middleware::from_fn_with_state(token, token::reads))
+}
+
+/// `routes`, for callers who may write.
+pub fn for_writers(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(token::writes))
 }
 
 /// `routes`, for requests that were made on this machine and by no foreign web page.

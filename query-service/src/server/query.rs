@@ -1,11 +1,10 @@
 //! `POST /api/v1/query`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use kerntrail_common::period;
@@ -15,7 +14,7 @@ use serde::Deserialize;
 
 use super::MAX_BODY;
 use super::answer::{failure, refusal, rows};
-use super::callers::Callers;
+use super::callers::{Caller, Callers};
 
 /// A request as JSON.
 #[derive(Deserialize)]
@@ -50,7 +49,7 @@ impl Timeout {
 /// Answers a query. The format is that of the request, else of its `Accept`, else JSON.
 pub(super) async fn query(
     State(callers): State<Callers>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -64,7 +63,7 @@ pub(super) async fn query(
     };
     let answer = async {
         let (sql, format, bounds) = read(&headers, &body)?;
-        rows(callers.session(peer).query_within(&sql, &bounds).await?, format).await
+        rows(callers.session(caller).query_within(&sql, &bounds).await?, format).await
     };
     answer.await.unwrap_or_else(failure)
 }

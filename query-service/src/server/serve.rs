@@ -1,41 +1,99 @@
-//! Connections: accepted, closed when no request arrives in time, ended when the program ends.
+//! Connections: accepted up to a number, closed when their client is too slow, ended when the program ends.
 
-use std::net::SocketAddr;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::Request;
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use kerntrail_common::error::chain;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-/// Longest time for the head of a request, and for the next request of a connection to begin.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use super::callers::Caller;
+use super::connections::{Busy, Connection, Connections};
+use super::stall::Stalling;
+
 /// Wait after a connection could not be accepted: without a free file descriptor the next attempt fails as well.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of a request's head, at most.
+const MAX_HEAD: usize = 64 << 10;
+
+/// What the clients of a listener may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientBounds {
+    /// Connections at a time. One more closes the one that has waited longest for a request; it is refused when all have a
+    /// request in progress.
+    pub connections: usize,
+    /// Time for the head of a request, and for the next request of a connection to begin.
+    pub head: Duration,
+    /// Time without progress for a client that reads an answer.
+    pub stall: Duration,
+}
+
+impl Default for ClientBounds {
+    /// 256 connections, 30 s, 30 s.
+    fn default() -> Self {
+        Self { connections: 256, head: Duration::from_secs(30), stall: Duration::from_secs(30) }
+    }
+}
+
+/// Something that accepts connections and knows who makes them.
+pub trait Listener: Send {
+    /// A connection.
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection, and who made it.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Socket, Caller)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Socket = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<(Self::Socket, Caller)> {
+        let (socket, peer) = Self::accept(self).await?;
+        Ok((socket, Caller::remote(peer)))
+    }
+}
+
+/// Whoever may connect may read: the permissions of the socket's file decide that.
+impl Listener for UnixListener {
+    type Socket = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<(Self::Socket, Caller)> {
+        let (socket, _) = Self::accept(self).await?;
+        let uid = socket.peer_cred()?.uid();
+        Ok((socket, Caller::local(uid)))
+    }
+}
 
 /// Serves `routes` over HTTP/1.1 until `stop`, then waits for requests in flight. Dropping it afterwards aborts the wait.
 ///
-/// A client that takes longer than `head_timeout` to send the head of a request is disconnected. Handlers find the
-/// client's address as [`ConnectInfo`].
-pub async fn serve(listener: TcpListener, routes: Router, head_timeout: Duration, stop: CancellationToken) {
-    let connections = GracefulShutdown::new();
+/// Handlers find the client as [`Caller`].
+pub async fn serve(listener: impl Listener, routes: Router, bounds: ClientBounds, stop: CancellationToken) {
+    let (requests, connections) = (GracefulShutdown::new(), Connections::new(bounds.connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((socket, peer)) => {
-                tokio::spawn(connection(socket, peer, routes.clone(), head_timeout, connections.watcher()));
-            }
+            Ok((socket, caller)) => match connections.open() {
+                Some(open) => {
+                    tokio::spawn(connection(socket, caller, routes.clone(), bounds, open, requests.watcher()));
+                }
+                None => tracing::warn!("a connection was refused: {} have a request in progress", bounds.connections),
+            },
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -43,20 +101,63 @@ pub async fn serve(listener: TcpListener, routes: Router, head_timeout: Duration
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    requests.shutdown().await;
 }
 
-async fn connection(socket: TcpStream, peer: SocketAddr, routes: Router, head_timeout: Duration, watcher: Watcher) {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    socket: S,
+    caller: Caller,
+    routes: Router,
+    bounds: ClientBounds,
+    open: Arc<Connection>,
+    watcher: Watcher,
+) {
     let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        routes.call(request)
+    let (closed, requests) = (open.closed(), Arc::clone(&open));
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let busy = requests.busy();
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(caller.clone());
+        let answered = routes.call(request);
+        async move { answered.await.map(|response| response.map(|body| Body::new(Answer { body, _busy: busy }))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .serve_connection(TokioIo::new(socket), service);
-    if let Err(error) = watcher.watch(connection).await {
+        .header_read_timeout(bounds.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(Stalling::new(socket, bounds.stall)), service);
+    let served = tokio::select! {
+        served = watcher.watch(connection) => served,
+        () = closed.cancelled() => Ok(()),
+    };
+    if let Err(error) = served {
         tracing::debug!(error = chain(&error), "a connection ended early");
+    }
+    drop(open);
+}
+
+/// The body of an answer; its connection has a request in progress until it is dropped.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,18 +1,17 @@
 //! `GET /api/v1/tree` and `GET /api/v1/timeline`.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use kerntrail_query_engine::QueryError;
 use kerntrail_query_engine::output::Format;
 use serde::Deserialize;
 
 use super::answer::{failure, whole};
-use super::callers::Callers;
+use super::callers::{Caller, Callers};
 use crate::stories::timeline::{self, Entity, StoryFormat, Window};
 use crate::stories::tree;
 
@@ -70,7 +69,7 @@ fn read(query: Result<Query<StoryQuery>, QueryRejection>) -> Result<StoryQuery, 
 /// The story of a pod, container, process or finding.
 pub(super) async fn timeline(
     State(callers): State<Callers>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     query: Result<Query<StoryQuery>, QueryRejection>,
 ) -> Response {
     let answer = async {
@@ -79,7 +78,7 @@ pub(super) async fn timeline(
         let mut request = timeline::Request { window: query.window()?, ..timeline::Request::new(entity) };
         request.max_events = query.max_events.map_or(request.max_events, |asked| asked.min(timeline::MAX_EVENTS));
         let format = query.format()?;
-        Ok(whole(media(format), timeline::timeline(&callers.session(peer), &request).await?.render(format)))
+        Ok(whole(media(format), timeline::timeline(&callers.session(caller), &request).await?.render(format)))
     };
     answer.await.unwrap_or_else(failure)
 }
@@ -87,7 +86,7 @@ pub(super) async fn timeline(
 /// The processes of a pod, container, process or finding, or of everything.
 pub(super) async fn tree(
     State(callers): State<Callers>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Caller,
     query: Result<Query<StoryQuery>, QueryRejection>,
 ) -> Response {
     let answer = async {
@@ -97,7 +96,7 @@ pub(super) async fn tree(
         request.max_processes =
             query.max_processes.map_or(request.max_processes, |asked| asked.min(tree::MAX_PROCESSES));
         let format = query.format()?;
-        Ok(whole(media(format), tree::tree(&callers.session(peer), &request).await?.render(format)))
+        Ok(whole(media(format), tree::tree(&callers.session(caller), &request).await?.render(format)))
     };
     answer.await.unwrap_or_else(failure)
 }

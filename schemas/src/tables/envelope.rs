@@ -24,3 +24,8 @@ columns! {
         count: i64 = "events that this row stands for; 1 unless aggregated in the kernel",
     }
 }
+
+/// The tool that a row of this `source` was imported from; `None` for a row that kerntrail made itself.
+pub fn imported_from(source: &str) -> Option<&str> {
+    (!matches!(source, "" | "kernel" | "kerntrail")).then_some(source)
+}

@@ -28,7 +28,7 @@ use crate::columns::{Column, Columns};
 
 pub use self::actor::{Actor, ActorBuilder};
 pub use self::declaration::{Declaration, Unknown};
-pub use self::envelope::{Envelope, EnvelopeBuilder};
+pub use self::envelope::{Envelope, EnvelopeBuilder, imported_from};
 
 /// Lists the tables: module and row type of each.
 macro_rules! tables {

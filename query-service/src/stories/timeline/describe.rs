@@ -11,7 +11,12 @@ use super::window::span;
 pub(crate) fn title(event: &Event, values: &Values, row: usize) -> String {
     let unknown = event.table.declaration().unknown.sentence;
     let sentence = event.entry().map_or(unknown, |activity| activity.sentence);
-    sentence.fill(|name| value(name, event, values, row)) + &outcome(event.ret)
+    let title = sentence.fill(|name| value(name, event, values, row)) + &outcome(event.ret);
+    match &event.imported_from {
+        // Whoever may import can write anything: a reader must be able to tell.
+        Some(tool) => format!("{title}  (imported from {tool})"),
+        None => title,
+    }
 }
 
 /// A value that a sentence names: one of [`kerntrail_schemas::sentence::COMPUTED`], or a column.

@@ -1,6 +1,7 @@
 //! The rows that a story is made of.
 
 use kerntrail_schemas::activity::BoundaryEvidence;
+use kerntrail_schemas::tables::imported_from;
 use kerntrail_schemas::tables::process_events::{EXEC, EXISTING};
 use kerntrail_schemas::{Activity, Table};
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::describe;
 use super::read::Values;
 
 /// Columns of the envelope that a story needs.
-pub(crate) const ENVELOPE: &[&str] = &["event_id", "time", "boot_ns", "node", "cpu", "seq", "activity"];
+pub(crate) const ENVELOPE: &[&str] = &["event_id", "time", "boot_ns", "node", "source", "cpu", "seq", "activity"];
 
 /// Columns of the actor that a story needs.
 pub(crate) const ACTOR: &[&str] = &[
@@ -91,6 +92,8 @@ pub(crate) struct Event {
     pub(crate) time: i64,
     pub(crate) boot_ns: Option<i64>,
     pub(crate) node: String,
+    /// The tool that it was imported from.
+    pub(crate) imported_from: Option<String>,
     pub(crate) cpu: i64,
     pub(crate) seq: i64,
     pub(crate) activity: String,
@@ -237,6 +240,7 @@ pub(crate) fn event(table: Table, values: &Values, row: usize) -> Event {
         time: number("time").unwrap_or_default(),
         boot_ns: number("boot_ns"),
         node: values.text("node", row).unwrap_or_default(),
+        imported_from: values.text("source", row).and_then(|source| imported_from(&source).map(str::to_owned)),
         cpu: number("cpu").unwrap_or_default(),
         seq: number("seq").unwrap_or_default(),
         activity: values.text("activity", row).unwrap_or_default(),

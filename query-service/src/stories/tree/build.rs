@@ -21,6 +21,8 @@ pub(crate) struct Forest {
 pub(crate) struct Process {
     pub(crate) uid: String,
     pub(crate) node: String,
+    /// The tool that its first event was imported from.
+    pub(crate) imported_from: Option<String>,
     pub(crate) pid: Option<i64>,
     pub(crate) parent_uid: Option<String>,
     pub(crate) parent_pid: Option<i64>,
@@ -47,6 +49,8 @@ pub(crate) struct Program {
     pub(crate) exec_seq: Option<i64>,
     pub(crate) cmd_line: String,
     pub(crate) path: Option<String>,
+    /// The tool that this was imported from.
+    pub(crate) imported_from: Option<String>,
     /// Whether it ran already when the collector started.
     pub(crate) existing: bool,
 }
@@ -101,6 +105,7 @@ fn process(event: &Event) -> Process {
     Process {
         uid: actor.process.clone(),
         node: event.node.clone(),
+        imported_from: event.imported_from.clone(),
         pid: actor.pid,
         parent_uid: actor.parent.clone(),
         parent_pid: actor.parent_pid,
@@ -131,6 +136,7 @@ fn take(process: &mut Process, event: &Event) {
             exec_seq: actor.exec_seq,
             cmd_line: cmd_line.cloned().unwrap_or_else(|| "unknown program".to_owned()),
             path: actor.path.clone(),
+            imported_from: event.imported_from.clone(),
             existing: event.is(&EXISTING),
         });
     } else if event.is(&EXIT) {

@@ -73,9 +73,18 @@ fn container_place(container: &Container) -> String {
 /// The command lines that a process ran, in order.
 fn programs(process: &Process) -> Vec<String> {
     if process.programs.is_empty() {
-        return vec![format!("({})", process.name.as_deref().unwrap_or("unknown program"))];
+        let name = format!("({})", process.name.as_deref().unwrap_or("unknown program"));
+        return vec![marked(&name, &process.imported_from)];
     }
-    process.programs.iter().map(|program| program.cmd_line.clone()).collect()
+    process.programs.iter().map(|program| marked(&program.cmd_line, &program.imported_from)).collect()
+}
+
+/// `text`, with the tool that it was imported from: whoever may import can write anything.
+fn marked(text: &str, imported_from: &Option<String>) -> String {
+    match imported_from {
+        Some(tool) => format!("{}  (imported from {tool})", cut(text)),
+        None => text.to_owned(),
+    }
 }
 
 fn ending(process: &Process) -> String {
@@ -232,6 +241,7 @@ struct ProgramJson<'a> {
     exec_seq: Option<i64>,
     cmd_line: &'a str,
     process_path: Option<&'a str>,
+    imported_from: Option<&'a str>,
     existing: bool,
 }
 
@@ -251,6 +261,7 @@ fn process_json(process: &Process, depth: usize) -> ProcessJson<'_> {
         exec_seq: program.exec_seq,
         cmd_line: &program.cmd_line,
         process_path: program.path.as_deref(),
+        imported_from: program.imported_from.as_deref(),
         existing: program.existing,
     });
     ProcessJson {

@@ -1,27 +1,31 @@
-//! Refuses everything but reading.
+//! Refuses everything but reading, and every part of a statement that would not be obeyed.
+//!
+//! Before planning: the number of operators ([`size`]), then the syntax tree against the list of what the engine carries
+//! out ([`query`], [`expression`]). After planning: plans that write.
 
-use datafusion::common::tree_node::TreeNodeRecursion;
+mod expression;
+mod query;
+mod size;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use self::query::Walk;
 use crate::error::{ErrorKind, QueryError};
 
 /// Deepest nesting of a statement.
 const PARSER_DEPTH: usize = 50;
-/// Most operators in a statement: planners recurse once for each operator of a chain.
-const MOST_OPERATORS: usize = 1_000;
 /// The table of `information_schema` that shows the server's settings.
 const SETTINGS: &str = "df_settings";
 
-/// Reads `sql`, which holds one statement that reads.
-pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
-    check_size(sql)?;
+/// Reads `sql`, which holds one statement that reads; `is_scalar` tells the functions that neither aggregate nor look at
+/// other rows.
+pub(crate) fn parse(sql: &str, is_scalar: &dyn Fn(&str) -> bool) -> Result<Statement, QueryError> {
+    size::check_tokens(sql)?;
     let mut statements = DFParserBuilder::new(sql)
         .with_recursion_limit(PARSER_DEPTH)
         .build()
@@ -31,35 +35,27 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     // A second statement that writes is refused as such, not as a second one.
     statements.iter().try_for_each(check_statement)?;
     match statements.len() {
-        0 => Ok(statement),
+        0 => obeyed(&statement, is_scalar).map(|()| statement),
         more => Err(QueryError::user(format!("only one statement is allowed; there are {}", more + 1))),
     }
 }
 
-/// Refuses a statement that would overflow a planner's stack. Text that has no tokens is left to the parser.
-fn check_size(sql: &str) -> Result<(), QueryError> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
-    let joins = |token: &&Token| match token {
-        Token::Word(word) => matches!(word.keyword, Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::UNION),
-        Token::Plus
-        | Token::Minus
-        | Token::Mul
-        | Token::Div
-        | Token::Mod
-        | Token::StringConcat
-        | Token::DoubleColon => true,
-        _ => false,
-    };
-    match tokens.iter().filter(joins).count() {
-        0..=MOST_OPERATORS => Ok(()),
-        more => Err(QueryError::user(format!("the statement has {more} operators; {MOST_OPERATORS} are allowed"))),
+/// Refuses a statement with a part that the engine does not carry out.
+fn obeyed(statement: &Statement, is_scalar: &dyn Fn(&str) -> bool) -> Result<(), QueryError> {
+    match statement {
+        Statement::Statement(statement) => Walk::new(is_scalar).statement(statement),
+        Statement::Explain(explain) => obeyed(&explain.statement, is_scalar),
+        Statement::CopyTo(_) | Statement::CreateExternalTable(_) | Statement::Reset(_) => Ok(()),
     }
 }
 
 fn check_statement(statement: &Statement) -> Result<(), QueryError> {
     match statement {
         Statement::Statement(inner) => check_sql(inner),
-        Statement::Explain(explain) => check_statement(&explain.statement),
+        Statement::Explain(explain) => match explain.statement.as_ref() {
+            Statement::Explain(_) => Err(QueryError::user("EXPLAIN of EXPLAIN is not supported")),
+            statement => check_statement(statement),
+        },
         Statement::CopyTo(_) => Err(refused("COPY")),
         Statement::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE")),
         Statement::Reset(_) => Err(refused("RESET")),
@@ -94,6 +90,32 @@ fn refused(what: &str) -> QueryError {
 
 fn settings() -> QueryError {
     QueryError::user("the server's settings are not shown; SHOW TABLES, SHOW COLUMNS and SHOW FUNCTIONS are allowed")
+}
+
+/// Largest constant of a query over rows, in bytes: it is copied for each row of a batch.
+const MOST_CONSTANT: usize = 64 << 10;
+
+/// Refuses an optimized plan with a constant that is too large, such as the result of a function of constants.
+pub(crate) fn check_constants(plan: &LogicalPlan) -> Result<(), DataFusionError> {
+    let (mut largest, mut has_rows) = (0, false);
+    plan.apply_with_subqueries(|node| {
+        has_rows |= node.inputs().is_empty() && !matches!(node, LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_));
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::Literal(value, _) = part {
+                    largest = largest.max(value.size());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    match has_rows && largest > MOST_CONSTANT {
+        false => Ok(()),
+        true => {
+            let text = format!("a constant of {largest} bytes is used for every row; {MOST_CONSTANT} are allowed");
+            Err(QueryError::new(ErrorKind::Limit, text).into())
+        }
+    }
 }
 
 /// Refuses a plan that writes.

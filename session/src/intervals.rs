@@ -1,0 +1,171 @@
+//! Durations and intervals, as their writers mean them.
+//!
+//! The difference of two times is a duration. DataFusion 55 compares it with an interval month by month, then day by
+//! day, then by the rest, so `time - process_start_time > interval '1 day'` is never true (apache/datafusion#8468); and
+//! `extract` drops the fractions of a duration, and takes totals for fields. Here an interval of days and less becomes
+//! a duration before types are compared, `extract(epoch from …)` of a duration is exact, and the rest is an error.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, InList};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, cast, lit};
+use datafusion::optimizer::AnalyzerRule;
+
+const DAY_NANOS: i64 = 86_400_000_000_000;
+
+/// The rule, which runs before DataFusion's own.
+#[derive(Debug)]
+pub(crate) struct ExactIntervals;
+
+impl AnalyzerRule for ExactIntervals {
+    fn name(&self) -> &str {
+        "exact_intervals"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let rewritten = plan.transform_up_with_subqueries(|plan| {
+            let mut schema = merge_schema(&plan.inputs());
+            if let LogicalPlan::TableScan(scan) = &plan {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&plan);
+            let rewritten = plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(expr.transform_up(|expr| exact(expr, &schema))?.update_data(|expr| name.restore(expr)))
+            })?;
+            if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+        })?;
+        Ok(rewritten.data)
+    }
+}
+
+/// `expr` with comparable operands, or an error when they are not.
+fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+            let Some([left, right]) = comparable([left.as_ref(), right.as_ref()], schema)? else {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            };
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })))
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let Some([expr, low, high]) = comparable([expr.as_ref(), low.as_ref(), high.as_ref()], schema)? else {
+                return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
+            };
+            let (expr, low, high) = (Box::new(expr), Box::new(low), Box::new(high));
+            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
+        Expr::InList(InList { expr, list, negated }) => {
+            let mut exact = Vec::with_capacity(list.len());
+            let mut changed = false;
+            for item in list {
+                let pair = comparable([expr.as_ref(), &item], schema)?;
+                changed |= pair.is_some();
+                exact.push(pair.map_or(item, |[_, item]| item));
+            }
+            let list = Expr::InList(InList { expr, list: exact, negated });
+            Ok(if changed { Transformed::yes(list) } else { Transformed::no(list) })
+        }
+        Expr::ScalarFunction(function) if function.func.name() == "date_part" => match function.args.as_slice() {
+            [part, value] if let DataType::Duration(unit) = value.get_type(schema)? => {
+                extracted(part, value, unit).map(Transformed::yes)
+            }
+            _ => Ok(Transformed::no(Expr::ScalarFunction(function))),
+        },
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn compares(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+    )
+}
+
+/// The operands of a comparison with each interval beside a duration as a duration; `None` when nothing changes.
+fn comparable<const N: usize>(operands: [&Expr; N], schema: &DFSchema) -> Result<Option<[Expr; N]>> {
+    let types = operands.map(|operand| operand.get_type(schema));
+    // An operand without a type is reported by the planner.
+    let Some(types) = types.into_iter().map(Result::ok).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    if !types.iter().any(|data_type| matches!(data_type, DataType::Interval(_))) {
+        return Ok(None);
+    }
+    let unit = types.iter().find_map(|data_type| match data_type {
+        DataType::Duration(unit) => Some(*unit),
+        _ => None,
+    });
+    let Some(unit) = unit else {
+        let intervals = types.iter().filter(|data_type| matches!(data_type, DataType::Interval(_))).count();
+        return match intervals {
+            0 | 1 => Ok(None),
+            _ => plan_err!(
+                "intervals cannot be compared, since months differ in length; compare extract(epoch from ...)"
+            ),
+        };
+    };
+    let mut exact = operands.map(Expr::clone);
+    for (operand, data_type) in exact.iter_mut().zip(&types) {
+        if matches!(data_type, DataType::Interval(_)) {
+            *operand = Expr::Literal(duration(operand, unit)?, None);
+        }
+    }
+    Ok(Some(exact))
+}
+
+/// A constant interval of days and less, as a duration.
+fn duration(interval: &Expr, unit: TimeUnit) -> Result<ScalarValue> {
+    let nanos = match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) if value.months == 0 => {
+            i64::from(value.days).checked_mul(DAY_NANOS).and_then(|days| days.checked_add(value.nanoseconds))
+        }
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => {
+            let millis = i64::from(value.milliseconds).checked_mul(1_000_000);
+            let days = i64::from(value.days).checked_mul(DAY_NANOS);
+            days.zip(millis).and_then(|(days, millis)| days.checked_add(millis))
+        }
+        _ => None,
+    };
+    let Some(nanos) = nanos else {
+        return plan_err!(
+            "a duration can be compared with a constant interval of days, hours and less, such as interval '36 hours'"
+        );
+    };
+    Ok(match unit {
+        TimeUnit::Second => ScalarValue::DurationSecond(Some(nanos / 1_000_000_000)),
+        TimeUnit::Millisecond => ScalarValue::DurationMillisecond(Some(nanos / 1_000_000)),
+        TimeUnit::Microsecond => ScalarValue::DurationMicrosecond(Some(nanos / 1_000)),
+        TimeUnit::Nanosecond => ScalarValue::DurationNanosecond(Some(nanos)),
+    })
+}
+
+/// `extract(part from value)` of a duration.
+fn extracted(part: &Expr, value: &Expr, unit: TimeUnit) -> Result<Expr> {
+    let is_epoch = part
+        .as_literal()
+        .and_then(|part| part.try_as_str().flatten())
+        .is_some_and(|part| part.eq_ignore_ascii_case("epoch"));
+    if !is_epoch {
+        return plan_err!(
+            "only extract(epoch from ...) is possible for the difference of two times, in seconds; divide it"
+        );
+    }
+    let in_second = match unit {
+        TimeUnit::Second => 1.0,
+        TimeUnit::Millisecond => 1e3,
+        TimeUnit::Microsecond => 1e6,
+        TimeUnit::Nanosecond => 1e9,
+    };
+    Ok(cast(cast(value.clone(), DataType::Int64), DataType::Float64) / lit(in_second))
+}
