@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::DetectorConfig;
 use crate::evaluate::{matches, session};
 use crate::finding::{self, Finding, Writer};
+use crate::fresh::{RuleScan, Scans};
 use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
 use crate::sequence::{RowsOf, completed};
@@ -85,6 +86,7 @@ pub struct Detector {
     config: DetectorConfig,
     writer: Writer,
     session: SessionContext,
+    scans: Scans,
     holds: Holds,
     aside: SetAside,
 }
@@ -94,8 +96,9 @@ impl Detector {
     pub fn new(rules: Rules, lake: Arc<Lake>, log: Arc<dyn EventLog>, config: DetectorConfig) -> Self {
         let writer =
             Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
-        let aside = SetAside::new(config.interval.0);
-        Self { rules, lake, log, config, writer, session: session(), holds: Holds::default(), aside }
+        let (aside, session) = (SetAside::new(config.interval.0), session());
+        let scans = Scans::new(&session, &rules);
+        Self { rules, lake, log, config, writer, session, scans, holds: Holds::default(), aside }
     }
 
     /// Notes in `holds` that the rules wait for an upgrade, when a newer release wrote their state.
@@ -158,9 +161,11 @@ impl Detector {
         if fresh.moved.is_empty() && state.behind.is_empty() {
             return Ok(0);
         }
+        let mut scanned = self.scan(&fresh, &state).await;
         let mut findings = Vec::new();
-        for rule in self.rules.iter() {
-            findings.extend(self.look(rule, &fresh, &before.cursors, &mut state).await?);
+        for (index, rule) in self.rules.iter().enumerate() {
+            let scanned = scanned.remove(&index);
+            findings.extend(self.look(rule, scanned, &fresh, &before.cursors, &mut state).await?);
         }
         metrics::behind(state.behind.len());
         if begins {
@@ -185,11 +190,39 @@ impl Detector {
         Ok(())
     }
 
-    /// The findings of `rule` in `fresh`, or, if it is behind, in all rows since its own cursor; none when its query fails, or
-    /// is not due again yet.
+    /// What the rules that are not behind find in the `fresh` rows, by their places; nothing for one that is behind or is
+    /// evaluated by itself.
+    async fn scan(&self, fresh: &Fresh, state: &State) -> BTreeMap<usize, RuleScan> {
+        let rules = self.rules.iter().enumerate();
+        let in_step =
+            rules.filter(|(index, rule)| !state.behind.contains_key(rule.id.as_str()) && !self.scans.is_alone(*index));
+        let wanted: BTreeSet<usize> = in_step.map(|(index, _)| index).collect();
+        let limits = (&wanted, self.config.timeout.0);
+        let mut scanned: BTreeMap<usize, RuleScan> = wanted.iter().map(|index| (*index, RuleScan::default())).collect();
+        for (table, rows) in &fresh.added {
+            let done = self.scans.scan(&self.session, &self.rules, (*table, rows), limits, &mut scanned).await;
+            if let Err(error) = done {
+                // None of the rules over the table has seen all rows.
+                let error = Arc::new(error);
+                for (index, rule) in self.rules.iter().enumerate() {
+                    if let Some(scan) = scanned.get_mut(&index).filter(|_| rule.tables().contains(table)) {
+                        scan.error = Some(DataFusionError::Shared(Arc::clone(&error)));
+                    }
+                }
+            }
+        }
+        for (index, scan) in &scanned {
+            metrics::took(self.rules.iter().nth(*index), scan.took);
+        }
+        scanned
+    }
+
+    /// The findings of `rule` in what it found in `fresh`, or, if it is behind, in all rows since its own cursor; none when
+    /// its query fails, or is not due again yet.
     async fn look(
         &self,
         rule: &Rule,
+        scanned: Option<RuleScan>,
         fresh: &Fresh,
         before: &Cursors,
         state: &mut State,
@@ -203,15 +236,16 @@ impl Detector {
             Some(cursors) => Some(self.missed(&rule.tables(), cursors).await?),
             None => None,
         };
-        let (title, limit) = (rule.title.clone(), self.config.timeout.0);
-        let evaluated = self.evaluate(rule, missed.as_ref().unwrap_or(fresh), state);
-        let error = match tokio::time::timeout(limit, evaluated).await {
-            Ok(Ok(found)) => {
+        let evaluated = match scanned {
+            Some(scanned) => self.conclude(rule, scanned, fresh, state).await,
+            None => self.in_time(rule, missed.as_ref().unwrap_or(fresh), state).await,
+        };
+        let error = match evaluated {
+            Ok(found) => {
                 self.aside.succeeded(rule.id.as_str());
                 return Ok(found);
             }
-            Ok(Err(source)) => DetectError::Evaluate { title, source },
-            Err(_) => DetectError::Slow { title, limit },
+            Err(error) => error,
         };
         self.aside.failed(rule.id.as_str());
         if behind.is_none() {
@@ -219,6 +253,40 @@ impl Detector {
         }
         state.behind.insert(rule.id.as_str().to_owned(), behind.unwrap_or_else(|| before.clone()));
         Ok(Vec::new())
+    }
+
+    /// The findings of `rule`, which has been evaluated on each of the `fresh` rows.
+    async fn conclude(
+        &self,
+        rule: &Rule,
+        scanned: RuleScan,
+        fresh: &Fresh,
+        state: &mut State,
+    ) -> Result<Vec<Finding>, DetectError> {
+        let RuleScan { mut matches, touched, error, took } = scanned;
+        let limit = self.config.timeout.0;
+        match error {
+            Some(source) => return Err(DetectError::Evaluate { title: rule.title.clone(), source }),
+            None if took >= limit => return Err(DetectError::Slow { title: rule.title.clone(), limit }),
+            None => {}
+        }
+        match &rule.kind {
+            RuleKind::Single(_) => {
+                matches.sort_by_key(|event| event.order);
+                Ok(matches.into_iter().filter_map(|event| Finding::new(rule, &[event], &self.writer)).collect())
+            }
+            RuleKind::Sequence(_) if touched => self.in_time(rule, fresh, state).await,
+            RuleKind::Sequence(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The findings of `rule` in `fresh`, from queries of its own.
+    async fn in_time(&self, rule: &Rule, fresh: &Fresh, state: &mut State) -> Result<Vec<Finding>, DetectError> {
+        let (title, limit) = (rule.title.clone(), self.config.timeout.0);
+        match tokio::time::timeout(limit, self.evaluate(rule, fresh, state)).await {
+            Ok(evaluated) => evaluated.map_err(|source| DetectError::Evaluate { title, source }),
+            Err(_) => Err(DetectError::Slow { title, limit }),
+        }
     }
 
     /// The rows added to `tables` since the `cursors`, which advance from where they were `before`.

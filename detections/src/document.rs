@@ -14,7 +14,7 @@ use rsigma_parser::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::compile::{self, CompileError};
+use crate::compile::{self, CompileError, Compiled};
 use crate::rules::{Rule, RuleError, RuleKind, Sequence, Step};
 use crate::{ignored, line};
 
@@ -29,7 +29,7 @@ struct File<'a> {
 /// Each rule of the file `path` with the content `text`, or why it cannot be used.
 pub(crate) fn rules(path: &Path, text: &str) -> Vec<Result<Rule, RuleError>> {
     let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
-    let collection = match ignored::check(text).and_then(|()| parse(text)) {
+    let collection = match check_size(text).and_then(|()| ignored::check(text)).and_then(|()| parse(text)) {
         Ok(collection) => collection,
         Err(error) => return vec![Err(wrong(error))],
     };
@@ -39,6 +39,33 @@ pub(crate) fn rules(path: &Path, text: &str) -> Vec<Result<Rule, RuleError>> {
     let with_findings = file.collection.rules.iter().filter(|rule| file.makes_findings(rule));
     let single = with_findings.map(|rule| file.single(rule));
     single.chain(file.collection.correlations.iter().map(|correlation| file.sequence(correlation))).collect()
+}
+
+/// Largest file of rules, in bytes.
+const MOST_BYTES: usize = 4 << 20;
+/// Deepest nesting of brackets in a line: the parsers of YAML and of conditions recurse for each.
+const MOST_BRACKETS: usize = 100;
+
+/// Line and reason, where a file would take a parser too much time or stack.
+fn check_size(text: &str) -> Result<(), (usize, String)> {
+    if text.len() > MOST_BYTES {
+        return Err((1, format!("a file of rules has {} bytes; {MOST_BYTES} are allowed", text.len())));
+    }
+    let deep = text.lines().position(|line| {
+        let mut depth = 0_usize;
+        line.chars().any(|character| {
+            match character {
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth > MOST_BRACKETS
+        })
+    });
+    match deep {
+        Some(line) => Err((line + 1, format!("more than {MOST_BRACKETS} brackets are open at the same time"))),
+        None => Ok(()),
+    }
 }
 
 /// The documents, or line and reason of the first that is not a Sigma document.
@@ -119,9 +146,10 @@ impl File<'_> {
             let line = line::of_key(self.text, &rule.title, "condition");
             self.wrong_at(line, format!("rule \"{}\": {error}", rule.title))
         })?;
-        let (table, predicate) = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
+        let compiled = compile::rule(&lowered).map_err(|source| self.cannot(&rule.title, source))?;
+        let Compiled { table, predicate, activities, required } = compiled;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
-        Ok(Step { name, table, predicate })
+        Ok(Step { name, table, predicate, activities, required })
     }
 
     fn rule(&self, about: About<'_>, kind: RuleKind) -> Result<Rule, RuleError> {

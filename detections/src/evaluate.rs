@@ -37,6 +37,24 @@ pub(crate) struct Match {
     pub(crate) event_id: String,
 }
 
+impl Match {
+    /// The match of `row`, one row of `table`, in `group`.
+    pub(crate) fn of(table: Table, row: RecordBatch, group: String) -> Self {
+        let (order, event_id) = (order(&row), id_of(&row));
+        Self { table, row, group, order, event_id }
+    }
+}
+
+/// All columns of `table`, for a selection.
+pub(crate) fn all_columns(table: Table) -> Vec<Expr> {
+    table.columns().iter().map(|column| col(column.name)).collect()
+}
+
+/// `batch`, which has all columns of `table`, with their declared types.
+pub(crate) fn with_types(table: Table, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    Ok(columns_and_groups(&table.schema(), batch)?.0)
+}
+
 /// Orders a node's events: time, kernel's clock, processor, number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Order {
@@ -88,15 +106,13 @@ pub(crate) async fn matches(
     group: &[Expr],
     also: Option<Expr>,
 ) -> Result<Vec<Match>, DataFusionError> {
-    let selected = step.table.columns().iter().map(|column| col(column.name)).collect();
     let mut found = Vec::new();
-    for batch in read(session, rows, step, group, also, selected).await? {
+    for batch in read(session, rows, step, group, also, all_columns(step.table)).await? {
         let (rows, groups) = columns_and_groups(&step.table.schema(), &batch)?;
         for place in 0..rows.num_rows() {
             let row = rows.slice(place, 1);
             let parts: Vec<&str> = groups.iter().map(|parts| parts.value(place)).collect();
-            let (order, event_id) = (order(&row), id_of(&row));
-            found.push(Match { table: step.table, group: parts.join("|"), order, event_id, row });
+            found.push(Match::of(step.table, row, parts.join("|")));
         }
     }
     Ok(found)

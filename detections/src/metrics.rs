@@ -1,9 +1,11 @@
 //! Names of this crate's metrics.
 
+use std::time::Duration;
+
 use datafusion::catalog::TableProvider;
 use kerntrail_schemas::Table;
 
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 
 kerntrail_common::metric_names! {
     /// Rows that rules have read, by table.
@@ -18,8 +20,17 @@ kerntrail_common::metric_names! {
     gauge LAG = "kerntrail_detections_lag_versions";
     /// Rules whose query failed and is retried.
     gauge BEHIND = "kerntrail_detections_rules_behind";
+    /// Processor time of each rule on new rows since the start, in seconds; label `rule`.
+    gauge TOOK = "kerntrail_detections_rule_seconds";
     /// Rules in `rules.dir` that cannot be used.
     gauge REFUSED = "kerntrail_detections_rules_refused";
+}
+
+/// Adds to the time of `rule`.
+pub(crate) fn took(rule: Option<&Rule>, time: Duration) {
+    if let Some(rule) = rule {
+        ::metrics::gauge!(TOOK, "rule" => rule.title.clone()).increment(time.as_secs_f64());
+    }
 }
 
 /// Sets the number of rules that are behind.

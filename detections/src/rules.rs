@@ -10,7 +10,7 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::RuleId;
 use rsigma_parser::Level;
 
-use crate::compile::CompileError;
+use crate::compile::{CompileError, Required};
 use crate::document;
 
 static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/rules");
@@ -54,6 +54,10 @@ pub struct Step {
     pub table: Table,
     /// True for the rows it asks for; never NULL.
     pub predicate: Expr,
+    /// The activities that the predicate lets through; empty: all.
+    pub activities: Vec<&'static str>,
+    /// What the rows that it asks for contain.
+    pub required: Option<Required>,
 }
 
 /// Several events of one group within a time.

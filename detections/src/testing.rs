@@ -17,13 +17,15 @@ use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::evaluate::{matches, session};
-use crate::rules::{Rule, RuleError, RuleKind, Rules};
+use crate::evaluate::{all_columns, session, with_types};
+use crate::rules::{Rule, RuleError, RuleKind, Rules, Step};
+use crate::scan::Scanner;
 use crate::sequence::{RowsOf, completed};
 
 /// Time of an event at 0.
@@ -188,9 +190,26 @@ async fn count(rule: &Rule, rows: &RowsOf) -> Result<usize, datafusion::error::D
     let session = session();
     match &rule.kind {
         RuleKind::Single(step) => match rows.get(&step.table) {
-            Some(rows) => Ok(matches(&session, Arc::clone(rows), step, &[], None).await?.len()),
+            Some(rows) => found(&session, step, Arc::clone(rows)).await,
             None => Ok(0),
         },
         RuleKind::Sequence(sequence) => Ok(completed(&session, sequence, rows, rows).await?.len()),
     }
+}
+
+/// How many of `rows` match `step`, evaluated as on rows that arrive.
+async fn found(
+    session: &SessionContext,
+    step: &Step,
+    rows: Arc<dyn TableProvider>,
+) -> Result<usize, datafusion::error::DataFusionError> {
+    let scanner = Scanner::new(session, step.table, &[step]).map_err(|(_, error)| error)?;
+    let batches = session.read_table(rows)?.select(all_columns(step.table))?.collect().await?;
+    let mut count = 0;
+    for batch in &batches {
+        for found in scanner.scan(&with_types(step.table, batch)?, &|_| true).into_values() {
+            count += found.rows?.len();
+        }
+    }
+    Ok(count)
 }

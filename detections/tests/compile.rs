@@ -140,7 +140,8 @@ fn unsupported_features_are_named() {
 /// Lists of any length match as short ones do, and neither planning nor dropping them overflows a stack.
 #[tokio::test]
 async fn long_lists() {
-    const MANY: usize = 5_000;
+    /// As many as the longest list of a public rule has.
+    const MANY: usize = 1_100;
     let list = |item: &dyn Fn(usize) -> String| (0..MANY).map(item).collect::<Vec<_>>().join(", ");
     let words = list(&|number| format!("word-{number}-x"));
     let maps = list(&|number| format!("{{pid: {number}, cwd: /{number}}}"));
@@ -174,6 +175,34 @@ async fn long_lists() {
         let outcomes = testing::run(Path::new("case.yml"), &text).await;
         let outcomes = outcomes.unwrap_or_else(|error| panic!("{start}: {error:?}"));
         assert!(outcomes[0].passed(), "{start}, {event}: {:?}", outcomes[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_texts_may_be_much_longer() {
+    let words: Vec<String> = (0..20_000).map(|number| format!("word-{number}-x")).collect();
+    let detection = format!("  s: {{cmd_line|contains: [{}]}}\n  condition: s", words.join(", "));
+    let text = document(&detection, "cmd_line: a WORD-19999-x b", 1);
+    assert!(testing::run(Path::new("case.yml"), &text).await.unwrap()[0].passed());
+}
+
+#[test]
+fn rules_that_are_too_large_are_named() {
+    let rule = |detection: &str| {
+        format!("title: t\nid: t\nlogsource: {{category: process_events}}\ndetection:\n{detection}\n")
+    };
+    let selections: String = (0..10_000).map(|number| format!("  s{number}: {{pid: {number}}}\n")).collect();
+    let nested = format!("  s: {{pid: 1}}\n  condition: {}s{}", "(".repeat(5_000), ")".repeat(5_000));
+    let lists = format!("  s: {{pid: {}1{}}}\n  condition: s", "[".repeat(5_000), "]".repeat(5_000));
+    for (detection, named) in [
+        (format!("{selections}  condition: 1 of s*"), "a rule of more than 20000 parts"),
+        (nested, "rules.yml:6: more than 100 brackets"),
+        (lists, "rules.yml:5: more than 100 brackets"),
+        (format!("  s: {{cmd_line: '{}'}}\n  condition: s", "x".repeat(5 << 20)), "bytes; 4194304 are allowed"),
+    ] {
+        let error = Rules::default().add_file(Path::new("rules.yml"), &rule(&detection)).unwrap_err();
+        let text = kerntrail_common::error::chain(&error);
+        assert!(text.contains(named), "{named}: {text:.300}");
     }
 }
 

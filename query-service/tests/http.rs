@@ -236,7 +236,7 @@ async fn requests_from_other_web_pages_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_clients_are_disconnected_and_a_stop_waits_for_requests() {
     let routes = axum::Router::new().route("/", axum::routing::get(async || "here"));
-    let bounds = ClientBounds { head: Duration::from_millis(200), ..ClientBounds::default() };
+    let bounds = ClientBounds { head: Duration::from_secs(1), ..ClientBounds::default() };
     for head in ["", "GET / HTTP/1.1\r\nHost: 127", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

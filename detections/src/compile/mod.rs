@@ -7,9 +7,11 @@ mod commands;
 mod fields;
 mod functions;
 mod matcher;
+mod required;
 
 use std::collections::HashMap;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::prelude::{Expr, col, lit};
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::{Activity, Table};
@@ -17,6 +19,8 @@ use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
 use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
 
 use fields::Field;
+
+pub use required::{Required, RequiredText};
 
 /// A part of a rule that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +80,21 @@ impl CompileError {
     }
 }
 
-/// The table that a log source means, with the predicate that narrows it to the source's events.
-pub fn log_source(source: &LogSource) -> Result<(Table, Expr), CompileError> {
+/// A rule as a predicate.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The table.
+    pub table: Table,
+    /// True for the rows that the rule matches; never NULL.
+    pub predicate: Expr,
+    /// The activities that its log source stands for; empty: all of the table's.
+    pub activities: Vec<&'static str>,
+    /// What the rows that it matches contain.
+    pub required: Option<Required>,
+}
+
+/// The table that a log source means, with the activities that are the source's events; empty: all.
+fn log_source(source: &LogSource) -> Result<(Table, Vec<&'static str>), CompileError> {
     let unknown = || CompileError::LogSource(describe(source));
     if let Some(product) = source.product.as_deref().filter(|product| !["linux", "kerntrail"].contains(product)) {
         return Err(CompileError::LogSource(format!("product `{product}`")));
@@ -87,12 +104,11 @@ pub fn log_source(source: &LogSource) -> Result<(Table, Expr), CompileError> {
     }
     let category = source.category.as_deref().ok_or_else(unknown)?;
     if let Ok(table) = category.parse::<Table>() {
-        return Ok((table, lit(true)));
+        return Ok((table, Vec::new()));
     }
     let activities = Activity::of_sigma_category(category);
     let table = activities.first().ok_or_else(unknown)?.table;
-    let names = activities.iter().map(|activity| lit(activity.name)).collect();
-    Ok((table, col("activity").in_list(names, false)))
+    Ok((table, activities.iter().map(|activity| activity.name).collect()))
 }
 
 fn describe(source: &LogSource) -> String {
@@ -102,14 +118,37 @@ fn describe(source: &LogSource) -> String {
 }
 
 /// Compiles the rule; several conditions are alternatives.
-pub fn rule(rule: &IrRule) -> Result<(Table, Expr), CompileError> {
-    let (table, source) = log_source(&rule.logsource)?;
+pub fn rule(rule: &IrRule) -> Result<Compiled, CompileError> {
+    let (table, activities) = log_source(&rule.logsource)?;
     let scope = Scope { table, detections: &rule.detections };
     let conditions = scope.conditions(&rule.conditions)?;
     if conditions.is_empty() {
         return Err(CompileError::unsupported("a rule without a condition"));
     }
-    Ok((table, source.and(any(conditions))))
+    let condition = any(conditions);
+    let predicate = match activities.as_slice() {
+        [] => condition,
+        names => col("activity").in_list(names.iter().map(|name| lit(*name)).collect(), false).and(condition),
+    };
+    check_size(&predicate)?;
+    Ok(Compiled { table, predicate, activities, required: required::of_rule(table, rule) })
+}
+
+/// Most parts of a predicate: planning takes time for each at every start. A list of texts is one.
+const MOST_PARTS: usize = 20_000;
+
+fn check_size(predicate: &Expr) -> Result<(), CompileError> {
+    let mut parts = 0;
+    let counted = predicate.apply(|_| {
+        parts += 1;
+        Ok(if parts > MOST_PARTS { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    match counted {
+        Ok(_) if parts <= MOST_PARTS => Ok(()),
+        _ => Err(CompileError::unsupported(format!(
+            "a rule of more than {MOST_PARTS} parts (a list of texts is one, any other value several)"
+        ))),
+    }
 }
 
 /// The column that a rule groups by, as text.

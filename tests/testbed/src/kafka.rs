@@ -177,7 +177,7 @@ impl Kafka {
 fn answers(port: u16) -> Result<()> {
     const REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connect")?;
-    connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
     connection.write_all(&REQUEST).context("request the API versions")?;
     let mut head = [0; 10];
     connection.read_exact(&mut head).context("read the API versions")?;

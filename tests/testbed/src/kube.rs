@@ -58,6 +58,7 @@ impl Node {
         let dir = dir.canonicalize()?;
         let kt = cache::fetch("kube")?.join("kt");
         let only_one = take_turn()?;
+        end_earlier()?;
         let cgroups = Cgroups::claim()?;
 
         let scripts = cache::testbed().join("kube/node");
@@ -67,7 +68,8 @@ impl Node {
         command.arg(scripts.join("init.sh")).args([dir.as_os_str(), kt.as_os_str(), OsStr::new(NAME)]);
         let mut process = Process::start("the Kubernetes node", command, &dir.join("node.log"))?;
         let unshare = process.pid();
-        let pid = process.wait_ready(Duration::from_secs(10), || child_of(unshare))?;
+        std::fs::write(pid_file()?, unshare.to_string()).context("write the node's pid")?;
+        let pid = process.wait_ready(Duration::from_secs(60), || child_of(unshare))?;
         // init.sh writes the admin's configuration once the node has its own network namespace and root.
         let inside = dir.join("admin.kubeconfig");
         let inside_config = process.wait_ready(Duration::from_secs(30), || Ok(std::fs::read_to_string(&inside)?))?;
@@ -174,7 +176,7 @@ impl Node {
     /// Shuts the node down and removes its cgroups. The files in its folder stay.
     pub fn down(mut self) -> Result<()> {
         let process = self.process.take().context("the node is not running")?;
-        process.terminate(Duration::from_secs(20))?;
+        process.terminate(Duration::from_secs(60))?;
         self.cgroups.remove()
     }
 
@@ -204,6 +206,33 @@ fn take_turn() -> Result<FileLock> {
     wait::until("another test's Kubernetes node to end", Duration::from_secs(600), || {
         FileLock::take(&path).with_context(|| format!("lock {}", path.display()))
     })
+}
+
+/// The file with the pid of the last node's outermost process.
+fn pid_file() -> Result<PathBuf> {
+    Ok(cache::root()?.join("node.pid"))
+}
+
+/// Ends the node of an earlier test that was killed before it could do so itself; its init process ends all others.
+fn end_earlier() -> Result<()> {
+    let noted = std::fs::read_to_string(pid_file()?).unwrap_or_default();
+    let Ok(pid) = noted.trim().parse::<libc::pid_t>() else { return Ok(()) };
+    // The number may belong to another process by now.
+    let is_node = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| is_of_node(&line));
+    if is_node() {
+        // SAFETY: the process is a node that an earlier test started.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+    wait::until("an earlier node to end", Duration::from_secs(60), || {
+        ensure!(!is_node(), "process {pid} runs");
+        Ok(())
+    })
+}
+
+/// Whether a command line (proc_pid_cmdline(5)) is that of a node's outermost process.
+fn is_of_node(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == 0);
+    words.next() == Some(b"unshare") && words.any(|word| word.ends_with(b"kube/node/root.sh"))
 }
 
 /// The pid of the only child of `parent`.

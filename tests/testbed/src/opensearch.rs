@@ -74,7 +74,7 @@ impl OpenSearch {
 
     /// Shuts it down (SIGTERM). Does nothing when it is not running.
     pub fn stop(&mut self) -> Result<()> {
-        self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(40)).map(drop))
+        self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(120)).map(drop))
     }
 
     /// Kills it (SIGKILL), as a crash would.
@@ -86,7 +86,7 @@ impl OpenSearch {
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "OpenSearch is already running");
         let mut process = Process::start("OpenSearch", self.java(), &self.dir.join("opensearch.log"))?;
-        process.wait_ready(Duration::from_secs(90), || self.healthy())?;
+        process.wait_ready(Duration::from_secs(240), || self.healthy())?;
         self.process = Some(process);
         Ok(())
     }

@@ -57,7 +57,7 @@ impl VictoriaLogs {
 
     /// Shuts it down (SIGTERM). Does nothing when it is not running.
     pub fn stop(&mut self) -> Result<()> {
-        self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(20)).map(drop))
+        self.process.take().map_or(Ok(()), |process| process.terminate(Duration::from_secs(60)).map(drop))
     }
 
     /// Kills it (SIGKILL), as a crash would.

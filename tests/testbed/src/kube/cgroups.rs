@@ -23,13 +23,14 @@ pub(super) struct Cgroups {
 }
 
 impl Cgroups {
-    /// Removes what an earlier node left, and records which cgroups the new one may create.
+    /// Removes what an earlier node left, processes included, and records which cgroups the new one may create.
     ///
     /// Errors: such cgroups exist and are not ours, for example because this machine is a Kubernetes node itself.
     pub(super) fn claim() -> Result<Self> {
         let list = cache::root()?.join("node.cgroups");
         let noted = std::fs::read_to_string(&list).unwrap_or_default();
         let earlier: Vec<PathBuf> = noted.lines().map(PathBuf::from).collect();
+        earlier.iter().for_each(|path| end_processes(path));
         remove_all(&earlier).context("remove the cgroups that an earlier node left")?;
         let ours = candidates()?;
         for path in &ours {
@@ -77,11 +78,25 @@ fn candidates() -> Result<Vec<PathBuf>> {
 
 fn remove_all(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        wait::until("the node's cgroups to be empty", Duration::from_secs(10), || {
+        wait::until("the node's cgroups to be empty", Duration::from_secs(60), || {
             remove_tree(path).with_context(|| format!("remove {}", path.display()))
         })?;
     }
     Ok(())
+}
+
+/// Ends the processes in the cgroups at and below `path`: those of an earlier node whose test was killed.
+fn end_processes(path: &Path) {
+    let pids = std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in pids.lines().filter_map(|line| line.parse::<libc::pid_t>().ok()) {
+        // SAFETY: the process is in a cgroup that a node of these tests made, since the list in the cache names it.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            end_processes(&entry.path());
+        }
+    }
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {

@@ -87,7 +87,7 @@ fn accept(listener: &TcpListener, sender: &SyncSender<TcpStream>, stopped: &Atom
 fn connect(clients: &Receiver<TcpStream>) {
     for client in clients {
         // When this fails, the client's connection is closed, as if there were no server.
-        if let Ok(server) = TcpStream::connect_timeout(&API, Duration::from_secs(5)) {
+        if let Ok(server) = TcpStream::connect_timeout(&API, Duration::from_secs(30)) {
             let _ = carry(client, server);
         }
     }

@@ -173,7 +173,7 @@ fn injected_faults_happen() {
     hec.start_again().unwrap();
     assert_eq!(hec.url(), before);
     check(&hec, r#"{"event":"back"}"#, 200, json!({"text": "Success", "code": 0}));
-    assert_eq!(hec.wait_events(3, Duration::from_secs(10)).unwrap()[2].event(), "back");
+    assert_eq!(hec.wait_events(3, Duration::from_secs(60)).unwrap()[2].event(), "back");
 }
 
 #[test]

@@ -1,0 +1,251 @@
+//! Evaluates the steps of many rules on the same rows: each row is read once for all of them.
+//!
+//! Most rules match no row of a batch. What a rule requires ([`RequiredText`]) is looked for first,
+//! with one automaton per column for all rules, and the rule's predicate is evaluated on the rows that have it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::error::DataFusionError;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::prelude::SessionContext;
+use kerntrail_schemas::Table;
+
+use crate::compile::RequiredText;
+use crate::rules::Step;
+
+/// The steps of rules over one table.
+pub(crate) struct Scanner {
+    steps: Vec<Prepared>,
+    columns: Vec<ColumnTexts>,
+}
+
+/// A step, ready to be evaluated.
+struct Prepared {
+    predicate: Arc<dyn PhysicalExpr>,
+    /// The columns that the predicate reads, and their schema.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    /// The activities of its rows; all where there are none.
+    activities: Vec<&'static str>,
+    /// Whether the columns' automata find its rows.
+    is_found: bool,
+}
+
+/// The texts that steps require in a column.
+struct ColumnTexts {
+    column: usize,
+    automaton: AhoCorasick,
+    /// The steps that require each text.
+    of_text: Vec<Vec<u32>>,
+    /// The steps that require any of them: a text that is not ASCII may match in other ways.
+    all: Vec<u32>,
+}
+
+/// What a step found in a batch.
+pub(crate) struct Found {
+    /// The rows that it matches, in order.
+    pub(crate) rows: Result<Vec<u32>, DataFusionError>,
+    /// How long that took.
+    pub(crate) took: Duration,
+}
+
+impl Scanner {
+    /// A scanner of `steps`, all over `table`.
+    ///
+    /// Errors: the step that cannot be planned, by its place.
+    pub(crate) fn new(
+        session: &SessionContext,
+        table: Table,
+        steps: &[&Step],
+    ) -> Result<Self, (usize, DataFusionError)> {
+        let schema = table.schema();
+        let prepared = steps
+            .iter()
+            .enumerate()
+            .map(|(place, step)| prepare(session, &schema, step).map_err(|error| (place, error)));
+        let mut prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        let columns = column_texts(&schema, steps);
+        for (place, step) in steps.iter().enumerate() {
+            let looks = |text: &RequiredText| columns.iter().any(|column| column.is_of(place, &schema, &text.column));
+            prepared[place].is_found = step.required.as_ref().is_some_and(|required| required.0.iter().all(looks));
+        }
+        Ok(Self { steps: prepared, columns })
+    }
+
+    /// What each of the steps for which `wanted` finds in `batch`, which has the table's schema.
+    pub(crate) fn scan(&self, batch: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> BTreeMap<usize, Found> {
+        let candidates = self.candidates(batch);
+        let mut by_activities = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (place, (step, candidates)) in self.steps.iter().zip(candidates).enumerate() {
+            if !wanted(place) {
+                continue;
+            }
+            let started = Instant::now();
+            let rows = match step.is_found {
+                true => step.matching(batch, Some(candidates)),
+                false => {
+                    let of_activities = by_activities
+                        .entry(step.activities.clone())
+                        .or_insert_with(|| rows_of(batch, &step.activities));
+                    step.matching(batch, of_activities.clone())
+                }
+            };
+            found.insert(place, Found { rows, took: started.elapsed() });
+        }
+        found
+    }
+
+    /// For each step that the automata find, the rows that it may match, in order.
+    fn candidates(&self, batch: &RecordBatch) -> Vec<Vec<u32>> {
+        let mut candidates = vec![Vec::new(); self.steps.len()];
+        for texts in &self.columns {
+            texts.look(batch.column(texts.column), &mut candidates);
+        }
+        if self.columns.len() > 1 {
+            for rows in &mut candidates {
+                rows.sort_unstable();
+                rows.dedup();
+            }
+        }
+        candidates
+    }
+}
+
+fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Result<Prepared, DataFusionError> {
+    let columns: std::collections::BTreeSet<usize> =
+        step.predicate.column_refs().iter().filter_map(|column| schema.index_of(&column.name).ok()).collect();
+    let columns: Vec<usize> = columns.into_iter().collect();
+    let schema = Arc::new(schema.project(&columns)?);
+    let fields = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
+    let context = SimplifyContext::builder().with_schema(Arc::clone(&fields)).build();
+    let simplifier = ExprSimplifier::new(context);
+    // Some functions, such as coalesce, exist in simplified form only.
+    let predicate = simplifier.simplify(simplifier.coerce(step.predicate.clone(), &fields)?)?;
+    let predicate = session.create_physical_expr(predicate, &fields)?;
+    Ok(Prepared { predicate, columns, schema, activities: step.activities.clone(), is_found: false })
+}
+
+/// The texts that `steps` require, by column.
+fn column_texts(schema: &SchemaRef, steps: &[&Step]) -> Vec<ColumnTexts> {
+    let mut by_column: BTreeMap<usize, BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
+    for (place, step) in steps.iter().enumerate() {
+        for required in step.required.iter().flat_map(|required| &required.0) {
+            let Ok(column) = schema.index_of(&required.column) else { continue };
+            by_column.entry(column).or_default().entry(&required.text).or_default().push(place as u32);
+        }
+    }
+    let built = by_column.into_iter().filter_map(|(column, texts)| {
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(texts.keys())
+            .ok()?;
+        let of_text: Vec<Vec<u32>> = texts.into_values().collect();
+        let mut all: Vec<u32> = of_text.iter().flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        Some(ColumnTexts { column, automaton, of_text, all })
+    });
+    built.collect()
+}
+
+impl ColumnTexts {
+    /// Whether it looks in the column of this name for what the step at `place` requires.
+    fn is_of(&self, place: usize, schema: &SchemaRef, name: &str) -> bool {
+        schema.field(self.column).name() == name && self.all.binary_search(&(place as u32)).is_ok()
+    }
+
+    /// Adds the rows of `column` to the candidates of the steps that may match them.
+    fn look(&self, column: &ArrayRef, candidates: &mut [Vec<u32>]) {
+        match column.data_type() {
+            DataType::List(_) => {
+                let lists = column.as_list::<i32>();
+                let Some(items) = lists.values().as_string_opt::<i32>() else {
+                    return self.all_rows(column, candidates);
+                };
+                let offsets = lists.value_offsets();
+                for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
+                    for item in offsets[row] as usize..offsets[row + 1] as usize {
+                        if items.is_valid(item) {
+                            self.look_at(items.value(item), row as u32, candidates);
+                        }
+                    }
+                }
+            }
+            _ => {
+                let Ok(texts) = cast(column, &DataType::Utf8) else { return self.all_rows(column, candidates) };
+                let texts = texts.as_string::<i32>();
+                for row in (0..texts.len()).filter(|row| texts.is_valid(*row)) {
+                    self.look_at(texts.value(row), row as u32, candidates);
+                }
+            }
+        }
+    }
+
+    fn look_at(&self, text: &str, row: u32, candidates: &mut [Vec<u32>]) {
+        let mut add = |step: &u32| {
+            let rows = &mut candidates[*step as usize];
+            if rows.last() != Some(&row) {
+                rows.push(row);
+            }
+        };
+        if !text.is_ascii() {
+            return self.all.iter().for_each(add);
+        }
+        for found in self.automaton.find_overlapping_iter(text) {
+            self.of_text[found.pattern().as_usize()].iter().for_each(&mut add);
+        }
+    }
+
+    /// For a column of another type than it is declared with.
+    fn all_rows(&self, column: &ArrayRef, candidates: &mut [Vec<u32>]) {
+        for step in &self.all {
+            candidates[*step as usize].extend(0..column.len() as u32);
+        }
+    }
+}
+
+/// The rows of these activities; `None` stands for all.
+fn rows_of(batch: &RecordBatch, activities: &[&'static str]) -> Option<Vec<u32>> {
+    if activities.is_empty() {
+        return None;
+    }
+    let column = batch.column_by_name("activity")?.as_string_opt::<i32>()?;
+    let fits = |row: &usize| column.is_valid(*row) && activities.contains(&column.value(*row));
+    let rows: Vec<u32> = (0..column.len()).filter(fits).map(|row| row as u32).collect();
+    (rows.len() < column.len()).then_some(rows)
+}
+
+impl Prepared {
+    /// Which of `rows` it matches; of all for `None`.
+    fn matching(&self, batch: &RecordBatch, rows: Option<Vec<u32>>) -> Result<Vec<u32>, DataFusionError> {
+        if rows.as_ref().is_some_and(Vec::is_empty) || batch.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = rows.map(UInt32Array::from);
+        let columns = self.columns.iter().map(|column| match &rows {
+            Some(rows) => take(batch.column(*column), rows, None),
+            None => Ok(Arc::clone(batch.column(*column))),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let count = rows.as_ref().map_or(batch.num_rows(), UInt32Array::len);
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
+        let read = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        let hits = self.predicate.evaluate(&read)?.into_array(count)?;
+        let hits = hits.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("no boolean".to_owned()))?;
+        Ok(places(hits).map(|place| rows.as_ref().map_or(place, |rows| rows.value(place as usize))).collect())
+    }
+}
+
+fn places(hits: &BooleanArray) -> impl Iterator<Item = u32> + '_ {
+    hits.iter().enumerate().filter(|(_, hit)| *hit == Some(true)).map(|(place, _)| place as u32)
+}
