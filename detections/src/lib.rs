@@ -13,6 +13,7 @@ mod finding;
 mod fresh;
 mod ignored;
 mod line;
+pub mod measure;
 pub mod metrics;
 pub mod rules;
 mod scan;

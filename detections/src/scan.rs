@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -25,6 +25,8 @@ use crate::rules::Step;
 pub(crate) struct Scanner {
     steps: Vec<Prepared>,
     columns: Vec<ColumnTexts>,
+    /// How many sets of texts all steps require together.
+    sets: usize,
 }
 
 /// A step, ready to be evaluated.
@@ -35,17 +37,17 @@ struct Prepared {
     schema: SchemaRef,
     /// The activities of its rows; all where there are none.
     activities: Vec<&'static str>,
-    /// Whether the columns' automata find its rows.
-    is_found: bool,
+    /// The sets of texts that its rows contain, by their numbers; without any, all rows have to be looked at.
+    sets: Vec<usize>,
 }
 
 /// The texts that steps require in a column.
 struct ColumnTexts {
     column: usize,
     automaton: AhoCorasick,
-    /// The steps that require each text.
+    /// The sets that each text is in.
     of_text: Vec<Vec<u32>>,
-    /// The steps that require any of them: a text that is not ASCII may match in other ways.
+    /// The sets that any of them is in: a text that is not ASCII may match in other ways.
     all: Vec<u32>,
 }
 
@@ -72,52 +74,64 @@ impl Scanner {
             .enumerate()
             .map(|(place, step)| prepare(session, &schema, step).map_err(|error| (place, error)));
         let mut prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        let columns = column_texts(&schema, steps);
-        for (place, step) in steps.iter().enumerate() {
-            let looks = |text: &RequiredText| columns.iter().any(|column| column.is_of(place, &schema, &text.column));
-            prepared[place].is_found = step.required.as_ref().is_some_and(|required| required.0.iter().all(looks));
+        let mut numbered = Vec::new();
+        for (prepared, step) in prepared.iter_mut().zip(steps) {
+            for set in step.required.iter().flat_map(|required| &required.0) {
+                prepared.sets.push(numbered.len());
+                numbered.push(set.as_slice());
+            }
         }
-        Ok(Self { steps: prepared, columns })
+        let columns = column_texts(&schema, &numbered);
+        // A set that is not looked for in each of its columns would not find all rows.
+        let is_found = |set: &usize| {
+            let mut texts = numbered[*set].iter();
+            texts.all(|text| columns.iter().any(|column| column.is_of(*set, &schema, &text.column)))
+        };
+        prepared.iter_mut().for_each(|step| step.sets.retain(is_found));
+        Ok(Self { steps: prepared, columns, sets: numbered.len() })
     }
 
     /// What each of the steps for which `wanted` finds in `batch`, which has the table's schema.
     pub(crate) fn scan(&self, batch: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> BTreeMap<usize, Found> {
-        let candidates = self.candidates(batch);
+        let rows_of_sets = self.rows_of_sets(batch);
         let mut by_activities = BTreeMap::new();
         let mut found = BTreeMap::new();
-        for (place, (step, candidates)) in self.steps.iter().zip(candidates).enumerate() {
-            if !wanted(place) {
-                continue;
-            }
+        for (place, step) in self.steps.iter().enumerate().filter(|(place, _)| wanted(*place)) {
             let started = Instant::now();
-            let rows = match step.is_found {
-                true => step.matching(batch, Some(candidates)),
-                false => {
-                    let of_activities = by_activities
-                        .entry(step.activities.clone())
-                        .or_insert_with(|| rows_of(batch, &step.activities));
-                    step.matching(batch, of_activities.clone())
-                }
+            let candidates = match step.sets.as_slice() {
+                [] => by_activities
+                    .entry(step.activities.clone())
+                    .or_insert_with(|| rows_of(batch, &step.activities))
+                    .clone(),
+                sets => Some(in_all(&rows_of_sets, sets)),
             };
+            let rows = step.matching(batch, candidates);
             found.insert(place, Found { rows, took: started.elapsed() });
         }
         found
     }
 
-    /// For each step that the automata find, the rows that it may match, in order.
-    fn candidates(&self, batch: &RecordBatch) -> Vec<Vec<u32>> {
-        let mut candidates = vec![Vec::new(); self.steps.len()];
+    /// For each set, the rows that contain one of its texts, in order.
+    fn rows_of_sets(&self, batch: &RecordBatch) -> Vec<Vec<u32>> {
+        let mut rows_of_sets = vec![Vec::new(); self.sets];
         for texts in &self.columns {
-            texts.look(batch.column(texts.column), &mut candidates);
+            texts.look(batch.column(texts.column), &mut rows_of_sets);
         }
         if self.columns.len() > 1 {
-            for rows in &mut candidates {
+            for rows in &mut rows_of_sets {
                 rows.sort_unstable();
                 rows.dedup();
             }
         }
-        candidates
+        rows_of_sets
     }
+}
+
+/// The rows that are in each of the `sets`.
+fn in_all(rows_of_sets: &[Vec<u32>], sets: &[usize]) -> Vec<u32> {
+    let Some(shortest) = sets.iter().min_by_key(|set| rows_of_sets[**set].len()) else { return Vec::new() };
+    let is_in = |row: &u32| sets.iter().all(|set| set == shortest || rows_of_sets[*set].binary_search(row).is_ok());
+    rows_of_sets[*shortest].iter().copied().filter(is_in).collect()
 }
 
 fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Result<Prepared, DataFusionError> {
@@ -131,22 +145,26 @@ fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Result<
     // Some functions, such as coalesce, exist in simplified form only.
     let predicate = simplifier.simplify(simplifier.coerce(step.predicate.clone(), &fields)?)?;
     let predicate = session.create_physical_expr(predicate, &fields)?;
-    Ok(Prepared { predicate, columns, schema, activities: step.activities.clone(), is_found: false })
+    Ok(Prepared { predicate, columns, schema, activities: step.activities.clone(), sets: Vec::new() })
 }
 
-/// The texts that `steps` require, by column.
-fn column_texts(schema: &SchemaRef, steps: &[&Step]) -> Vec<ColumnTexts> {
+/// Up to this many texts, an automaton that is twice as fast takes a few megabytes.
+const MOST_FOR_DFA: usize = 4_000;
+
+/// The texts of the `sets`, by column.
+fn column_texts(schema: &SchemaRef, sets: &[&[RequiredText]]) -> Vec<ColumnTexts> {
     let mut by_column: BTreeMap<usize, BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
-    for (place, step) in steps.iter().enumerate() {
-        for required in step.required.iter().flat_map(|required| &required.0) {
+    for (number, set) in sets.iter().enumerate() {
+        for required in *set {
             let Ok(column) = schema.index_of(&required.column) else { continue };
-            by_column.entry(column).or_default().entry(&required.text).or_default().push(place as u32);
+            by_column.entry(column).or_default().entry(&required.text).or_default().push(number as u32);
         }
     }
     let built = by_column.into_iter().filter_map(|(column, texts)| {
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
+            .kind((texts.len() <= MOST_FOR_DFA).then_some(AhoCorasickKind::DFA))
             .build(texts.keys())
             .ok()?;
         let of_text: Vec<Vec<u32>> = texts.into_values().collect();
@@ -159,41 +177,41 @@ fn column_texts(schema: &SchemaRef, steps: &[&Step]) -> Vec<ColumnTexts> {
 }
 
 impl ColumnTexts {
-    /// Whether it looks in the column of this name for what the step at `place` requires.
-    fn is_of(&self, place: usize, schema: &SchemaRef, name: &str) -> bool {
-        schema.field(self.column).name() == name && self.all.binary_search(&(place as u32)).is_ok()
+    /// Whether it looks in the column of this name for the texts of `set`.
+    fn is_of(&self, set: usize, schema: &SchemaRef, name: &str) -> bool {
+        schema.field(self.column).name() == name && self.all.binary_search(&(set as u32)).is_ok()
     }
 
-    /// Adds the rows of `column` to the candidates of the steps that may match them.
-    fn look(&self, column: &ArrayRef, candidates: &mut [Vec<u32>]) {
+    /// Adds the rows of `column` to those of the sets that have a text in them.
+    fn look(&self, column: &ArrayRef, rows_of_sets: &mut [Vec<u32>]) {
         match column.data_type() {
             DataType::List(_) => {
                 let lists = column.as_list::<i32>();
                 let Some(items) = lists.values().as_string_opt::<i32>() else {
-                    return self.all_rows(column, candidates);
+                    return self.all_rows(column, rows_of_sets);
                 };
                 let offsets = lists.value_offsets();
                 for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
                     for item in offsets[row] as usize..offsets[row + 1] as usize {
                         if items.is_valid(item) {
-                            self.look_at(items.value(item), row as u32, candidates);
+                            self.look_at(items.value(item), row as u32, rows_of_sets);
                         }
                     }
                 }
             }
             _ => {
-                let Ok(texts) = cast(column, &DataType::Utf8) else { return self.all_rows(column, candidates) };
+                let Ok(texts) = cast(column, &DataType::Utf8) else { return self.all_rows(column, rows_of_sets) };
                 let texts = texts.as_string::<i32>();
                 for row in (0..texts.len()).filter(|row| texts.is_valid(*row)) {
-                    self.look_at(texts.value(row), row as u32, candidates);
+                    self.look_at(texts.value(row), row as u32, rows_of_sets);
                 }
             }
         }
     }
 
-    fn look_at(&self, text: &str, row: u32, candidates: &mut [Vec<u32>]) {
-        let mut add = |step: &u32| {
-            let rows = &mut candidates[*step as usize];
+    fn look_at(&self, text: &str, row: u32, rows_of_sets: &mut [Vec<u32>]) {
+        let mut add = |set: &u32| {
+            let rows = &mut rows_of_sets[*set as usize];
             if rows.last() != Some(&row) {
                 rows.push(row);
             }
@@ -207,9 +225,9 @@ impl ColumnTexts {
     }
 
     /// For a column of another type than it is declared with.
-    fn all_rows(&self, column: &ArrayRef, candidates: &mut [Vec<u32>]) {
-        for step in &self.all {
-            candidates[*step as usize].extend(0..column.len() as u32);
+    fn all_rows(&self, column: &ArrayRef, rows_of_sets: &mut [Vec<u32>]) {
+        for set in &self.all {
+            rows_of_sets[*set as usize].extend(0..column.len() as u32);
         }
     }
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use kerntrail_common::error::chain;
+use kerntrail_detections::measure::{self, InMemory};
 use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
 use kerntrail_query_engine::output::{Format, List};
+use kerntrail_schemas::Table;
 
 use crate::cli;
 use crate::config::Config;
@@ -31,6 +33,7 @@ fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
         .text("id", rules.iter().map(|rule| rule.id.to_string()))
         .text("severity", rules.iter().map(|rule| rule.level.as_str()))
         .text("kind", rules.iter().map(kind))
+        .text("ns_per_event", costs(rules)?)
         .text("title", rules.iter().map(|rule| rule.title.clone()));
     list.write(format, &mut std::io::stdout())?;
     for error in rules.refused() {
@@ -102,4 +105,18 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Result<String, RuleE
         }));
     }
     Ok(found)
+}
+
+/// Events on which the cost of a rule is measured.
+const SAMPLE: usize = 8_192;
+
+/// For each rule over process events, how long it takes for an ordinary exec event, in nanoseconds, beside what all rules
+/// share; `-` for others.
+fn costs(rules: &Rules) -> anyhow::Result<Vec<String>> {
+    let mut costs = vec!["-".to_owned(); rules.iter().count()];
+    let events = measure::exec_events(SAMPLE)?;
+    for (rule, took) in InMemory::new(rules, Table::ProcessEvents)?.costs(&events) {
+        costs[rule] = format!("{:.1}", took.as_nanos() as f64 / SAMPLE as f64);
+    }
+    Ok(costs)
 }

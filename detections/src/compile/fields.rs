@@ -6,6 +6,7 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::functions_nested::expr_fn::{array_element, array_to_string};
 use datafusion::prelude::{Expr, coalesce, col, lit};
+use kerntrail_common::suggest::typo_of;
 use kerntrail_schemas::Table;
 
 use super::functions::{script_file, written_file};
@@ -59,6 +60,50 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
             Some(Field { expr: col("direction").eq(lit("outbound")), data_type: DataType::Boolean })
         }
         _ => None,
+    }
+}
+
+/// Fields of Sigma's taxonomy that no column holds.
+const NOT_RECORDED: &[&str] = &[
+    "User",
+    "ParentUser",
+    "SubjectUserName",
+    "LogonId",
+    "LogonGuid",
+    "TerminalSessionId",
+    "IntegrityLevel",
+    "Hashes",
+    "md5",
+    "sha1",
+    "sha256",
+    "Imphash",
+    "Product",
+    "Company",
+    "Description",
+    "FileVersion",
+    "OriginalFileName",
+    "DestinationHostname",
+    "SourceHostname",
+    "DestinationIsIpv6",
+    "SourceIsIpv6",
+    "DestinationPortName",
+    "SourcePortName",
+    "Contents",
+];
+/// Most different characters of a misspelled name.
+const MOST_DIFFERENT: usize = 2;
+
+/// What to say of the name of a field that `table` does not have: nothing, or a name that means the same thing.
+pub(super) fn hint(table: Table, name: &str) -> String {
+    if NOT_RECORDED.contains(&name) {
+        return "; kerntrail does not record what it stands for".to_owned();
+    }
+    let same = name.to_ascii_lowercase();
+    let known = names(table);
+    let alike = known.iter().find(|known| known.to_ascii_lowercase() == same).copied();
+    match alike.or_else(|| typo_of(name, known, MOST_DIFFERENT.min(name.len() / 3).max(1))) {
+        Some(right) => format!("; did you mean `{right}`?"),
+        None => String::new(),
     }
 }
 

@@ -117,6 +117,10 @@ fn string(
     if let (IrStrOp::Exact, false, Some(plain)) = (op, case_insensitive, pattern.as_plain()) {
         return Ok(text.eq(lit(plain)));
     }
+    // LIKE without case would compile a regular expression for every batch, unless it looks at one end only.
+    if case_insensitive && (op == IrStrOp::Contains || pattern.as_plain().is_none()) {
+        return matches_regex(name, field, pattern_regex(name, op, pattern, case_insensitive)?);
+    }
     Ok(Expr::Like(Like::new(
         false,
         Box::new(text),

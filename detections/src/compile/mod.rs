@@ -13,7 +13,6 @@ use std::collections::HashMap;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::prelude::{Expr, col, lit};
-use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::{Activity, Table};
 use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrRule};
 use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
@@ -160,7 +159,7 @@ fn known_field(table: Table, name: &str) -> Result<Field, CompileError> {
     fields::field(table, name).ok_or_else(|| CompileError::Field {
         table,
         field: name.to_owned(),
-        hint: did_you_mean(name, fields::names(table)),
+        hint: fields::hint(table, name),
     })
 }
 

@@ -15,13 +15,15 @@ use super::fields;
 const SHORTEST: usize = 3;
 /// Most alternatives worth looking for.
 const MOST: usize = 10_000;
+/// Most sets that are looked for.
+const MOST_SETS: usize = 4;
 /// Length from which a longer text is no better.
 const LONG: usize = 8;
 
-/// At least one of the texts occurs, in any ASCII case, in its column: in the text, or in an item of the list. Holds for
-/// every row that the rule matches and whose columns are ASCII; says nothing about others.
+/// Of each set at least one text occurs, in any ASCII case, in its column: in the text, or in an item of the list. Holds
+/// for every row that the rule matches and whose columns are ASCII; says nothing about others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Required(pub Vec<RequiredText>);
+pub struct Required(pub Vec<Vec<RequiredText>>);
 
 /// A text, and the column that may contain it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,12 +34,10 @@ pub struct RequiredText {
     pub text: String,
 }
 
-impl Required {
-    /// How selective it is: longer texts first, then fewer of them.
-    fn worth(&self) -> (usize, std::cmp::Reverse<usize>) {
-        let shortest = self.0.iter().map(|required| required.text.len().min(LONG)).min().unwrap_or(0);
-        (shortest, std::cmp::Reverse(self.0.len()))
-    }
+/// How selective a set is: longer texts first, then fewer of them.
+fn worth(set: &[RequiredText]) -> (usize, std::cmp::Reverse<usize>) {
+    let shortest = set.iter().map(|required| required.text.len().min(LONG)).min().unwrap_or(0);
+    (shortest, std::cmp::Reverse(set.len()))
 }
 
 /// What every row that `rule` matches contains; `None` when there is no such text.
@@ -46,17 +46,22 @@ pub(super) fn of_rule(table: Table, rule: &IrRule) -> Option<Required> {
     any(rule.conditions.iter().map(|condition| scope.condition(condition)))
 }
 
-/// One of the parts holds.
+/// One of the parts holds: one text of the best set of one of them occurs.
 fn any(parts: impl Iterator<Item = Option<Required>>) -> Option<Required> {
-    let mut texts = parts.collect::<Option<Vec<_>>>()?.into_iter().flat_map(|part| part.0).collect::<Vec<_>>();
+    let best = parts.map(|part| part?.0.into_iter().max_by_key(|set| worth(set)));
+    let mut texts = best.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>();
     texts.sort();
     texts.dedup();
-    (1..=MOST).contains(&texts.len()).then_some(Required(texts))
+    (1..=MOST).contains(&texts.len()).then_some(Required(vec![texts]))
 }
 
-/// All parts hold: the most selective one is enough.
+/// All parts hold, and so do all their sets; the best of them are enough.
 fn all(parts: impl Iterator<Item = Option<Required>>) -> Option<Required> {
-    parts.flatten().max_by_key(Required::worth)
+    let mut sets: Vec<_> = parts.flatten().flat_map(|part| part.0).collect();
+    sets.sort_by_key(|set| std::cmp::Reverse(worth(set)));
+    sets.dedup();
+    sets.truncate(MOST_SETS);
+    (!sets.is_empty()).then_some(Required(sets))
 }
 
 /// The detections that a condition may name.
@@ -101,7 +106,12 @@ impl Scope<'_> {
         if item.exists.is_some() {
             return None;
         }
-        let field = fields::field(self.table, item.field.as_deref()?)?;
+        let name = item.field.as_deref()?;
+        let field = fields::field(self.table, name)?;
+        // It is an item of the list.
+        if name == "argv0" {
+            return in_column("args", &item.matcher);
+        }
         let has_text = match &field.data_type {
             DataType::Utf8 => true,
             DataType::List(inner) => inner.data_type() == &DataType::Utf8,
@@ -139,7 +149,7 @@ fn in_column(column: &str, matcher: &IrMatcher) -> Option<Required> {
 fn texts<'a>(column: &str, texts: impl IntoIterator<Item = &'a str>) -> Option<Required> {
     let required = texts.into_iter().map(|text| {
         let fits = text.is_ascii() && text.len() >= SHORTEST;
-        fits.then(|| Required(vec![RequiredText { column: column.to_owned(), text: text.to_ascii_lowercase() }]))
+        fits.then(|| Required(vec![vec![RequiredText { column: column.to_owned(), text: text.to_ascii_lowercase() }]]))
     });
     any(required)
 }
