@@ -1,6 +1,7 @@
 #!/bin/bash
 # usage: run.sh
 # Measures import, startup, freshness, exec storm, memory and wire size, and prints Markdown tables. Takes some minutes.
+# With SIGMA_RULES, a folder of Sigma rules, also the rules beside rsigma-eval.
 # KERNTRAIL is the program, by default target/release/kerntrail; KERNTRAIL_BENCH_DIR the folder for data, by default
 # target/bench. Live measurements need root and BPF; without, they are skipped with the reason.
 set -euo pipefail
@@ -34,4 +35,9 @@ echo "$(nproc) processors, Linux $(uname -r), load before: $(cut -d' ' -f1 /proc
 echo
 "$python" "$here/importing.py" "$export_file" "$work" 9>&-
 "$python" "$here/live.py" "$work/storm" "$work" 9>&-
+if [ -n "${SIGMA_RULES:-}" ]; then
+    (cd "$root" && cargo run --quiet --release --locked -p kerntrail-detections --example rules_per_second -- "$SIGMA_RULES" detections/rules)
+else
+    echo "Rules: not measured; SIGMA_RULES names a folder of Sigma rules, such as rules/linux of github.com/SigmaHQ/sigma"
+fi
 echo "bench: done in $SECONDS s" >&2

@@ -24,6 +24,10 @@ const TIMEOUT: &str = "1s";
 const AT_A_TIME: usize = 4;
 /// Memory of the query process.
 const MEMORY: u64 = 1 << 30;
+/// Pages of the program's file, which its processes share.
+const SHARED: u64 = 256 << 20;
+/// Address space of the threads' stacks, which a limit on mapped memory has to let through.
+const STACKS: u64 = 1 << 30;
 
 /// `template` with what its braces stand for.
 fn expand(template: &str) -> String {
@@ -97,7 +101,8 @@ fn ask(program: &Program, sql: &str, timeout: &str) -> String {
     )
 }
 
-/// The largest memory that any process which `parent` started has had so far, in bytes, by its process id.
+/// The largest memory that any process which `parent` started has had so far, in bytes, by its process id; without what
+/// does not count in its bound.
 fn peaks(parent: u32, peaks: &mut BTreeMap<u32, u64>) {
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
@@ -106,8 +111,11 @@ fn peaks(parent: u32, peaks: &mut BTreeMap<u32, u64>) {
         .chain([children])
         .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).collect::<Vec<_>>())
     {
+        // The kernel bounds resident memory by a cgroup, and mapped memory without one.
+        let groups = std::fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap_or_default();
+        let slack = if groups.contains("kerntrail-queries-") { SHARED } else { SHARED + STACKS };
         if let Some(peak) = peak(child) {
-            peaks.insert(child, peak);
+            peaks.insert(child, peak.saturating_sub(slack));
         }
     }
 }

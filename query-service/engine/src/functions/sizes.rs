@@ -186,7 +186,7 @@ fn interval_may_be_zero(arguments: &[ArrayRef], row: usize) -> bool {
     };
     let Ok(one) = cast(&step.slice(row, 1), &DataType::Interval(IntervalUnit::MonthDayNano)) else { return false };
     let one = one.as_primitive::<IntervalMonthDayNanoType>();
-    let value = one.is_valid(0).then(|| one.value(0)).unwrap_or_default();
+    let value = if one.is_valid(0) { one.value(0) } else { Default::default() };
     let rest = i128::from(value.days) * DAY_MICROS + i128::from(value.nanoseconds) / 1_000;
     let months = i128::from(value.months);
     let (shortest, longest) = (months * 28 * DAY_MICROS + rest, months * 31 * DAY_MICROS + rest);
