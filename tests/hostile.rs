@@ -408,7 +408,8 @@ fn hostile_clients_harm_nobody() {
     let begun: Vec<_> = (0..600)
         .filter_map(|_| {
             let mut socket = TcpStream::connect(program.address()).ok()?;
-            socket.write_all(b"POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n").ok()?;
+            let head = format!("POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n");
+            socket.write_all(format!("{head}Content-Length: 100\r\n\r\nselect").as_bytes()).ok()?;
             Some(socket)
         })
         .collect();

@@ -1,6 +1,7 @@
 //! Late rows are neither missed nor counted twice; a crash loses and doubles no finding.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use kerntrail_lake::CompactOptions;
@@ -175,6 +176,19 @@ async fn a_failing_rule_delays_no_other_and_misses_nothing() {
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 2);
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
     assert_eq!(bench.texts("rule_id"), ["rule-1", "rule-1", "rule-3", "rule-3"]);
+}
+
+#[tokio::test]
+async fn a_rule_that_takes_too_long_is_set_aside_and_misses_nothing() {
+    let bench = Bench::new();
+    exec(&bench, 100, "/bin/sh", "c1").await;
+    let slow = bench.detector_within(SINGLE, Duration::ZERO);
+    for second in 101..110 {
+        assert_eq!(slow.pass().await.unwrap(), 0);
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 10);
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -67,10 +67,16 @@ impl Bench {
 
     /// A detector as after a start of the program.
     pub(crate) fn detector(&self, rules: &str) -> Detector {
+        self.detector_within(rules, DetectorConfig::default().timeout.0)
+    }
+
+    /// A detector that gives each rule `timeout` in a pass.
+    pub(crate) fn detector_within(&self, rules: &str, timeout: Duration) -> Detector {
         let mut set = Rules::default();
         set.add_file(Path::new("rules.yml"), rules).unwrap();
         let config = DetectorConfig {
             interval: Period(Duration::from_millis(10)),
+            timeout: Period(timeout),
             state_dir: self.dir.path().join("state"),
             tenant: "t".into(),
             node: "n".into(),

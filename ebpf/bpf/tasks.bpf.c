@@ -29,11 +29,16 @@ int existing_tasks(struct bpf_iter__task *ctx)
 {
 	struct seq_file *seq = ctx->meta->seq;
 	struct task_struct *task = ctx->task;
+	struct signal_struct *signal;
 	struct program_scratch *scratch;
 	struct kt_header *header;
 	u32 key = 0, size;
 
 	if (!task || task->pid != task->tgid)
+		return 0;
+	/* A process that has ended stays until its parent waits for it. Its first thread may end long before the others. */
+	signal = task->signal;
+	if (signal && signal->live.counter == 0)
 		return 0;
 	scratch = bpf_map_lookup_elem(&task_scratch, &key);
 	if (!scratch)

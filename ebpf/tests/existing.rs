@@ -62,6 +62,18 @@ fn this_process_is_the_parent_of_what_it_starts() {
 }
 
 #[test]
+fn a_process_that_ended_and_is_not_waited_for_does_not_run() {
+    let Some(mut live) = Live::start() else { return };
+    let mut child = Command::new("/bin/true").spawn().unwrap();
+    live.until_exit(child.id());
+    let batch = live.programs.existing(Path::new("/proc")).unwrap();
+    let is_child = |record: &[u8]| read::<Program>(record).unwrap().0.task.process.tgid == child.id();
+    let listed = batch.iter().any(is_child);
+    child.wait().unwrap();
+    assert!(!listed, "{} is listed", child.id());
+}
+
+#[test]
 fn every_process_is_listed_once_and_numbered() {
     let Some(mut live) = Live::start() else { return };
     let mut next = 0;

@@ -80,3 +80,47 @@ async fn explain_shows_the_plan_without_the_path_of_the_lake() {
         assert!(!text.contains(folder), "{explain} reveals the path of the lake: {text}");
     }
 }
+
+/// The first column of each row.
+async fn column(session: &Session, sql: &str) -> Vec<String> {
+    let text = answer(session, sql).await;
+    let rows = text.lines().skip(2).filter(|line| !line.starts_with('('));
+    rows.map(|line| line.split('|').next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_an_id_is_one_on_its_stored_columns() {
+    let stored = escape().rows.into_lake().await;
+    let session = stored.session();
+    for (id, part) in [("event_id", "seq = Int64("), ("exec_id", "exec_seq = Int32(")] {
+        let all =
+            format!("select {id}, count(*) as n from process_events where {id} is not null group by {id} order by 1");
+        let ids = column(&session, &all).await;
+        assert!(ids.len() > 2, "{ids:?}");
+        let (first, second) = (&ids[0], &ids[1]);
+        let count = |condition: String| {
+            let session = session.clone();
+            async move {
+                column(&session, &format!("select count(*) as n from process_events where {condition}")).await[0]
+                    .clone()
+            }
+        };
+        for (condition, same) in [
+            (format!("{id} = '{first}'"), format!("{id} || '' = '{first}'")),
+            (format!("'{first}' = {id}"), format!("{id} || '' = '{first}'")),
+            (format!("{id} in ('{first}', '{second}')"), format!("{id} || '' in ('{first}', '{second}')")),
+            (format!("{id} in ('{first}', 'nothing')"), format!("{id} || '' = '{first}'")),
+            (format!("{id} = '{first}' or pid = 1"), format!("{id} || '' = '{first}' or pid = 1")),
+            (format!("not {id} = '{first}'"), format!("{id} || '' <> '{first}'")),
+            (format!("{id} = 'nothing'"), "false".to_owned()),
+        ] {
+            assert_eq!(count(condition.clone()).await, count(same).await, "{condition}");
+        }
+        let explain = format!("explain select pid from process_events where {id} = '{first}'");
+        let (mut plan, stream) = (Vec::new(), session.query(&explain).await.unwrap());
+        // Not cut off, as in a table.
+        write(stream, Format::Csv, Options::default(), &mut plan).await.unwrap();
+        let plan = String::from_utf8(plan).unwrap();
+        assert!(plan.contains(part), "{plan}");
+    }
+}

@@ -83,5 +83,5 @@ pub fn supervisor(config: &Config) -> anyhow::Result<(Supervisor, Option<MemoryG
         command.arg0("kerntrail").arg("serve").env(TASK, &*task);
         command
     };
-    Ok((Supervisor::new(command, config.query.timeout.0), group))
+    Ok((Supervisor::new(command), group))
 }

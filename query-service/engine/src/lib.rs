@@ -15,6 +15,7 @@ mod error;
 mod explain;
 mod functions;
 mod guard;
+mod implied;
 mod limits;
 mod memory;
 pub mod metrics;

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
+use crate::implied::ImpliedConditions;
 use crate::memory::QueryMemory;
 use crate::principal::Principal;
 use crate::stop::Stop;
@@ -51,6 +52,7 @@ impl Snapshot {
         let context = kerntrail_session::build(settings, |state| {
             // Without formats and factories of files there is nothing to write them with.
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
+            let state = state.with_analyzer_rule(Arc::new(ImpliedConditions(Arc::clone(&engine.tenants))));
             state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
         });
         functions::bound(&context, memory.get() / BATCHES_IN_MEMORY);

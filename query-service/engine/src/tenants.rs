@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::catalog::CatalogProvider;
+use datafusion::common::ScalarValue;
 
 /// The tables of each tenant.
 pub trait Tenants: Send + Sync + 'static {
@@ -12,4 +13,11 @@ pub trait Tenants: Send + Sync + 'static {
 
     /// The schema of tables that a query names without one.
     fn default_schema(&self) -> &str;
+
+    /// The values that stored columns have wherever the computed `column` is `value`, for the same columns in the same order
+    /// whatever the value; `None` when it is not computed, or cannot have that value.
+    fn implied(&self, column: &str, value: &str) -> Option<Vec<(&'static str, ScalarValue)>> {
+        let _ = (column, value);
+        None
+    }
 }

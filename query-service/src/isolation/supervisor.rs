@@ -25,6 +25,9 @@ use super::{OVERDUE, READY, WINDOWS};
 const START: Duration = Duration::from_secs(60);
 /// Longest time that a query process may take to end after its last request.
 const END: Duration = Duration::from_secs(5);
+/// Longest time for the other requests of a process that is replaced: until it ends, its memory comes on top of that of
+/// the next one.
+const REPLACED: Duration = Duration::from_secs(10);
 /// Waits before another attempt to start. After a process that did start, the next one starts at once.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -63,16 +66,13 @@ impl QueryProcess {
 pub struct Supervisor {
     /// A new process, without its standard input.
     command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// Longest time that requests of a process that is replaced may still take.
-    longest_request: Duration,
     state: watch::Sender<Option<SendRequest<Body>>>,
 }
 
 impl Supervisor {
-    /// Will run `command`, which must serve [`answer`](super::answer) on its standard input; none of its requests takes
-    /// longer than `longest_request`.
-    pub fn new(command: impl Fn() -> Command + Send + Sync + 'static, longest_request: Duration) -> Self {
-        Self { command: Box::new(command), longest_request, state: watch::Sender::new(None) }
+    /// Will run `command`, which must serve [`answer`](super::answer) on its standard input.
+    pub fn new(command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        Self { command: Box::new(command), state: watch::Sender::new(None) }
     }
 
     /// Where requests go.
@@ -135,7 +135,7 @@ impl Supervisor {
             Ok(_) = overdue => {
                 tracing::error!("a query cannot be stopped; starting another query process");
                 self.state.send_replace(None);
-                tokio::spawn(running.finish(self.longest_request));
+                tokio::spawn(running.finish(REPLACED));
             }
             () = stop.cancelled() => {
                 self.state.send_replace(None);

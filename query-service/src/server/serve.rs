@@ -2,14 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-use super::callers::Caller;
+use super::callers::{Caller, Rights};
 use super::connections::{Busy, Connection, Connections};
 use super::stall::Stalling;
 
@@ -32,8 +32,8 @@ const MAX_HEAD: usize = 64 << 10;
 /// What the clients of a listener may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientBounds {
-    /// Connections at a time. One more closes the one that has waited longest for a request; it is refused when all have a
-    /// request in progress.
+    /// Connections at a time. One more closes the one that has waited longest for a complete request; it is refused when all
+    /// have a request in progress.
     pub connections: usize,
     /// Time for the head of a request, and for the next request of a connection to begin.
     pub head: Duration,
@@ -115,11 +115,15 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let routes = TowerToHyperService::new(routes);
     let (closed, requests) = (open.closed(), Arc::clone(&open));
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let busy = requests.busy();
-        let mut request: Request = request.map(Body::new);
+        let work = Arc::new(Work::new(Arc::clone(&requests)));
+        // Whoever may write may also take a long time for it.
+        if request.body().is_end_stream() || caller.rights >= Rights::Write {
+            work.begin();
+        }
+        let mut request: Request = request.map(|body| Body::new(Arriving { body, work: Arc::clone(&work) }));
         request.extensions_mut().insert(caller.clone());
         let answered = routes.call(request);
-        async move { answered.await.map(|response| response.map(|body| Body::new(Answer { body, _busy: busy }))) }
+        async move { answered.await.map(|response| response.map(|body| Body::new(Answer { body, _work: work }))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -136,10 +140,58 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     drop(open);
 }
 
+/// The work on a request, from the moment when all of it has arrived: a connection whose client still sends can make
+/// room for others.
+struct Work {
+    connection: Arc<Connection>,
+    busy: Mutex<Option<Busy>>,
+}
+
+impl Work {
+    fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, busy: Mutex::new(None) }
+    }
+
+    fn begin(&self) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.get_or_insert_with(|| self.connection.busy());
+    }
+}
+
+/// The body of a request; work begins at its end.
+struct Arriving {
+    body: Incoming,
+    work: Arc<Work>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.work.begin();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The body of an answer; its connection has a request in progress until it is dropped.
 struct Answer {
     body: Body,
-    _busy: Busy,
+    _work: Arc<Work>,
 }
 
 impl HttpBody for Answer {
