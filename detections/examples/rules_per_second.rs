@@ -30,7 +30,7 @@ fn main() {
     assert!(!folders.is_empty(), "usage: rules_per_second FOLDER...");
     let mut rules = Rules::default();
     folders.iter().for_each(|folder| rules.load(folder).expect("a folder of rules"));
-    let ours = Arc::new(InMemory::new(&rules, Table::ProcessEvents).expect("rules"));
+    let ours = Arc::new(InMemory::new(&rules, Table::ProcessEvents));
     let peer = Arc::new(peer(&rules));
     let batch = exec_events(BATCH).expect("events");
     let events: Arc<Vec<Value>> = Arc::new(events(&batch));

@@ -190,29 +190,23 @@ impl Detector {
         Ok(())
     }
 
-    /// What the rules that are not behind find in the `fresh` rows, by their places; nothing for one that is behind or is
-    /// evaluated by itself.
+    /// What the rules that are not behind find in the `fresh` rows, by their places.
     async fn scan(&self, fresh: &Fresh, state: &State) -> BTreeMap<usize, RuleScan> {
-        let rules = self.rules.iter().enumerate();
-        let in_step =
-            rules.filter(|(index, rule)| !state.behind.contains_key(rule.id.as_str()) && !self.scans.is_alone(*index));
-        let wanted: BTreeSet<usize> = in_step.map(|(index, _)| index).collect();
-        let limits = (&wanted, self.config.timeout.0);
-        let mut scanned: BTreeMap<usize, RuleScan> = wanted.iter().map(|index| (*index, RuleScan::default())).collect();
+        let in_step = self.rules.iter().enumerate().filter(|(_, rule)| !state.behind.contains_key(rule.id.as_str()));
+        let mut scanned: BTreeMap<usize, RuleScan> = in_step.map(|(place, _)| (place, RuleScan::default())).collect();
         for (table, rows) in &fresh.added {
-            let done = self.scans.scan(&self.session, &self.rules, (*table, rows), limits, &mut scanned).await;
-            if let Err(error) = done {
-                // None of the rules over the table has seen all rows.
-                let error = Arc::new(error);
-                for (index, rule) in self.rules.iter().enumerate() {
-                    if let Some(scan) = scanned.get_mut(&index).filter(|_| rule.tables().contains(table)) {
-                        scan.error = Some(DataFusionError::Shared(Arc::clone(&error)));
-                    }
+            let done = self.scans.scan(&self.session, (*table, rows), self.config.timeout.0, &mut scanned).await;
+            let Err(error) = done else { continue };
+            // None of the rules over the table has seen all rows.
+            let error = Arc::new(error);
+            for (place, _) in self.rules.iter().enumerate().filter(|(_, rule)| rule.tables().contains(table)) {
+                if let Some(scan) = scanned.get_mut(&place) {
+                    scan.error = Some(DataFusionError::Shared(Arc::clone(&error)));
                 }
             }
         }
-        for (index, scan) in &scanned {
-            metrics::took(self.rules.iter().nth(*index), scan.took);
+        for (place, rule) in self.rules.iter().enumerate() {
+            scanned.get(&place).into_iter().for_each(|scan| metrics::took(rule, scan.took));
         }
         scanned
     }

@@ -1,6 +1,6 @@
 //! One reading of the new rows for all rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,20 +13,24 @@ use futures::StreamExt;
 use kerntrail_schemas::Table;
 
 use crate::evaluate::{Match, all_columns, with_types};
-use crate::rules::{Rule, RuleKind, Rules, Step};
+use crate::rules::{RuleKind, Rules, Step};
 use crate::scan::Scanner;
 
 /// All steps of all rules, by table.
-pub(crate) struct Scans {
-    tables: BTreeMap<Table, TableScan>,
-    /// Rules with a step that cannot be planned by itself; they are evaluated one by one, and their error is reported there.
-    alone: BTreeSet<usize>,
-}
+pub(crate) struct Scans(BTreeMap<Table, TableScan>);
 
 struct TableScan {
     scanner: Scanner,
-    /// The rule of each of the scanner's steps.
-    rules: Vec<usize>,
+    /// Whose each of the scanner's steps is.
+    owners: Vec<Owner>,
+}
+
+/// The rule of a step.
+struct Owner {
+    /// Its place among all rules.
+    rule: usize,
+    /// Whether the rule is about one event, whose row becomes a finding.
+    is_single: bool,
 }
 
 /// What one rule found.
@@ -45,51 +49,34 @@ pub(crate) struct RuleScan {
 impl Scans {
     /// The steps of `rules`.
     pub(crate) fn new(session: &SessionContext, rules: &Rules) -> Self {
-        let mut alone = BTreeSet::new();
-        let tables = rules.tables();
-        loop {
-            let built =
-                tables.iter().map(|table| TableScan::new(session, *table, rules, &alone).map(|scan| (*table, scan)));
-            match built.collect::<Result<_, _>>() {
-                Ok(tables) => return Self { tables, alone },
-                Err(rule) => alone.insert(rule),
-            };
-        }
+        Self(rules.tables().into_iter().map(|table| (table, TableScan::new(session, table, rules))).collect())
     }
 
-    /// Whether `rule` has to be evaluated by itself.
-    pub(crate) fn is_alone(&self, rule: usize) -> bool {
-        self.alone.contains(&rule)
-    }
-
-    /// Reads the rows `added` to `table` once for the rules that are `wanted`, each for `limit` at most.
+    /// Reads the rows `added` to `table` once for all rules in `scanned`, each for `limit` at most.
     ///
     /// Errors: the rows cannot be read.
     pub(crate) async fn scan(
         &self,
         session: &SessionContext,
-        rules: &Rules,
         (table, added): (Table, &Arc<dyn TableProvider>),
-        (wanted, limit): (&BTreeSet<usize>, Duration),
+        limit: Duration,
         scanned: &mut BTreeMap<usize, RuleScan>,
     ) -> Result<(), DataFusionError> {
-        let Some(scan) = self.tables.get(&table) else { return Ok(()) };
+        let Some(scan) = self.0.get(&table) else { return Ok(()) };
         let frame = session.read_table(Arc::clone(added))?.select(all_columns(table))?;
         let mut rows = frame.execute_stream().await?;
         while let Some(batch) = rows.next().await.transpose()? {
             let batch = with_types(table, &batch)?;
-            let goes_on = |rule: &usize| {
-                let so_far = scanned.get(rule);
-                wanted.contains(rule) && so_far.is_none_or(|scan| scan.error.is_none() && scan.took < limit)
+            let goes_on = |step: usize| {
+                let so_far = scanned.get(&scan.owners[step].rule);
+                so_far.is_some_and(|scan| scan.error.is_none() && scan.took < limit)
             };
-            let found = scan.scanner.scan(&batch, &|step| goes_on(&scan.rules[step]));
-            for (step, found) in found {
-                let index = scan.rules[step];
-                let Some(rule) = rules.iter().nth(index) else { continue };
-                let so_far = scanned.entry(index).or_default();
+            for (step, found) in scan.scanner.scan(&batch, &goes_on) {
+                let owner = &scan.owners[step];
+                let Some(so_far) = scanned.get_mut(&owner.rule) else { continue };
                 so_far.took += found.took;
                 match found.rows {
-                    Ok(rows) => so_far.add(rule, table, &batch, rows)?,
+                    Ok(rows) => so_far.add(owner, table, &batch, rows)?,
                     Err(error) => so_far.error = Some(error),
                 }
             }
@@ -101,27 +88,23 @@ impl Scans {
 }
 
 impl TableScan {
-    /// Errors: a rule of which a step cannot be planned.
-    fn new(session: &SessionContext, table: Table, rules: &Rules, alone: &BTreeSet<usize>) -> Result<Self, usize> {
-        let (owners, steps): (Vec<usize>, Vec<&Step>) = rules
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !alone.contains(index))
-            .flat_map(|(index, rule)| rule.steps().iter().map(move |step| (index, step)))
-            .filter(|(_, step)| step.table == table)
-            .unzip();
-        let scanner = Scanner::new(session, table, &steps).map_err(|(place, _)| owners[place])?;
-        Ok(Self { scanner, rules: owners })
+    fn new(session: &SessionContext, table: Table, rules: &Rules) -> Self {
+        let steps = rules.iter().enumerate().flat_map(|(place, rule)| {
+            let is_single = matches!(rule.kind, RuleKind::Single(_));
+            rule.steps().iter().map(move |step| (Owner { rule: place, is_single }, step))
+        });
+        let (owners, steps): (Vec<Owner>, Vec<&Step>) = steps.filter(|(_, step)| step.table == table).unzip();
+        Self { scanner: Scanner::new(session, table, &steps), owners }
     }
 }
 
 impl RuleScan {
-    fn add(&mut self, rule: &Rule, table: Table, batch: &RecordBatch, rows: Vec<u32>) -> Result<(), DataFusionError> {
+    fn add(&mut self, owner: &Owner, table: Table, batch: &RecordBatch, rows: Vec<u32>) -> Result<(), DataFusionError> {
         if rows.is_empty() {
             return Ok(());
         }
         self.touched = true;
-        if let RuleKind::Single(_) = rule.kind {
+        if owner.is_single {
             // Copied, so that a few rows do not keep the whole batch in memory.
             let rows = take_record_batch(batch, &UInt32Array::from(rows))?;
             self.matches.extend((0..rows.num_rows()).map(|row| Match::of(table, rows.slice(row, 1), String::new())));

@@ -70,16 +70,13 @@ pub struct InMemory {
 
 impl InMemory {
     /// Those of `rules` that are over `table`.
-    ///
-    /// Errors: one of them cannot be planned.
-    pub fn new(rules: &Rules, table: Table) -> Result<Self, DataFusionError> {
+    pub fn new(rules: &Rules, table: Table) -> Self {
         let single = rules.iter().enumerate().filter_map(|(place, rule)| match &rule.kind {
             RuleKind::Single(step) if step.table == table => Some((place, step)),
             _ => None,
         });
         let (places, steps): (Vec<usize>, Vec<&Step>) = single.unzip();
-        let scanner = Scanner::new(&session(), table, &steps).map_err(|(_, error)| error)?;
-        Ok(Self { scanner, rules: places })
+        Self { scanner: Scanner::new(&session(), table, &steps), rules: places }
     }
 
     /// How many rules there are.

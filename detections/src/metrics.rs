@@ -27,10 +27,8 @@ kerntrail_common::metric_names! {
 }
 
 /// Adds to the time of `rule`.
-pub(crate) fn took(rule: Option<&Rule>, time: Duration) {
-    if let Some(rule) = rule {
-        ::metrics::gauge!(TOOK, "rule" => rule.title.clone()).increment(time.as_secs_f64());
-    }
+pub(crate) fn took(rule: &Rule, time: Duration) {
+    ::metrics::gauge!(TOOK, "rule" => rule.title.clone()).increment(time.as_secs_f64());
 }
 
 /// Sets the number of rules that are behind.

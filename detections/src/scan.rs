@@ -3,7 +3,7 @@
 //! Most rules match no row of a batch. What a rule requires ([`RequiredText`]) is looked for first,
 //! with one automaton per column for all rules, and the rule's predicate is evaluated on the rows that have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{Expr, SessionContext};
 use kerntrail_schemas::Table;
 
 use crate::compile::RequiredText;
@@ -31,14 +31,19 @@ pub(crate) struct Scanner {
 
 /// A step, ready to be evaluated.
 struct Prepared {
-    predicate: Arc<dyn PhysicalExpr>,
-    /// The columns that the predicate reads, and their schema.
-    columns: Vec<usize>,
-    schema: SchemaRef,
+    predicate: Result<Predicate, Arc<DataFusionError>>,
     /// The activities of its rows; all where there are none.
     activities: Vec<&'static str>,
     /// The sets of texts that its rows contain, by their numbers; without any, all rows have to be looked at.
     sets: Vec<usize>,
+}
+
+/// The predicate of a step.
+struct Predicate {
+    expr: Arc<dyn PhysicalExpr>,
+    /// The columns that it reads, and their schema.
+    columns: Vec<usize>,
+    schema: SchemaRef,
 }
 
 /// The texts that steps require in a column.
@@ -60,20 +65,10 @@ pub(crate) struct Found {
 }
 
 impl Scanner {
-    /// A scanner of `steps`, all over `table`.
-    ///
-    /// Errors: the step that cannot be planned, by its place.
-    pub(crate) fn new(
-        session: &SessionContext,
-        table: Table,
-        steps: &[&Step],
-    ) -> Result<Self, (usize, DataFusionError)> {
+    /// A scanner of `steps`, all over `table`. A step that cannot be planned finds its error in every batch.
+    pub(crate) fn new(session: &SessionContext, table: Table, steps: &[&Step]) -> Self {
         let schema = table.schema();
-        let prepared = steps
-            .iter()
-            .enumerate()
-            .map(|(place, step)| prepare(session, &schema, step).map_err(|error| (place, error)));
-        let mut prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        let mut prepared: Vec<_> = steps.iter().map(|step| prepare(session, &schema, step)).collect();
         let mut numbered = Vec::new();
         for (prepared, step) in prepared.iter_mut().zip(steps) {
             for set in step.required.iter().flat_map(|required| &required.0) {
@@ -88,7 +83,7 @@ impl Scanner {
             texts.all(|text| columns.iter().any(|column| column.is_of(*set, &schema, &text.column)))
         };
         prepared.iter_mut().for_each(|step| step.sets.retain(is_found));
-        Ok(Self { steps: prepared, columns, sets: numbered.len() })
+        Self { steps: prepared, columns, sets: numbered.len() }
     }
 
     /// What each of the steps for which `wanted` finds in `batch`, which has the table's schema.
@@ -103,7 +98,7 @@ impl Scanner {
                     .entry(step.activities.clone())
                     .or_insert_with(|| rows_of(batch, &step.activities))
                     .clone(),
-                sets => Some(in_all(&rows_of_sets, sets)),
+                sets => Some(UInt32Array::from(in_all(&rows_of_sets, sets))),
             };
             let rows = step.matching(batch, candidates);
             found.insert(place, Found { rows, took: started.elapsed() });
@@ -134,18 +129,25 @@ fn in_all(rows_of_sets: &[Vec<u32>], sets: &[usize]) -> Vec<u32> {
     rows_of_sets[*shortest].iter().copied().filter(is_in).collect()
 }
 
-fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Result<Prepared, DataFusionError> {
-    let columns: std::collections::BTreeSet<usize> =
-        step.predicate.column_refs().iter().filter_map(|column| schema.index_of(&column.name).ok()).collect();
-    let columns: Vec<usize> = columns.into_iter().collect();
-    let schema = Arc::new(schema.project(&columns)?);
-    let fields = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
-    let context = SimplifyContext::builder().with_schema(Arc::clone(&fields)).build();
-    let simplifier = ExprSimplifier::new(context);
-    // Some functions, such as coalesce, exist in simplified form only.
-    let predicate = simplifier.simplify(simplifier.coerce(step.predicate.clone(), &fields)?)?;
-    let predicate = session.create_physical_expr(predicate, &fields)?;
-    Ok(Prepared { predicate, columns, schema, activities: step.activities.clone(), sets: Vec::new() })
+fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Prepared {
+    let predicate = Predicate::new(session, schema, &step.predicate).map_err(Arc::new);
+    Prepared { predicate, activities: step.activities.clone(), sets: Vec::new() }
+}
+
+impl Predicate {
+    fn new(session: &SessionContext, schema: &SchemaRef, expr: &Expr) -> Result<Self, DataFusionError> {
+        let columns: BTreeSet<usize> =
+            expr.column_refs().iter().filter_map(|column| schema.index_of(&column.name).ok()).collect();
+        let columns: Vec<usize> = columns.into_iter().collect();
+        let schema = Arc::new(schema.project(&columns)?);
+        let fields = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
+        let context = SimplifyContext::builder().with_schema(Arc::clone(&fields)).build();
+        let simplifier = ExprSimplifier::new(context);
+        // Some functions, such as coalesce, exist in simplified form only.
+        let simplified = simplifier.simplify(simplifier.coerce(expr.clone(), &fields)?)?;
+        let expr = session.create_physical_expr(simplified, &fields)?;
+        Ok(Self { expr, columns, schema })
+    }
 }
 
 /// Up to this many texts, an automaton that is twice as fast takes a few megabytes.
@@ -233,32 +235,32 @@ impl ColumnTexts {
 }
 
 /// The rows of these activities; `None` stands for all.
-fn rows_of(batch: &RecordBatch, activities: &[&'static str]) -> Option<Vec<u32>> {
+fn rows_of(batch: &RecordBatch, activities: &[&'static str]) -> Option<UInt32Array> {
     if activities.is_empty() {
         return None;
     }
     let column = batch.column_by_name("activity")?.as_string_opt::<i32>()?;
     let fits = |row: &usize| column.is_valid(*row) && activities.contains(&column.value(*row));
     let rows: Vec<u32> = (0..column.len()).filter(fits).map(|row| row as u32).collect();
-    (rows.len() < column.len()).then_some(rows)
+    (rows.len() < column.len()).then(|| UInt32Array::from(rows))
 }
 
 impl Prepared {
     /// Which of `rows` it matches; of all for `None`.
-    fn matching(&self, batch: &RecordBatch, rows: Option<Vec<u32>>) -> Result<Vec<u32>, DataFusionError> {
-        if rows.as_ref().is_some_and(Vec::is_empty) || batch.num_rows() == 0 {
+    fn matching(&self, batch: &RecordBatch, rows: Option<UInt32Array>) -> Result<Vec<u32>, DataFusionError> {
+        let predicate = self.predicate.as_ref().map_err(|error| DataFusionError::Shared(Arc::clone(error)))?;
+        let count = rows.as_ref().map_or(batch.num_rows(), UInt32Array::len);
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let rows = rows.map(UInt32Array::from);
-        let columns = self.columns.iter().map(|column| match &rows {
+        let columns = predicate.columns.iter().map(|column| match &rows {
             Some(rows) => take(batch.column(*column), rows, None),
             None => Ok(Arc::clone(batch.column(*column))),
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let count = rows.as_ref().map_or(batch.num_rows(), UInt32Array::len);
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
-        let read = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        let hits = self.predicate.evaluate(&read)?.into_array(count)?;
+        let read = RecordBatch::try_new_with_options(Arc::clone(&predicate.schema), columns, &options)?;
+        let hits = predicate.expr.evaluate(&read)?.into_array(count)?;
         let hits = hits.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("no boolean".to_owned()))?;
         Ok(places(hits).map(|place| rows.as_ref().map_or(place, |rows| rows.value(place as usize))).collect())
     }

@@ -203,7 +203,7 @@ async fn found(
     step: &Step,
     rows: Arc<dyn TableProvider>,
 ) -> Result<usize, datafusion::error::DataFusionError> {
-    let scanner = Scanner::new(session, step.table, &[step]).map_err(|(_, error)| error)?;
+    let scanner = Scanner::new(session, step.table, &[step]);
     let batches = session.read_table(rows)?.select(all_columns(step.table))?.collect().await?;
     let mut count = 0;
     for batch in &batches {

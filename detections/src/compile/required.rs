@@ -17,7 +17,7 @@ const SHORTEST: usize = 3;
 const MOST: usize = 10_000;
 /// Most sets that are looked for.
 const MOST_SETS: usize = 4;
-/// Length from which a longer text is no better.
+/// Texts of at least this length count as equally selective.
 const LONG: usize = 8;
 
 /// Of each set at least one text occurs, in any ASCII case, in its column: in the text, or in an item of the list. Holds

@@ -43,7 +43,7 @@ const NOT_FORWARDED: [HeaderName; 9] = [
     CALLER,
 ];
 
-/// What the client is told when the process ended before or during its answer.
+/// The error when the process ended before or during the answer.
 const INTERRUPTED: &str = "the process that answers queries ended during this one, most likely because queries needed \
                            more memory than it may use; another one is starting";
 const STARTING: &str = "the process that answers queries is not running; see the log of the server, or try again soon";

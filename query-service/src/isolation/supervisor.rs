@@ -131,7 +131,7 @@ impl Supervisor {
                 self.state.send_replace(None);
                 tracing::error!(status = ended(status), "the query process ended; starting another");
             }
-            // The connection ends with the process: `wait` tells why.
+            // An error means that the process is ending; `wait` then returns its exit status.
             Ok(_) = overdue => {
                 tracing::error!("a query cannot be stopped; starting another query process");
                 self.state.send_replace(None);

@@ -2,8 +2,8 @@
 //!
 //! `POST /api/v1/query` takes SQL (as text, or in JSON with options) and streams rows. `GET /api/v1/tree` and
 //! `GET /api/v1/timeline` take the options of the commands of the same names. Every refusal is JSON:
-//! `{"error":{"kind","message"}}`. Listeners are on loopback ([`check_loopback`]) or Unix sockets. Local users are told apart by
-//! the credentials of a Unix socket or by a [`Token`]; requests made by a web page of another site are refused ([`access`]).
+//! `{"error":{"kind","message"}}`. Listeners are on loopback ([`check_loopback`]) or Unix sockets. Local users are distinguished
+//! by the credentials of a Unix socket or by a [`Token`]; requests made by a web page of another site are refused ([`access`]).
 
 mod access;
 mod answer;

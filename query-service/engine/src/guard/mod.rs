@@ -22,8 +22,8 @@ const PARSER_DEPTH: usize = 50;
 /// The table of `information_schema` that shows the server's settings.
 const SETTINGS: &str = "df_settings";
 
-/// Reads `sql`, which holds one statement that reads; `is_scalar` tells the functions that neither aggregate nor look at
-/// other rows.
+/// Reads `sql`, which holds one statement that reads; `is_scalar` is true for the names of functions that
+/// compute a value from one row.
 pub(crate) fn parse(sql: &str, is_scalar: &dyn Fn(&str) -> bool) -> Result<Statement, QueryError> {
     size::check_tokens(sql)?;
     let mut statements = DFParserBuilder::new(sql)
