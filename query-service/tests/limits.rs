@@ -35,7 +35,7 @@ const ENDLESS: [&str; 5] = [
 ];
 
 /// All rows, then the error if there is one.
-async fn drain(mut stream: QueryStream) -> (usize, Option<QueryError>) {
+pub(crate) async fn drain(mut stream: QueryStream) -> (usize, Option<QueryError>) {
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         match batch {
@@ -203,6 +203,28 @@ async fn a_sort_larger_than_its_memory_spills() {
 /// Files in the folder.
 fn files(folder: &std::path::Path) -> usize {
     std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// A join by another condition than equality that keeps rows without a match loses some when it spills
+/// (apache/datafusion#24745).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_would_lose_rows_by_spilling_ends() {
+    let stored = many(10).await;
+    let limits = Limits { memory_bytes: NonZeroUsize::new(8 << 20).unwrap(), ..Limits::default() };
+    let session = stored.session_of(Capacity::default(), limits);
+    let sides = "(select value as a, repeat('x', 1000) as pad from range(12000)) l {} join \
+                 (select value as b, repeat('y', 1000) as pad from range(12000)) r on l.a + r.b < 0";
+    for kind in ["left", "right", "full"] {
+        let sql = format!("select count(l.pad || coalesce(r.pad, '')) as n from {}", sides.replace("{}", kind));
+        let error = match session.query(&sql).await {
+            Ok(stream) => drain(stream).await.1,
+            Err(error) => Some(error),
+        };
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Limit), "{kind}");
+    }
+    let sql = format!("select count(l.pad || r.pad) as n from {}", sides.replace("{}", "inner"));
+    let text = answer(&session, &sql).await;
+    assert_eq!(text.lines().nth(2).map(str::trim), Some("0"), "an inner join spills: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

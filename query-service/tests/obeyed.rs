@@ -78,6 +78,26 @@ const REFUSED: &[(&str, &str)] = &[
     ("select interval '36 hours' > interval '1 day'", "cannot be compared"),
     // extract of a duration: totals where fields are meant
     ("select extract(minute from time - process_start_time) from process_events", "epoch"),
+    // apache/datafusion#24960
+    ("select pid from process_events p where exists (select count(*) from findings f where f.pid = p.pid)", "count(*)"),
+    ("select pid from process_events p where 0 in (select count(*) from findings f where f.pid = p.pid)", "count(*)"),
+    // apache/datafusion#25519
+    (
+        "select pid from process_events p where pid in (select f.pid from findings f where f.uid = p.uid group by rollup (f.pid))",
+        "ROLLUP",
+    ),
+    // apache/datafusion#24787
+    (
+        "select distinct pid from (select pid, unnest(a) as arg from (select pid, max(args) as a from process_events group by pid))",
+        "unnest first",
+    ),
+    (
+        "select pid, n from (select pid, unnest(array_agg(uid)) as n from process_events group by pid) order by pid, n",
+        "unnest first",
+    ),
+    // apache/datafusion#25167, #25175
+    ("select date_bin(interval '1 day', time at time zone 'Asia/Kolkata') from process_events", "to_local_time"),
+    ("select (time at time zone 'America/Denver')::timestamp from process_events", "to_local_time"),
     // Operators that other databases read otherwise.
     ("select cap_effective >> 21 & 1 from process_events", "parentheses"),
     ("select 2 ^ 3", "power"),
@@ -99,6 +119,34 @@ async fn a_part_that_would_be_dropped_is_refused_by_name() {
             Err(error) if error.kind() == ErrorKind::User && error.message().contains(named) => {}
             Err(error) => wrong.push(format!("{sql}: {error}")),
             Ok(_) => wrong.push(format!("accepted: {sql}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// apache/datafusion#17539, #3520, #21318: DataFusion goes on with what is left of the number.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_integer_that_does_not_fit_is_an_error() {
+    let stored = many(10).await;
+    let session = stored.session();
+    let mut wrong = Vec::new();
+    for (sql, named) in [
+        ("select 9223372036854775807 + 1", "verflow"),
+        ("select pid - 9223372036854775807 - 9223372036854775807 from process_events", "verflow"),
+        ("select sum(pid * 9223372036854775807) from process_events", "verflow"),
+        ("select sum(x) from (values (9223372036854775807), (1)) t(x)", "64 bits"),
+        ("select sum(distinct x) from (values (9223372036854775807), (1)) t(x)", "64 bits"),
+        ("select g, sum(x) from (values (1, 9223372036854775807), (1, 1)) t(g, x) group by g", "64 bits"),
+        ("select sum(x) over () from (values (9223372036854775807), (1)) t(x)", "64 bits"),
+        ("select sum(x) over (order by x rows 1 preceding) from (values (9223372036854775807), (1)) t(x)", "64 bits"),
+    ] {
+        let error = match session.query(sql).await {
+            Ok(stream) => crate::limits::drain(stream).await.1,
+            Err(error) => Some(error),
+        };
+        match error {
+            Some(error) if error.kind() == ErrorKind::User && error.message().contains(named) => {}
+            other => wrong.push(format!("{sql}: {other:?}")),
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -139,6 +187,69 @@ async fn what_is_meant_is_carried_out() {
         ("select extract(epoch from interval '1 day 0.25 seconds') as n", "86400.25"),
         ("select pid as n from (select pid from process_events order by pid desc) t limit 1", "9"),
         ("select array_length(args[1:1]) as n from (select make_array('a', 'b') as args) t", "1"),
+        // apache/datafusion#21309, #25347, #25480, #25340: the NULLs of NOT IN.
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where x not in (select y from (values (2), (null)) b(y)) or x = 7",
+            "0",
+        ),
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where x not in (select y from (values (2)) b(y)) or x = 7",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1), (7)) a(x) where not (x in (select y from (values (1)) b(y)) and x < 9)",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1), (7)) a(x) where case when x not in (select y from (values (1), (null)) b(y)) then true else x = 7 end",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1,1), (2,2)) o(id, g) where 3 not in (select i.id from (values (1,1), (null,2)) i(id, g) where i.g = o.g)",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1,1), (2,2)) o(id, g) where id not in (select i.id from (values (1,1), (null,2), (null,3)) i(id, g) where i.id = o.id)",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where 3 not in (select i.id from (values (1), (null)) i(id))",
+            "0",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where 3 not in (select i.id from (values (1), (2)) i(id))",
+            "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (2), (null)) a(x) where x in (select y from (values (2), (null)) b(y)) or x = 1",
+            "2",
+        ),
+        (
+            "select count(*) as n from process_events where pid not in (select pid from process_events where pid < 5)",
+            "5",
+        ),
+        // apache/datafusion#24787: without anything above that relies on unique keys.
+        ("select count(n) as n from (select pid, unnest(args) as n from process_events) t", "0"),
+        ("select unnest(array_agg(x)) as n from (values (7)) t(x)", "7"),
+        // apache/datafusion#25167
+        (
+            "select date_bin(interval '1 day', to_local_time((timestamp '2026-08-01T20:00:00' at time zone 'UTC') at time zone 'Asia/Kolkata')) as n",
+            "2026-08-02T00:00:00",
+        ),
+        ("select 'a' || 1 || 'b' as n", "a1b"),
+        ("select count(*) as n from process_events where cmd_line || null is null", "10"),
+        ("select max(n) as n from (select 'x' || pid as n from process_events where pid < 5) t", "x4"),
+        // Integers as before, where they fit.
+        ("select 2 * 3 + 4 - 5 as n", "5"),
+        ("select sum(x) as n from (values (9223372036854775807), (-1)) t(x)", "9223372036854775806"),
+        ("select sum(distinct x) as n from (values (1), (1), (2)) t(x)", "3"),
+        ("select sum(x) filter (where x > 1) as n from (values (1), (2), (null)) t(x)", "2"),
+        (
+            "select max(n) as n from (select sum(x) over (order by x rows 1 preceding) as n from (values (1), (2), (3)) t(x)) t",
+            "5",
+        ),
+        ("select x as n from (values (1), (2), (3)) t(x) order by x desc limit 1 + 0", "3"),
+        ("select sum(x + 1) as n from (values (1), (2)) t(x) group by x + 1 having x + 1 > 2", "3"),
         ("select * exclude (b) from (select 7 as n, 8 as b) t", "7"),
         ("select distinct on (x) y as n from (values (1, 2), (1, 3)) t(x, y) order by x, y", "2"),
         ("select sum(n) as n from (select 1 as n union all select 2 intersect select 2 as n) t", "3"),

@@ -4,11 +4,21 @@
 //! setting that keeps results correct applies to queries, rules, sink conditions, imports and compaction.
 //! Invariant: this crate knows no other crate of the workspace, and no table.
 
+mod arithmetic;
 mod intervals;
+mod membership;
+mod refused;
+mod sum;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -25,11 +35,42 @@ pub fn build(
     settings: impl FnOnce(SessionConfig) -> SessionConfig,
     complete: impl FnOnce(SessionStateBuilder) -> SessionStateBuilder,
 ) -> SessionContext {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(intervals::ExactIntervals)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(refused::WrongAnswers),
+        Arc::new(membership::ExactMembership),
+        Arc::new(intervals::ExactIntervals),
+    ];
     rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(arithmetic::ExactArithmetic));
     let state = SessionStateBuilder::new().with_config(settings(config())).with_default_features();
     let state = state.with_analyzer_rules(rules);
-    SessionContext::new_with_state(complete(state).build())
+    let session = SessionContext::new_with_state(complete(state).build());
+    session.register_udaf(sum::exact_sum());
+    session
+}
+
+/// `plan` with all its expressions rewritten, innermost first; `rewrite` also gets the columns that an expression can refer
+/// to. Names of result columns stay.
+pub fn rewrite_expressions(
+    plan: LogicalPlan,
+    rewrite: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    // The schemas of nodes above a rewritten one can change, too.
+    let changed = Cell::new(false);
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
+        let mut schema = merge_schema(&plan.inputs());
+        if let LogicalPlan::TableScan(scan) = &plan {
+            schema.merge(&scan.projected_schema);
+        }
+        let names = NamePreserver::new(&plan);
+        let rewritten = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(|expr| rewrite(expr, &schema))?.update_data(|expr| name.restore(expr)))
+        })?;
+        changed.set(changed.get() || rewritten.transformed);
+        if changed.get() { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+    })?;
+    Ok(rewritten.data)
 }
 
 /// What holds for every session.
@@ -41,6 +82,8 @@ pub fn build(
 ///
 /// The order of a subquery is kept: without it, a `limit` around `select … order by …` takes any rows (#15886). A `limit`
 /// is not moved below window functions, where `ignore nulls` needs more rows than that (#25471).
+///
+/// Other wrong answers are set right, or refused, by the rules in [`build`].
 #[allow(clippy::disallowed_methods, reason = "the one place that configures sessions")]
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new();

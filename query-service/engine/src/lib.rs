@@ -16,6 +16,7 @@ mod explain;
 mod functions;
 mod guard;
 mod implied;
+mod in_memory;
 mod limits;
 mod memory;
 pub mod metrics;

@@ -21,6 +21,7 @@ use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
 use crate::implied::ImpliedConditions;
+use crate::in_memory::keep_joins_in_memory;
 use crate::memory::QueryMemory;
 use crate::principal::Principal;
 use crate::stop::Stop;
@@ -49,13 +50,15 @@ impl Snapshot {
                 .with_information_schema(true)
                 .with_target_partitions(engine.capacity.threads.get())
         };
+        let most = memory.get() / BATCHES_IN_MEMORY;
         let context = kerntrail_session::build(settings, |state| {
             // Without formats and factories of files there is nothing to write them with.
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
             let state = state.with_analyzer_rule(Arc::new(ImpliedConditions(Arc::clone(&engine.tenants))));
+            let state = state.with_analyzer_rule(Arc::new(functions::BoundedConcat { most }));
             state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
         });
-        functions::bound(&context, memory.get() / BATCHES_IN_MEMORY);
+        functions::bound(&context, most);
         context.register_catalog(tenant, catalog);
         Ok(Self(context))
     }
@@ -69,7 +72,8 @@ impl Snapshot {
     ///
     /// Errors: it is not one statement, would write, is too large, or has a part that the engine does not carry out.
     pub(crate) fn parse(&self, sql: &str) -> Result<Statement, QueryError> {
-        let state = self.0.state();
+        let state = self.0.state_ref();
+        let state = state.read();
         let is_scalar = |name: &str| {
             // The planner makes these itself.
             let is_special = matches!(name, "unnest" | "struct" | "map");
@@ -116,7 +120,8 @@ impl Snapshot {
     }
 }
 
-/// Refuses plans that write, and makes all others stoppable. Every plan is executed through here.
+/// Refuses plans that write, makes all others stoppable, and keeps some joins from spilling. Every plan is executed
+/// through here.
 #[derive(Debug)]
 struct GuardedPlanner {
     stop: Stop,
@@ -131,6 +136,7 @@ impl QueryPlanner for GuardedPlanner {
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         guard::check_reads(plan)?;
         guard::check_constants(plan)?;
-        self.stop.guard(DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?)
+        let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
+        self.stop.guard(keep_joins_in_memory(physical, session.runtime_env())?)
     }
 }

@@ -3,6 +3,7 @@
 //! A function's result is allocated outside of the query's memory pool, so `range(0, 100000000000)` would end the
 //! whole process, not the query. The size of such a result is estimated before it is computed ([`sizes`]).
 
+mod concat;
 mod sizes;
 
 use std::hash::{Hash, Hasher};
@@ -17,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
+pub(crate) use self::concat::BoundedConcat;
 use self::sizes::{GROWING, Size};
 use crate::error::{ErrorKind, QueryError};
 

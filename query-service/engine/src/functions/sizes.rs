@@ -75,13 +75,16 @@ pub(super) const GROWING: [(&str, Size); 19] = [
     ("array_replace_n", Size::AtMost(replaced)),
     ("array_replace_all", Size::AtMost(replaced)),
     // By repeating an argument for every row.
-    ("concat", Size::AtMost(together)),
+    ("concat", TOGETHER),
     ("concat_ws", Size::AtMost(|arguments, row| together(arguments, row) + separators(arguments, row))),
-    ("make_array", Size::AtMost(together)),
-    ("array_append", Size::AtMost(together)),
-    ("array_prepend", Size::AtMost(together)),
-    ("array_concat", Size::AtMost(together)),
+    ("make_array", TOGETHER),
+    ("array_append", TOGETHER),
+    ("array_prepend", TOGETHER),
+    ("array_concat", TOGETHER),
 ];
+
+/// What puts its arguments together makes at most.
+pub(super) const TOGETHER: Size = Size::AtMost(together);
 
 /// Bytes of all arguments.
 fn together(arguments: &[ArrayRef], row: usize) -> i128 {

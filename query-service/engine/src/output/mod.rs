@@ -81,7 +81,7 @@ impl fmt::Display for Format {
 
 /// A name that no format has.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no format `{0}`{1}; formats are table, json, ndjson, csv, markdown and arrow")]
+#[error("there is no format `{0}`{1}; formats: {formats}", formats = Format::ALL.map(Format::as_str).join(", "))]
 pub struct UnknownFormat(String, String);
 
 impl FromStr for Format {

@@ -1,0 +1,80 @@
+//! `IN` and `NOT IN` of subqueries, with the NULLs of SQL.
+//!
+//! DataFusion 55 turns them into joins. One that is a condition of its own is exact. Below `OR`, `NOT` or `CASE`, its
+//! join knows no NULL, so a row that `NOT IN` says nothing about is selected (apache/datafusion#21309); where the
+//! subquery refers to the outer query, or the left side is a constant, `NOT IN` ignores or mixes up NULLs (#25347, #25480,
+//! #25340). Here these become `= ANY` and `<> ALL`, which DataFusion computes with NULLs.
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::expr::{BinaryExpr, InSubquery, SetComparison, SetQuantifier};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::optimizer::AnalyzerRule;
+
+/// The rule, which runs before types are coerced.
+#[derive(Debug)]
+pub(crate) struct ExactMembership;
+
+impl AnalyzerRule for ExactMembership {
+    fn name(&self) -> &str {
+        "exact_membership"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let exact = plan.transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::Filter(_) | LogicalPlan::Join(_) => plan.map_expressions(|expr| exact(expr, Place::Condition)),
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(exact.data)
+    }
+}
+
+/// Where an expression stands in the condition of a filter or join.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// It has to be true for a row to be selected.
+    Condition,
+    /// It helps to select a row when it is true; false and NULL are the same.
+    Alternative,
+    /// False and NULL can differ.
+    Elsewhere,
+}
+
+fn exact(expr: Expr, place: Place) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. }) => expr.map_children(|side| exact(side, place)),
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+            let inner = if place == Place::Condition { Place::Alternative } else { place };
+            expr.map_children(|side| exact(side, inner))
+        }
+        Expr::Not(inner) => match *inner {
+            Expr::InSubquery(membership) => {
+                let negated = !membership.negated;
+                exact(Expr::InSubquery(InSubquery { negated, ..membership }), place)
+            }
+            other => Expr::Not(Box::new(other)).map_children(|inner| exact(inner, Place::Elsewhere)),
+        },
+        Expr::InSubquery(membership) if is_exact(&membership, place) => {
+            Ok(Transformed::no(Expr::InSubquery(membership)))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let (op, quantifier) = match negated {
+                false => (Operator::Eq, SetQuantifier::Any),
+                true => (Operator::NotEq, SetQuantifier::All),
+            };
+            Ok(Transformed::yes(Expr::SetComparison(SetComparison::new(expr, subquery, op, quantifier))))
+        }
+        other => other.map_children(|inner| exact(inner, Place::Elsewhere)),
+    }
+}
+
+/// Whether DataFusion's join for it selects the right rows.
+fn is_exact(membership: &InSubquery, place: Place) -> bool {
+    let InSubquery { expr, subquery, negated } = membership;
+    match (place, negated) {
+        (Place::Condition, true) => subquery.outer_ref_columns.is_empty() && !expr.column_refs().is_empty(),
+        (Place::Condition | Place::Alternative, false) => true,
+        (Place::Alternative, true) | (Place::Elsewhere, _) => false,
+    }
+}
