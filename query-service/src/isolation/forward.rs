@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, h
 use axum::response::Response;
 use axum::routing::any;
 use futures::{Stream, StreamExt};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use kerntrail_common::error::chain;
 use serde_json::json;
@@ -57,9 +58,7 @@ pub fn router(process: QueryProcess) -> Router {
 /// The metrics of the query process, in Prometheus' text format; empty when it does not answer.
 pub async fn metrics(process: &QueryProcess) -> String {
     let Some(mut sender) = process.current(Duration::ZERO).await else { return String::new() };
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = inside(METRICS);
-    let Ok(response) = sender.send_request(request).await else { return String::new() };
+    let Ok(response) = get(&mut sender, METRICS).await else { return String::new() };
     let body = axum::body::to_bytes(Body::new(response.into_body()), MOST_METRICS).await;
     body.map_or_else(|_| String::new(), |body| String::from_utf8_lossy(&body).into_owned())
 }
@@ -67,11 +66,18 @@ pub async fn metrics(process: &QueryProcess) -> String {
 /// Bytes of the metrics, at most.
 const MOST_METRICS: usize = 1 << 20;
 
-/// `path` of the query process: HTTP/2 wants a scheme and an authority.
-pub(super) fn inside(path: &str) -> Uri {
-    with_path(PathAndQuery::try_from(path).unwrap_or_else(|_| PathAndQuery::from_static("/")))
+/// The answer of the query process to a GET of `path`.
+pub(super) async fn get(
+    sender: &mut SendRequest<Body>,
+    path: &'static str,
+) -> Result<hyper::Response<Incoming>, hyper::Error> {
+    sender.ready().await?;
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = with_path(PathAndQuery::from_static(path));
+    sender.send_request(request).await
 }
 
+/// `path` of the query process: HTTP/2 wants a scheme and an authority.
 fn with_path(path: PathAndQuery) -> Uri {
     let mut parts = axum::http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);

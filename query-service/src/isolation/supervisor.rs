@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kerntrail_common::backoff::Backoff;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::forward::get;
 use super::{OVERDUE, READY, WINDOWS};
 
 /// Longest time until a new query process accepts requests.
@@ -114,8 +115,8 @@ impl Supervisor {
             .await
             .map_err(StartError::Talk)?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let ready = timeout(START, get(sender.clone(), READY)).await.map_err(|_| StartError::Slow)?;
-        match ready.map_err(StartError::Talk)? {
+        let ready = timeout(START, get(&mut sender.clone(), READY)).await.map_err(|_| StartError::Slow)?;
+        match ready.map_err(StartError::Talk)?.status() {
             StatusCode::OK => Ok(Running { child, sender, connection }),
             other => Err(StartError::Refused(other)),
         }
@@ -125,7 +126,8 @@ impl Supervisor {
     async fn until_end(&self, running: Running, stop: &CancellationToken) {
         self.state.send_replace(Some(running.sender.clone()));
         let mut running = running;
-        let overdue = get(running.sender.clone(), OVERDUE);
+        let mut sender = running.sender.clone();
+        let overdue = async move { get(&mut sender, OVERDUE).await };
         tokio::select! {
             status = running.child.wait() => {
                 self.state.send_replace(None);
@@ -165,14 +167,6 @@ impl Running {
             tracing::error!(error = chain(&error), "cannot end a query process");
         }
     }
-}
-
-/// The status of the answer to a GET of `path`.
-async fn get(mut sender: SendRequest<Body>, path: &str) -> Result<StatusCode, hyper::Error> {
-    sender.ready().await?;
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = super::forward::inside(path);
-    sender.send_request(request).await.map(|response| response.status())
 }
 
 /// How the process ended, in words.

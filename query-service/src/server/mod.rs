@@ -33,8 +33,11 @@ pub use self::token::Token;
 
 pub use serve::{ClientBounds, Listener, serve};
 
+const QUERY: &str = "/api/v1/query";
+const TREE: &str = "/api/v1/tree";
+const TIMELINE: &str = "/api/v1/timeline";
 /// Paths of [`router`].
-pub(crate) const PATHS: [&str; 3] = ["/api/v1/query", "/api/v1/tree", "/api/v1/timeline"];
+pub(crate) const PATHS: [&str; 3] = [QUERY, TREE, TIMELINE];
 
 /// Largest request body, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -53,15 +56,12 @@ pub fn check_loopback(address: SocketAddr) -> Result<(), NotLoopback> {
 /// behind [`only_from_here`], with whatever else is served there.
 pub fn router(engine: Arc<Engine>, tenant: &str, limits: Limits) -> Router {
     Router::new()
-        .route("/api/v1/query", post(query::query))
-        .route("/api/v1/tree", get(story::tree))
-        .route("/api/v1/timeline", get(story::timeline))
-        .method_not_allowed_fallback(|| async {
-            answer::refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "user",
-                "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline",
-            )
+        .route(QUERY, post(query::query))
+        .route(TREE, get(story::tree))
+        .route(TIMELINE, get(story::timeline))
+        .method_not_allowed_fallback(async || {
+            let methods = format!("POST {QUERY}, GET {TREE}, GET {TIMELINE}");
+            answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "user", &methods)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Callers { engine, tenant: tenant.to_owned(), limits })
