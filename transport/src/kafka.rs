@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kerntrail_common::settings::{more_than_zero, not_empty};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -50,11 +50,11 @@ pub struct KafkaOptions {
     pub client_id: String,
     /// Partitions of topics that kerntrail creates.
     #[serde(deserialize_with = "more_than_zero")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = i32::MAX))]
     pub partitions: i32,
     /// Replicas of topics that kerntrail creates; 3 is usual on a cluster of three or more brokers.
     #[serde(deserialize_with = "more_than_zero")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = i32::MAX))]
     pub replication: i32,
     /// Longest time that `append` waits for brokers to acknowledge, in seconds.
     #[serde(skip)]
@@ -228,12 +228,21 @@ async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Me
     settle(waiting).await
 }
 
+/// Waits for all, and returns the error that says most: once a message is refused, librdkafka purges the others, in any order.
 async fn settle(waiting: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
     let each = waiting.into_iter().map(async |delivery| match delivery.await {
-        Ok(outcome) => outcome.map(drop).map_err(|(error, _)| error),
-        Err(_) => Err(KafkaError::Canceled),
+        Ok(outcome) => outcome.err().map(|(error, _)| error),
+        Err(_) => Some(KafkaError::Canceled),
     });
-    try_join_all(each).await.map(drop)
+    let errors = join_all(each).await.into_iter().flatten();
+    errors.min_by_key(is_consequence).map_or(Ok(()), Err)
+}
+
+/// Whether a message failed only since another one did.
+fn is_consequence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error, KafkaError::Canceled)
+        || matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight))
 }
 
 #[async_trait]

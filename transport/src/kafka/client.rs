@@ -41,20 +41,23 @@ const FIXED: &[&str] = &[
 
 /// Refuses properties that cannot be used.
 pub(super) fn check(options: &KafkaOptions) -> Result<(), LogError> {
-    let wrong = options.properties.iter().find_map(|(name, value)| check_property(name, value).err());
+    let wrong = options.properties.iter().find_map(|(name, value)| {
+        let reason = check_property(name, value).err()?;
+        Some(format!("{name}: {reason}"))
+    });
     wrong.map_or(Ok(()), |wrong| Err(failed_for_good("use the Kafka properties", wrong)))
 }
 
 /// Refuses a property that librdkafka does not know or take, or that would break what this module promises.
 pub(super) fn check_property(name: &str, value: &str) -> Result<(), String> {
     if FIXED.contains(&name) {
-        return Err(format!("{name} cannot be changed: exactly-once delivery depends on it"));
+        return Err("it cannot be changed: exactly-once delivery depends on it".to_owned());
     }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => Ok(()),
         // librdkafka's words; the error's own would have the value, which may be a secret.
-        Err(KafkaError::ClientConfig(_, words, ..)) => Err(format!("{name}: {words}")),
-        Err(error) => Err(format!("{name}: {error}")),
+        Err(KafkaError::ClientConfig(_, words, ..)) => Err(words),
+        Err(error) => Err(error.to_string()),
     }
 }
 
