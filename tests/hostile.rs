@@ -416,9 +416,22 @@ fn hostile_clients_harm_nobody() {
     let honest = ask(&program, "select 1 as n", "60s");
     assert_eq!(kind(&honest), "answered", "{honest}");
     let before = program.count("select count(*) from process_events");
-    import(&program, before, before + 100);
+    // An import that hardly sends anything gives way to another one.
+    let mut slow = UnixStream::connect(program.data_dir().join("socket")).expect("a connection");
+    let head = "POST /api/v1/import?name=slow HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    slow.write_all(format!("{head}1\r\n{{\r\n").as_bytes()).expect("a request");
+    slow.set_nonblocking(true).expect("a socket");
+    let mut answer = String::new();
+    wait_for("the slow import says why it ended", || {
+        // Adds the same rows once; waits if the slow import came first.
+        import(&program, before, before + 100);
+        let mut part = [0; 4096];
+        let length = slow.read(&mut part).unwrap_or(0);
+        answer.push_str(&text(&part[..length]));
+        if answer.contains("another import waits") { Ok(()) } else { Err(answer.clone()) }
+    });
     assert_eq!(program.count("select count(*) from process_events"), before + 100);
-    drop((unread, tcp, unix, begun));
+    drop((unread, tcp, unix, begun, slow));
     assert_eq!(running.terminate(), 0);
 }
 

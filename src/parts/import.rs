@@ -4,8 +4,9 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use axum::Router;
@@ -29,8 +30,10 @@ use crate::parts::{self, event_log::Log, http};
 pub const PATH: &str = "/api/v1/import";
 /// Lines of progress that are buffered for a slow reader; further ones are dropped.
 const LINES: usize = 16;
-/// Longest wait for the next chunk of a body, since other imports wait for this one.
+/// Longest time without a chunk of a body.
 const SILENCE: Duration = Duration::from_secs(300);
+/// A client that sends less than this within this time loses its import when another one waits.
+const SLOWEST: (usize, Duration) = (64 << 10, Duration::from_secs(10));
 /// Chunks of a body that wait for the parser.
 const PIECES: usize = 16;
 
@@ -45,6 +48,8 @@ pub struct Importer {
     rejects_dir: PathBuf,
     cluster: Option<String>,
     one: Mutex<()>,
+    /// Imports that wait for the one that runs.
+    waiting: AtomicUsize,
 }
 
 /// An input of an import.
@@ -105,7 +110,7 @@ impl Importer {
     /// Imports through `opened` and `pipeline`, which must run, into `lake`.
     pub fn new(config: &Config, opened: Log, lake: Arc<Lake>, pipeline: Arc<Pipeline>) -> Self {
         let (rejects_dir, cluster) = (parts::rejected_dir(config), parts::cluster(config));
-        Self { opened, lake, pipeline, rejects_dir, cluster, one: Mutex::new(()) }
+        Self { opened, lake, pipeline, rejects_dir, cluster, one: Mutex::new(()), waiting: AtomicUsize::new(0) }
     }
 
     /// Imports `reader` and returns when its rows are committed to the lake.
@@ -140,6 +145,7 @@ impl Importer {
             return Ok((here, lock));
         }
         on_progress(Line::Waiting);
+        let _waits = Waits::new(&self.waiting);
         Ok((self.one.lock().await, self.lake.lock(LOCK).await?))
     }
 
@@ -167,7 +173,7 @@ async fn take(
 ) -> Response {
     let (lines, answer) = mpsc::channel::<String>(LINES);
     let (pieces, held) = std::sync::mpsc::sync_channel(PIECES);
-    tokio::spawn(hand_over(body, pieces));
+    tokio::spawn(hand_over(body, pieces, Arc::clone(&importer)));
     let reader = Pieces { held, piece: Bytes::new() };
     tokio::spawn(async move {
         let mut on_progress = |line: Line| {
@@ -188,19 +194,75 @@ async fn take(
 }
 
 /// Sends the body's chunks to the thread that reads them; a full queue makes the client wait.
-async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>) {
+async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>, importer: Arc<Importer>) {
     let mut stream = body.into_data_stream();
+    let mut pace = Pace::default();
     loop {
-        let piece = match tokio::time::timeout(SILENCE, stream.next()).await {
+        let asked = Instant::now();
+        let next = tokio::time::timeout(SLOWEST.1, stream.next()).await;
+        let piece = match next {
             Ok(None) => return,
-            Ok(Some(piece)) => piece.map_err(std::io::Error::other),
-            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no data for five minutes")),
+            Ok(Some(piece)) => Some(piece.map_err(std::io::Error::other)),
+            Err(_) => None,
+        };
+        let length = piece.as_ref().and_then(|piece| piece.as_ref().ok()).map_or(0, Bytes::len);
+        let is_overtaken = pace.is_slow(asked.elapsed(), length) && importer.waiting.load(Ordering::Relaxed) > 0;
+        let piece = match (piece, pace.too_late(is_overtaken)) {
+            (_, Some(reason)) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, reason)),
+            (Some(piece), None) => piece,
+            (None, None) => continue,
         };
         let pieces = pieces.clone();
         let sent = tokio::task::spawn_blocking(move || pieces.send(piece)).await;
         // The reader is gone: the import ended early and reports why.
         if !matches!(sent, Ok(Ok(()))) {
             return;
+        }
+    }
+}
+
+/// Counts an import that waits, as long as it does.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How fast a client sends, while the server waits for it.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: usize,
+    silent: Duration,
+}
+
+impl Pace {
+    /// Whether less than [`SLOWEST`] has come, now that `bytes` more came after `waited`.
+    fn is_slow(&mut self, waited: Duration, bytes: usize) -> bool {
+        self.silent = if bytes == 0 { self.silent + waited } else { Duration::ZERO };
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < SLOWEST.1 {
+            return false;
+        }
+        let slow = self.bytes < SLOWEST.0;
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        slow
+    }
+
+    fn too_late(&self, is_overtaken: bool) -> Option<&'static str> {
+        match is_overtaken {
+            true => Some("another import waits, and less than 64 KiB came within 10 s; import the file again"),
+            false => (self.silent >= SILENCE).then_some("no data for five minutes"),
         }
     }
 }
@@ -263,4 +325,28 @@ pub async fn ask_server(
         }
     }
     bail!(INTERRUPTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_client_gives_way_to_another_import() {
+        let second = Duration::from_secs(1);
+        for (seconds, bytes_each, slow, error) in [
+            (9, 0, false, None),
+            (10, 0, true, Some("another import waits")),
+            (10, 1000, true, Some("another import waits")),
+            (10, 7000, false, None),
+            (300, 0, true, Some("five minutes")),
+        ] {
+            let mut pace = Pace::default();
+            let ends = (0..seconds).map(|_| pace.is_slow(second, bytes_each)).next_back().unwrap_or(false);
+            assert_eq!(ends, slow, "{seconds} s with {bytes_each} bytes each");
+            let reason = pace.too_late(slow && seconds < 300);
+            assert_eq!(reason.is_some(), error.is_some());
+            assert!(error.is_none_or(|part| reason.is_some_and(|reason| reason.contains(part))), "{reason:?}");
+        }
+    }
 }
