@@ -25,6 +25,8 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     let metrics = http_get(&program.address(), "/metrics").unwrap();
     assert!(metrics.contains("kerntrail_detections_rules_refused 1"), "{metrics}");
     assert!(running.log().contains("bad.yml:5") && running.log().contains("NoSuchField"), "{}", running.log());
+    let ready = http_get(&program.address(), "/readyz").unwrap();
+    assert!(ready.contains("200 OK"), "{ready}");
     let listed = program.output(&["rules", "list", &setting]);
     assert!(listed.status.success());
     let named = String::from_utf8_lossy(&listed.stderr);
