@@ -9,7 +9,7 @@ use kerntrail_pipeline::import::FORMATS;
 use kerntrail_query_engine::output::Format;
 use kerntrail_query_service::stories::timeline::StoryFormat;
 
-use crate::config::{Overrides, SETTINGS, ValueOrigin};
+use crate::config::{Overrides, SETTINGS, ValueOrigin, sink_keys};
 
 /// Collect, store and query the security history of Kubernetes nodes.
 #[derive(Debug, Parser)]
@@ -298,19 +298,37 @@ fn sink_variables() -> Vec<(ValueOrigin, String)> {
     found
 }
 
+fn is_sink_variable(name: &str) -> bool {
+    name.strip_prefix("KERNTRAIL_SINK_").is_some_and(|rest| rest.contains("__"))
+}
+
 /// Variables that look like a misspelled setting, each with the correct name.
 ///
 /// Others with this prefix are not kerntrail's: Kubernetes sets `KERNTRAIL_PORT` for a service of that name.
 pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let mut known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
     known.push("KERNTRAIL_CONFIG".to_owned());
-    let strange = names
-        .filter(|name| name.starts_with("KERNTRAIL_") && !name.starts_with("KERNTRAIL_SINK_") && !known.contains(name));
+    let strange =
+        names.filter(|name| name.starts_with("KERNTRAIL_") && !is_sink_variable(name) && !known.contains(name));
     let misspelled = strange.filter_map(|name| {
-        let right = typo_of(&name, known.iter().map(String::as_str), 2)?.to_owned();
-        Some((name, right))
+        let right = misspelled_sink(&name).or_else(|| {
+            let allowed = (name.len() / 8).max(2);
+            typo_of(&name, known.iter().map(String::as_str), allowed).map(str::to_owned)
+        });
+        Some((name, right?))
     });
     misspelled.collect()
+}
+
+/// The right form of a variable such as `KERNTRAIL_SINK_SOC_TOKEN` or `KERNTRAIL_SINKS_SOC__TOKEN`, which ends with a key
+/// of sinks.
+fn misspelled_sink(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("KERNTRAIL_SINK")?;
+    let rest = rest.strip_prefix('S').unwrap_or(rest).strip_prefix('_')?;
+    let keys = sink_keys().into_iter().flat_map(|table| table.keys).map(|key| key.path.to_uppercase());
+    let key = keys.filter(|key| rest.ends_with(&format!("_{key}"))).max_by_key(String::len)?;
+    let sink = rest.strip_suffix(&key)?.trim_end_matches('_');
+    (!sink.is_empty()).then(|| format!("KERNTRAIL_SINK_{sink}__{key}"))
 }
 
 #[cfg(test)]
@@ -319,7 +337,13 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        with_settings(Cli::command()).debug_assert();
+        let mut command = with_settings(Cli::command());
+        command.build();
+        command.clone().debug_assert();
+        let query = command.find_subcommand_mut("query").unwrap().render_help().to_string();
+        for format in Format::ALL {
+            assert!(query.contains(format.as_str()), "{format}: {query}");
+        }
     }
 
     #[test]
@@ -340,7 +364,13 @@ mod tests {
             ("KERNTRAIL_HTTP_LISTNE", Some("KERNTRAIL_HTTP_LISTEN")),
             ("KERNTRAIL_CONFG", Some("KERNTRAIL_CONFIG")),
             ("KERNTRAIL_DATA_DIR", None),
+            ("KERNTRAIL_LAKE_COMPACTION_INTERVAL", Some("KERNTRAIL_LAKE_COMPACT_INTERVAL")),
             ("KERNTRAIL_SINK_SOC__TOKEN", None),
+            ("KERNTRAIL_SINK_SOC_TOKEN", Some("KERNTRAIL_SINK_SOC__TOKEN")),
+            ("KERNTRAIL_SINK_SOC_CA_FILE", Some("KERNTRAIL_SINK_SOC__CA_FILE")),
+            ("KERNTRAIL_SINKS_SOC__TOKEN", Some("KERNTRAIL_SINK_SOC__TOKEN")),
+            ("KERNTRAIL_SINK_SERVICE_HOST", None),
+            ("KERNTRAIL_SINK_PORT_8088_TCP", None),
             ("KERNTRAIL_PORT", None),
             ("KERNTRAIL_SERVICE_HOST", None),
             ("KERNTRAIL_PORT_7474_TCP_ADDR", None),

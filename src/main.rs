@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 /// The chain of causes; for a query, the message for the client, unless this process or its files are at fault.
 fn describe(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<QueryError>() {
+    match error.chain().find_map(|cause| cause.downcast_ref::<QueryError>()) {
         Some(query) if query.kind() == ErrorKind::Internal => {
             let root = error.root_cause();
             format!("the query failed: {root}")

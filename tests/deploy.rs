@@ -16,7 +16,7 @@ fn the_example_configuration_is_accepted() {
     let output =
         program.command(&["config", "check"]).env("KERNTRAIL_CONFIG", deploy("kerntrail.toml")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 sinks"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 sink)"));
 }
 
 #[test]

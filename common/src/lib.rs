@@ -14,3 +14,4 @@ pub mod settings;
 pub mod shell;
 pub mod size;
 pub mod suggest;
+pub mod words;

@@ -97,7 +97,7 @@ pub enum RejectedError {
         newer: Newer,
     },
     /// No message, or more than one, has an id that starts with it.
-    #[error("{matching} rejected messages have an id that starts with {id:?}")]
+    #[error("not one rejected message, but {matching}, have an id that starts with {id:?}")]
     NotOne {
         /// The id, or its beginning.
         id: String,

@@ -91,11 +91,11 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Splunk HTTP Event Collector, or a receiver that speaks its protocol.
+    /// Splunk HTTP Event Collector, or a receiver that speaks its protocol. `profile` is `ocsf` by default.
     "splunk_hec" => SplunkHec(Http<splunk_hec::config::SplunkHecConfig>),
-    /// Elasticsearch or OpenSearch.
+    /// Elasticsearch or OpenSearch. `profile` is `ecs` by default.
     "elasticsearch" => Elasticsearch(Http<elasticsearch::config::ElasticsearchConfig>),
-    /// Files with one JSON object per line.
+    /// Files with one JSON object per line. `profile` is `ocsf` by default, and `concurrency` always 1.
     "ndjson" => Ndjson(ndjson::config::NdjsonConfig),
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::{KeyError, Problem};
 
-/// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`. Neither `Debug` nor `Serialize` shows
-/// its text.
+/// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`.
+// Neither `Debug` nor `Serialize` shows its text. The doc comment is part of the schema for editors.
 #[derive(Clone, JsonSchema, PartialEq)]
 #[schemars(untagged)]
 pub enum Secret {

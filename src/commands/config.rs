@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use kerntrail_common::error::chain;
+use kerntrail_common::words::counted;
 
 #[cfg(test)]
 use crate::config::Setting;
@@ -24,7 +25,8 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     }
     let (rules, refused) = (rules.iter().count(), rules.refused().len());
     let refused = if refused == 0 { String::new() } else { format!(", {refused} cannot be used") };
-    println!("{from}: ok ({rules} rules{refused}, {} sinks)", config.sinks()?.len());
+    let (rules, sinks) = (counted(rules, "rule"), counted(config.sinks()?.len(), "sink"));
+    println!("{from}: ok ({rules}{refused}, {sinks})");
     Ok(ExitCode::SUCCESS)
 }
 

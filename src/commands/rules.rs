@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use kerntrail_common::error::chain;
+use kerntrail_common::words::counted;
 use kerntrail_detections::measure::{self, InMemory};
 use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
 use kerntrail_query_engine::output::{Format, List};
@@ -54,7 +55,8 @@ fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    println!("{} rules are valid, with {tests} tests; {wrong} files are invalid", rules.iter().count());
+    let (valid, tests) = (counted(rules.iter().count(), "valid rule"), counted(tests, "test"));
+    println!("{valid}, with {tests}; {}", counted(wrong, "invalid file"));
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -175,7 +175,7 @@ mod tests {
         rules.hold_file(std::path::Path::new("/x"), Newer { of: "state", version: 2, known: 1 });
         let (status, reason) = readiness.answer(true);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reason.contains("rules leaves /x unchanged: state version 2"), "{reason}");
+        assert!(reason.contains("rules holds /x, which it does not change: state version 2"), "{reason}");
         drop(rules);
         assert_eq!(readiness.answer(true).0, StatusCode::OK);
     }

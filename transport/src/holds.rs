@@ -54,7 +54,9 @@ impl fmt::Display for Hold {
             Subject::Partition(partition) => {
                 write!(f, "{} holds {partition} at message {}: {}", self.reader, self.offset, self.newer)
             }
-            Subject::File(path) => write!(f, "{} leaves {} unchanged: {}", self.reader, path.display(), self.newer),
+            Subject::File(path) => {
+                write!(f, "{} holds {}, which it does not change: {}", self.reader, path.display(), self.newer)
+            }
         }
     }
 }
@@ -200,7 +202,7 @@ mod tests {
             [
                 format!("pipeline holds kerntrail.t.findings/0 at message 7: {why}"),
                 format!("sink-soc holds kerntrail.t.findings/0 at message 5: {why}"),
-                format!("sink-soc leaves /x unchanged: {why}"),
+                format!("sink-soc holds /x, which it does not change: {why}"),
             ]
         );
         pipeline.release(&[position(0, 0).partition]);

@@ -6,9 +6,9 @@
 kerntrail_common::metric_names! {
     /// Messages appended; labels `log` (`embedded`, `kafka`), `table`.
     counter MESSAGES_APPENDED_TOTAL = "kerntrail_transport_messages_appended_total";
-    /// Bytes of their payloads; labels `log`, `table`.
+    /// Bytes of the payloads of appended messages; labels `log`, `table`.
     counter BYTES_APPENDED_TOTAL = "kerntrail_transport_bytes_appended_total";
-    /// Rows of those messages; labels `log`, `table`.
+    /// Rows of appended messages; labels `log`, `table`.
     counter EVENTS_IN_TOTAL = "kerntrail_transport_events_in_total";
     /// Bytes that the embedded log holds.
     gauge HELD_BYTES = "kerntrail_transport_held_bytes";

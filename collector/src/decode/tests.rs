@@ -305,6 +305,18 @@ fn the_activities_of_probes_are_in_the_registry() {
 }
 
 #[test]
+fn each_activity_is_named_by_a_probe_of_its_concern() {
+    for activity in Activity::all() {
+        for code in activity.records {
+            let owns = |concern: &&probes::Concern| concern.kinds.values.iter().any(|(_, kind)| *kind == code.kind);
+            let concern = probes::CONCERNS.iter().find(owns).unwrap();
+            let named = concern.probes.iter().any(|probe| probe.activities.contains(&activity.name));
+            assert!(named, "{}: no probe of {} names it in `activities`", activity.name, concern.name);
+        }
+    }
+}
+
+#[test]
 fn invalid_records_are_described() {
     let exec = program_record(EXEC, 0, [b"sh\0", b"", b"", b"sh\0"]);
     let exec_fixed = size_of::<process::Program>();

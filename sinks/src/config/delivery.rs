@@ -23,7 +23,7 @@ pub struct DeliveryConfig {
     /// row's table lacks is NULL. Without a condition every row is sent.
     #[serde(rename = "where")]
     pub filter: Option<String>,
-    /// Format of the documents: `ocsf` or `ecs`. Default: `ecs` for `elasticsearch`, otherwise `ocsf`.
+    /// Format of the documents: `ocsf` or `ecs`. Without it, the one that the kind below names.
     pub profile: Option<Profile>,
     /// Maximum events in a request.
     pub batch_events: NonZeroU32,
@@ -31,7 +31,7 @@ pub struct DeliveryConfig {
     pub batch_bytes: NonZeroU32,
     /// Longest time that an event waits for others to fill its request, in milliseconds.
     pub batch_wait_ms: u32,
-    /// Requests in flight at the same time; always 1 for `ndjson`.
+    /// Requests in flight at the same time, unless the kind below says otherwise.
     pub concurrency: NonZeroU32,
     /// Upper bound of the random wait after a first failure, in milliseconds; it doubles with each further failure.
     pub backoff_initial_ms: NonZeroU32,

@@ -46,7 +46,7 @@ fn errors_in_the_file_have_the_line_and_a_suggested_name() {
         ("[log.kafka]\npartitions = 0\n", 2, "log.kafka.partitions: "),
         ("[log.kafka.properties]\n\"linger.ms\" = \"5\"\n\"sasl.passwrod\" = \"s3cret\"\n", 3, "\"sasl.passwrod\""),
         ("[log.kafka.properties]\n\"security.protocol\" = \"tls\"\n", 2, "\"security.protocol\""),
-        ("[log.kafka.properties]\n\"acks\" = \"1\"\n", 2, "acks cannot be changed"),
+        ("[log.kafka.properties]\n\"acks\" = \"1\"\n", 2, "acks: it cannot be changed"),
     ];
     for (text, line, reason) in cases {
         let error = wrong(text, &Overrides::default());
