@@ -66,16 +66,16 @@ impl Hierarchy {
         });
         v1.or_else(|| {
             let folder = folder(&groups, &mounts, "")?;
-            divide(&folder, "memory", std::process::id())?;
+            divide(&folder, "memory", std::process::id(), groups.lines().any(|line| line == "0::/"))?;
             Some(Self { folder, limit_file: "memory.max", swap_file: ("memory.swap.max", |_| "0".to_owned()) })
         })
     }
 }
 
 /// Lets the group `folder` of cgroup v2, in which the process `own` is, give `controller` to groups below it; `None` where
-/// it may not. A group that does so has no processes of its own, so `own` moves below it first (cgroup-v2.rst, "No
+/// it may not; `is_root`: `own` sees it as the root. A group that does so has no processes of its own, so `own` moves below it first (cgroup-v2.rst, "No
 /// Internal Process Constraint").
-fn divide(folder: &Path, controller: &str, own: u32) -> Option<()> {
+fn divide(folder: &Path, controller: &str, own: u32, is_root: bool) -> Option<()> {
     let has = |file: &str| {
         let names = fs::read_to_string(folder.join(file)).unwrap_or_default();
         names.split_whitespace().any(|name| name == controller)
@@ -84,7 +84,7 @@ fn divide(folder: &Path, controller: &str, own: u32) -> Option<()> {
         return Some(());
     }
     let is_alone = fs::read_to_string(folder.join("cgroup.procs")).ok()?.trim() == own.to_string();
-    if !has("cgroup.controllers") || !is_delegated(folder) || !is_alone {
+    if !has("cgroup.controllers") || !is_delegated(folder, is_root) || !is_alone {
         return None;
     }
     let below = folder.join(OWN);
@@ -104,16 +104,12 @@ fn divide(folder: &Path, controller: &str, own: u32) -> Option<()> {
 /// Whether what is below the group `folder` is this program's: systemd says so by an attribute (`Delegate=`, see
 /// systemd's CGROUP_DELEGATION page); a container with a view of its own sees its group as the root, which only the
 /// real root shows without `cgroup.type`.
-fn is_delegated(folder: &Path) -> bool {
+fn is_delegated(folder: &Path, is_root: bool) -> bool {
     let by_systemd = ["user.delegate", "trusted.delegate"].into_iter().any(|name| {
         let mut value = [0; 1];
         rustix::fs::getxattr(folder, name, &mut value).is_ok_and(|length| value[..length] == *b"1")
     });
-    let is_own_root = || {
-        let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        group.lines().any(|line| line == "0::/") && folder.join("cgroup.type").exists()
-    };
-    by_systemd || is_own_root()
+    by_systemd || (is_root && folder.join("cgroup.type").exists())
 }
 
 /// The folder of this process's group in the hierarchy of `controller`; of cgroup v2 for an empty one.
@@ -196,17 +192,19 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         fs::write(folder.join("cgroup.procs"), child.id().to_string()).unwrap();
 
-        assert_eq!(divide(&folder, CONTROLLER, child.id()), None, "not delegated");
+        assert_eq!(divide(&folder, CONTROLLER, child.id(), false), None, "not delegated");
+        assert!(is_delegated(&folder, true), "the root of a container's view");
+        assert!(!is_delegated(&root, true), "the real root");
         rustix::fs::setxattr(&folder, "trusted.delegate", b"1", rustix::fs::XattrFlags::empty()).unwrap();
-        assert_eq!(divide(&folder, CONTROLLER, child.id() + 1), None, "another process is in the group");
-        assert_eq!(divide(&folder, "cpu", child.id()), None, "no such controller");
-        assert_eq!(divide(&folder, CONTROLLER, child.id()), Some(()));
+        assert_eq!(divide(&folder, CONTROLLER, child.id() + 1, false), None, "another process is in the group");
+        assert_eq!(divide(&folder, "cpu", child.id(), false), None, "no such controller");
+        assert_eq!(divide(&folder, CONTROLLER, child.id(), false), Some(()));
         let inside = fs::read_to_string(folder.join(OWN).join("cgroup.procs")).unwrap();
         assert_eq!(inside.trim(), child.id().to_string());
         let queries = folder.join("queries");
         fs::create_dir(&queries).unwrap();
         assert!(queries.join("hugetlb.2MB.max").exists());
-        assert_eq!(divide(&folder, CONTROLLER, child.id()), Some(()), "divided already");
+        assert_eq!(divide(&folder, CONTROLLER, child.id(), false), Some(()), "divided already");
 
         child.kill().unwrap();
         child.wait().unwrap();
