@@ -10,7 +10,7 @@ use kerntrail_testbed::port::Port;
 use kerntrail_testbed::wait;
 
 /// Longest wait for any state.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(240);
 
 /// The program with a data folder, which is removed when this is dropped.
 pub struct Program {

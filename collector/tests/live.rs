@@ -70,7 +70,7 @@ impl Live {
 
     /// The first row of `table` for which `wanted` holds; fails when none comes in time.
     async fn wait_for(&self, table: Table, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let limit = Instant::now() + Duration::from_secs(30);
+        let limit = Instant::now() + Duration::from_secs(240);
         loop {
             if let Some(row) = self.log.rows(table).into_iter().find(&wanted) {
                 return row;

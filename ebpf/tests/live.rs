@@ -18,7 +18,7 @@ use kerntrail_ebpf::records::{self, Header, Layout, Ref, flags};
 use kerntrail_ebpf::{Batch, LoadError, LoadOptions, Programs, Reader, preflight};
 use tokio::runtime::Runtime;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Whether the programs can be loaded; prints why if not.
 pub(crate) fn allowed() -> bool {

@@ -21,7 +21,7 @@ pub(crate) const GROUP: &str = "pipeline";
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long [`Pipeline::drain`] keeps retrying a log that fails, and the bounds of the first and of any wait in between.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// What the pipeline is doing.

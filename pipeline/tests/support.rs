@@ -128,7 +128,7 @@ pub async fn seqs(lake: &Lake, table: Table) -> Vec<i64> {
 
 /// Waits until `state` says yes, or 30 s.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut state: impl FnMut() -> F) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    let waited = tokio::time::timeout(Duration::from_secs(240), async {
         while !state().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::log::MemoryLog;
 
 /// The longest that a test waits for a state.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 pub(crate) fn topic() -> Topic {
     Topic { tenant: "acme".into(), table: Table::ProcessEvents }

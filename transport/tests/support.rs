@@ -12,7 +12,7 @@ use kerntrail_transport::{
 use tokio::time::Instant;
 
 /// Longest wait for a state; nothing waits that long unless it is broken.
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 pub(crate) fn topic(tenant: &str) -> Topic {
     Topic { tenant: tenant.to_owned(), table: Table::ProcessEvents }

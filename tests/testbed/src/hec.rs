@@ -79,7 +79,7 @@ impl Hec {
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.runtime.is_none(), "the HEC server already runs");
         // A runtime that was just stopped closes its listener in the background.
-        let listener = wait::until("the HEC port to be free", Duration::from_secs(60), || {
+        let listener = wait::until("the HEC port to be free", Duration::from_secs(240), || {
             TcpListener::bind((Ipv4Addr::LOCALHOST, self.port.number())).context("listen")
         })?;
         listener.set_nonblocking(true)?;

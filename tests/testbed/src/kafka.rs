@@ -108,7 +108,7 @@ impl Kafka {
         command.arg(self.config());
         let mut process = Process::start("Kafka", command, &self.dir.join("kafka.log"))?;
         let port = self.port.number();
-        process.wait_ready(Duration::from_secs(60), || answers(port))?;
+        process.wait_ready(Duration::from_secs(240), || answers(port))?;
         self.process = Some(process);
         Ok(())
     }

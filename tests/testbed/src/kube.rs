@@ -69,15 +69,15 @@ impl Node {
         let mut process = Process::start("the Kubernetes node", command, &dir.join("node.log"))?;
         let unshare = process.pid();
         std::fs::write(pid_file()?, unshare.to_string()).context("write the node's pid")?;
-        let pid = process.wait_ready(Duration::from_secs(60), || child_of(unshare))?;
+        let pid = process.wait_ready(Duration::from_secs(240), || child_of(unshare))?;
         // init.sh writes the admin's configuration once the node has its own network namespace and root.
         let inside = dir.join("admin.kubeconfig");
-        let inside_config = process.wait_ready(Duration::from_secs(30), || Ok(std::fs::read_to_string(&inside)?))?;
+        let inside_config = process.wait_ready(Duration::from_secs(240), || Ok(std::fs::read_to_string(&inside)?))?;
         let proxy = Proxy::start(pid)?;
         let mut node = Self { proxy, process: None, cgroups, _only_one: only_one, dir, kt, pid };
         let outside_config = inside_config.replace("https://127.0.0.1:6443", &node.api_url());
         std::fs::write(node.kubeconfig(), outside_config).context("write the kubeconfig")?;
-        let ready = process.wait_ready(Duration::from_secs(120), || node.is_ready());
+        let ready = process.wait_ready(Duration::from_secs(600), || node.is_ready());
         // On an error, too, the processes must end before their cgroups are removed: see the order of the fields.
         node.process = Some(process);
         ready.with_context(|| node.state_of_servers())?;
@@ -223,7 +223,7 @@ fn end_earlier() -> Result<()> {
         // SAFETY: the process is a node that an earlier test started.
         unsafe { libc::kill(pid, libc::SIGKILL) };
     }
-    wait::until("an earlier node to end", Duration::from_secs(60), || {
+    wait::until("an earlier node to end", Duration::from_secs(240), || {
         ensure!(!is_node(), "process {pid} runs");
         Ok(())
     })

@@ -77,7 +77,7 @@ impl VictoriaLogs {
             .arg(format!("-syslog.listenAddr.tcp=127.0.0.1:{}", self.syslog_port));
         let mut process = Process::start("VictoriaLogs", command, &self.dir.join("victoria-logs.log"))?;
         let health = format!("{}/health", self.url());
-        process.wait_ready(Duration::from_secs(30), || http::get(&health)?.success())?;
+        process.wait_ready(Duration::from_secs(240), || http::get(&health)?.success())?;
         self.process = Some(process);
         Ok(())
     }
