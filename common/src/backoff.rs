@@ -40,9 +40,9 @@ impl Backoff {
     }
 
     /// The wait after one more failure for which a server asked to wait at least `delay` (`Retry-After`). Jitter is
-    /// added to `delay`; it is honoured even where it is longer than the longest wait.
+    /// added to `delay`; no server makes it longer than the longest wait.
     pub fn after_refusal(&mut self, delay: Duration) -> Duration {
-        delay.saturating_add(self.after_failure())
+        delay.saturating_add(self.after_failure()).min(self.longest)
     }
 
     /// The bound of the next wait.
@@ -100,12 +100,13 @@ mod tests {
 
     #[test]
     fn a_servers_delay_is_the_minimum_wait() {
-        let (second, asked) = (Duration::from_secs(1), Duration::from_secs(30));
+        let (second, asked, longest) = (Duration::from_secs(1), Duration::from_secs(30), Duration::from_secs(60));
         for seed in 0..100 {
-            let wait = Backoff::new(second, second).seeded(seed).after_refusal(asked);
+            let wait = Backoff::new(second, longest).seeded(seed).after_refusal(asked);
             assert!(wait >= asked && wait <= asked + second, "{wait:?}");
         }
-        let mut backoff = Backoff::new(second, second);
-        assert_eq!(backoff.after_refusal(Duration::MAX), Duration::MAX);
+        for asked in [61, 86_400, u64::MAX].map(Duration::from_secs) {
+            assert_eq!(Backoff::new(second, longest).after_refusal(asked), longest);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod config;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
@@ -20,7 +20,7 @@ const MAX_QUOTE: usize = 500;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Seconds of `Retry-After`.
+    /// How long `Retry-After` asks to wait.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Bytes,
 }
@@ -39,8 +39,8 @@ impl Answer {
 pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> {
     let response = request.send().await.map_err(|error| chain(&error))?;
     let status = response.status().as_u16();
-    let header = response.headers().get(reqwest::header::RETRY_AFTER);
-    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let header = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = header.and_then(|value| wait(value.trim(), SystemTime::now()));
     let mut body = BytesMut::new();
     let mut parts = response.bytes_stream();
     while let Some(part) = parts.next().await {
@@ -50,7 +50,17 @@ pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> 
         }
         body.extend_from_slice(&part);
     }
-    Ok(Answer { status, retry_after: seconds.map(Duration::from_secs), body: body.freeze() })
+    Ok(Answer { status, retry_after, body: body.freeze() })
+}
+
+/// How long a `Retry-After` asks to wait: seconds, or the time of the next attempt (RFC 9110, section 10.2.3).
+fn wait(value: &str, now: SystemTime) -> Option<Duration> {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number has room for are a long time all the same.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let until = httpdate::parse_http_date(value).ok()?;
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 /// `body`, compressed.
@@ -65,5 +75,30 @@ pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTE) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_time() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (value, seconds) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:38 GMT", Some(1)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wait(value, now), seconds.map(Duration::from_secs), "{value:?}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! A file that is rotated by size: `<path>` is the current one, `<path>.1` the one before, and so on.
 //!
-//! Invariant: after `append` returns, its lines are on disk. A line that a crash left incomplete is removed at the next
+//! Other programs may move, remove or truncate the file (logrotate): a new one is started at once.
+//!
+//! Invariant: after `append` returns, its lines are on disk, in a file that has a name. A line that a crash left incomplete is removed at the next
 //! open; the event log still has its row.
 //! Invariant: one process writes; `<path>.lock` is held for as long as the file is open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -40,9 +42,7 @@ impl Rotated {
     ///
     /// Errors: a file operation failed; `AddrInUse` where another process writes the file.
     pub fn open(path: &Path, most_bytes: u64, most_files: u32) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)?;
-        }
+        create_folder_of(path)?;
         let in_use = || io::Error::new(io::ErrorKind::AddrInUse, "another process is writing to it");
         let lock = FileLock::try_take(&with_suffix(path, "lock"))?.ok_or_else(in_use)?;
         let mut file = open(path)?;
@@ -55,12 +55,31 @@ impl Rotated {
     pub fn append(&mut self, lines: &[Bytes]) -> Appended {
         let mut appended = Appended::default();
         while appended.lines < lines.len() {
-            if let Err(error) = self.append_some(lines, &mut appended) {
+            if let Err(error) = self.follow().and_then(|()| self.append_some(lines, &mut appended)) {
                 appended.error = Some(error);
                 break;
             }
         }
         appended
+    }
+
+    /// Goes on in a new file where another program has moved or removed the current one.
+    fn follow(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
+                // It may have been truncated.
+                self.bytes = self.bytes.min(own.len());
+                return Ok(());
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        tracing::info!(path = %self.path.display(), "the file was moved or removed; a new one is started");
+        create_folder_of(&self.path)?;
+        self.file = open(&self.path)?;
+        self.bytes = cut_torn_line(&mut self.file)?;
+        durable::sync_folder_of(&self.path)
     }
 
     /// Appends what fits into one file.
@@ -86,9 +105,19 @@ impl Rotated {
         fitting.count()
     }
 
+    /// Writes `lines`; again, where the file is removed meanwhile.
     fn write(&mut self, lines: &[Bytes]) -> io::Result<()> {
         let text: Vec<u8> = lines.concat();
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        self.write_once(&text)?;
+        while self.file.metadata()?.nlink() == 0 {
+            self.follow()?;
+            self.write_once(&text)?;
+        }
+        Ok(())
+    }
+
+    fn write_once(&mut self, text: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(text).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // So that a retry does not write the beginning of the line twice.
             self.file.set_len(self.bytes)?;
@@ -117,6 +146,13 @@ impl Rotated {
         self.bytes = 0;
         durable::sync_folder_of(&self.path)?;
         Ok(deleted)
+    }
+}
+
+fn create_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder),
+        None => Ok(()),
     }
 }
 
@@ -187,6 +223,30 @@ mod tests {
 
     fn read(path: &Path) -> String {
         std::fs::read_to_string(path).unwrap_or_default().replace('\n', " ")
+    }
+
+    #[test]
+    fn a_file_that_is_moved_removed_or_truncated_is_followed_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folder/events.ndjson");
+        let mut file = Rotated::open(&path, 100, 3).unwrap();
+        file.append(&lines(&["before"]));
+        let moved = dir.path().join("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        file.append(&lines(&["after a move"]));
+        assert_eq!((read(&moved), read(&path)), ("before ".into(), "after a move ".into()));
+        std::fs::remove_file(&path).unwrap();
+        file.append(&lines(&["after a removal"]));
+        assert_eq!(read(&path), "after a removal ");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        file.append(&lines(&["after the folder went"]));
+        assert_eq!(read(&path), "after the folder went ");
+        std::fs::write(&path, "").unwrap();
+        // As many bytes as fit into an empty file: the old length no longer counts.
+        let long = "x".repeat(99);
+        file.append(&lines(&[&long]));
+        assert_eq!(read(&path), format!("{long} "));
+        assert!(!with_suffix(&path, "1").exists());
     }
 
     #[test]
