@@ -37,7 +37,7 @@ fn main() {
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     println!("{} rules over process_events, {} refused; {threads} threads", ours.rules(), rules.refused().len());
     println!("matches in {BATCH} events: {}", ours.matches(&batch).expect("a count"));
-    let mut costs = ours.costs(&batch);
+    let mut costs = ours.costs(&batch).expect("events");
     costs.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
     let own: Duration = costs.iter().map(|(_, took)| *took).sum();
     println!("predicates: {:.0} ns an event; the most expensive rules:", own.as_nanos() as f64 / BATCH as f64);

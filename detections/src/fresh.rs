@@ -71,7 +71,7 @@ impl Scans {
                 let so_far = scanned.get(&scan.owners[step].rule);
                 so_far.is_some_and(|scan| scan.error.is_none() && scan.took < limit)
             };
-            for (step, found) in scan.scanner.scan(&batch, &goes_on) {
+            for (step, found) in scan.scanner.scan(&batch, &goes_on)? {
                 let owner = &scan.owners[step];
                 let Some(so_far) = scanned.get_mut(&owner.rule) else { continue };
                 so_far.took += found.took;

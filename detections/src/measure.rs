@@ -88,13 +88,15 @@ impl InMemory {
     ///
     /// Errors: a rule cannot be evaluated.
     pub fn matches(&self, batch: &RecordBatch) -> Result<usize, DataFusionError> {
-        let found = self.scanner.scan(batch, &|_| true).into_values();
+        let found = self.scanner.scan(batch, &|_| true)?.into_values();
         found.map(|found| found.rows.map(|rows| rows.len())).sum()
     }
 
     /// How long each rule takes for the rows of `batch`, by its place among all rules, beside what all of them share.
-    pub fn costs(&self, batch: &RecordBatch) -> Vec<(usize, Duration)> {
-        let found = self.scanner.scan(batch, &|_| true);
-        found.into_iter().map(|(step, found)| (self.rules[step], found.took)).collect()
+    ///
+    /// Errors: the batch has not the table's columns.
+    pub fn costs(&self, batch: &RecordBatch) -> Result<Vec<(usize, Duration)>, DataFusionError> {
+        let found = self.scanner.scan(batch, &|_| true)?;
+        Ok(found.into_iter().map(|(step, found)| (self.rules[step], found.took)).collect())
     }
 }

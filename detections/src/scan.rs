@@ -19,6 +19,7 @@ use datafusion::prelude::{Expr, SessionContext};
 use kerntrail_schemas::Table;
 
 use crate::compile::RequiredText;
+use crate::compile::command_lines::{as_columns, with_columns, with_fields};
 use crate::rules::Step;
 
 /// The steps of rules over one table.
@@ -67,7 +68,7 @@ pub(crate) struct Found {
 impl Scanner {
     /// A scanner of `steps`, all over `table`. A step that cannot be planned finds its error in every batch.
     pub(crate) fn new(session: &SessionContext, table: Table, steps: &[&Step]) -> Self {
-        let schema = table.schema();
+        let schema = with_fields(&table.schema());
         let mut prepared: Vec<_> = steps.iter().map(|step| prepare(session, &schema, step)).collect();
         let mut numbered = Vec::new();
         for (prepared, step) in prepared.iter_mut().zip(steps) {
@@ -87,7 +88,12 @@ impl Scanner {
     }
 
     /// What each of the steps for which `wanted` finds in `batch`, which has the table's schema.
-    pub(crate) fn scan(&self, batch: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> BTreeMap<usize, Found> {
+    pub(crate) fn scan(
+        &self,
+        batch: &RecordBatch,
+        wanted: &dyn Fn(usize) -> bool,
+    ) -> Result<BTreeMap<usize, Found>, DataFusionError> {
+        let batch = &with_columns(batch)?;
         let rows_of_sets = self.rows_of_sets(batch);
         let mut by_activities = BTreeMap::new();
         let mut found = BTreeMap::new();
@@ -103,7 +109,7 @@ impl Scanner {
             let rows = step.matching(batch, candidates);
             found.insert(place, Found { rows, took: started.elapsed() });
         }
-        found
+        Ok(found)
     }
 
     /// For each set, the rows that contain one of its texts, in order.
@@ -136,6 +142,7 @@ fn prepare(session: &SessionContext, schema: &SchemaRef, step: &Step) -> Prepare
 
 impl Predicate {
     fn new(session: &SessionContext, schema: &SchemaRef, expr: &Expr) -> Result<Self, DataFusionError> {
+        let expr = as_columns(expr.clone())?;
         let columns: BTreeSet<usize> =
             expr.column_refs().iter().filter_map(|column| schema.index_of(&column.name).ok()).collect();
         let columns: Vec<usize> = columns.into_iter().collect();
@@ -144,7 +151,7 @@ impl Predicate {
         let context = SimplifyContext::builder().with_schema(Arc::clone(&fields)).build();
         let simplifier = ExprSimplifier::new(context);
         // Some functions, such as coalesce, exist in simplified form only.
-        let simplified = simplifier.simplify(simplifier.coerce(expr.clone(), &fields)?)?;
+        let simplified = simplifier.simplify(simplifier.coerce(expr, &fields)?)?;
         let expr = session.create_physical_expr(simplified, &fields)?;
         Ok(Self { expr, columns, schema })
     }

@@ -18,6 +18,7 @@ use arrow::json::ReaderBuilder;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
+use kerntrail_common::shell;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use serde::Deserialize;
@@ -161,9 +162,17 @@ fn row(seq: usize, mut event: Map<String, Value>) -> Result<(Table, Value), Stri
         let hint = did_you_mean(activity, table.activities().iter().map(|activity| activity.name));
         return Err(format!("{table} has no activity `{activity}`{hint}"));
     }
-    if let (None, Some(args)) = (event.get("cmd_line"), event.get("args").and_then(Value::as_array)) {
-        let words: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
-        event.insert("cmd_line".into(), words.join(" ").into());
+    // As they belong together in an event: `CommandLine` is made of the arguments.
+    match (event.get("cmd_line").and_then(Value::as_str), event.get("args").and_then(Value::as_array)) {
+        (None, Some(args)) => {
+            let args: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
+            event.insert("cmd_line".into(), shell::quoted(&args).into());
+        }
+        (Some(line), None) if columns.iter().any(|column| column.name == "args") => {
+            let words: Vec<Value> = line.split(' ').map(Value::from).collect();
+            event.insert("args".into(), words.into());
+        }
+        _ => {}
     }
     event.insert("time".into(), micros(at).into());
     for (column, value) in
@@ -207,7 +216,7 @@ async fn found(
     let batches = session.read_table(rows)?.select(all_columns(step.table))?.collect().await?;
     let mut count = 0;
     for batch in &batches {
-        for found in scanner.scan(&with_types(step.table, batch)?, &|_| true).into_values() {
+        for found in scanner.scan(&with_types(step.table, batch)?, &|_| true)?.into_values() {
             count += found.rows?.len();
         }
     }

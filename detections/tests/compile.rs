@@ -55,6 +55,24 @@ async fn modifiers_and_conditions() {
         // Keywords are looked for in every text.
         ("  s: ['needle']\n  condition: s", "cmd_line: a needle in hay", 1),
         ("  s: ['needle']\n  condition: s", "cmd_line: hay", 0),
+        ("  s:\n    '|all': [needle, thread]\n  condition: s", "cwd: /needle, process_path: /bin/thread", 1),
+        ("  s:\n    '|all': [needle, thread]\n  condition: s", "cwd: /needle, process_path: /bin/x", 0),
+        // Encodings.
+        ("  s: {CommandLine|base64offset|contains: '/bin/sh'}\n  condition: s", "args: [echo, eCAvYmluL3NoIHk=]", 1),
+        ("  s: {CommandLine|base64offset|contains: '/bin/sh'}\n  condition: s", "args: [echo, eCAvYmluL2xzIHk=]", 0),
+        ("  s: {CommandLine|wide|base64offset|contains: 'ab'}\n  condition: s", "args: [echo, YQBiAA==]", 1),
+        ("  s: {CommandLine|windash|contains: ' -enc'}\n  condition: s", "args: [pwsh, /enc, x]", 1),
+        // Fields compared with one another.
+        ("  s: {process_name|fieldref: cwd}\n  condition: s", "process_name: Sh, cwd: sh", 1),
+        ("  s: {process_name|fieldref|cased: cwd}\n  condition: s", "process_name: Sh, cwd: sh", 0),
+        ("  s: {process_path|fieldref|startswith: cwd}\n  condition: s", "process_path: /opt/x, cwd: /opt", 1),
+        (
+            "  s: {process_path|fieldref|endswith: process_name}\n  condition: s",
+            "process_path: /opt/x, process_name: y",
+            0,
+        ),
+        ("  s: {CommandLine|fieldref|contains: cwd}\n  condition: s", "args: [ls, /Opt/x], cwd: /opt", 1),
+        ("  s: {process_path|fieldref: cwd}\n  condition: s", "process_path: /opt/x", 0),
         // Sigma's own names of fields.
         (
             "  s: {Image|endswith: /sh, ParentImage: /init}\n  condition: s",
@@ -62,6 +80,15 @@ async fn modifiers_and_conditions() {
             1,
         ),
         ("  s: {ParentCommandLine|contains: 'a b'}\n  condition: s", "parent_args: [a, b]", 1),
+        // The arguments joined by single spaces, whatever they are: no quotes.
+        ("  s: {CommandLine|endswith: '| sh'}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 1),
+        ("  s: {CommandLine: 'sudo -u#-1 id'}\n  condition: s", "args: [sudo, '-u#-1', id]", 1),
+        ("  s: {CommandLine|contains|all: ['-c c', 'x |']}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 1),
+        ("  s: {CommandLine|contains: \"'\"}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 0),
+        ("  s: {CommandLine|re: '^a  b $'}\n  condition: s", "args: [a, '', b, '']", 1),
+        ("  s: {CommandLine|exists: false}\n  condition: s", "pid: 1", 1),
+        ("  s: {ParentCommandLine|endswith: ' | sh'}\n  condition: s", "parent_args: [bash, -c, 'curl x | sh']", 1),
+        ("  s: {cmd_line|endswith: \"| sh'\"}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 1),
     ];
     for (detection, event, finds) in cases {
         let text = document(detection, event, *finds);
@@ -84,7 +111,8 @@ fn unsupported_features_are_named() {
     };
     let cases = [
         (rule("{Imag: x}"), "has no field `Imag`; did you mean `Image`?"),
-        (rule("{cmd_line|base64: x}"), "field `cmd_line`: an encoding modifier"),
+        (rule("{cmd_line|utf16: x}"), "field `cmd_line`: `x` is no text; put base64"),
+        (rule("{cmd_line|expand: '%x%'}"), "field `cmd_line`: `expand`"),
         (rule("{pid|cidr: 10.0.0.0/99}"), "`10.0.0.0/99` is not a network"),
         (rule("{cmd_line|re: '('}"), "is not a regular expression"),
         (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
@@ -92,7 +120,7 @@ fn unsupported_features_are_named() {
         (rule("{pid: abc}"), "field `pid`: holds a number, not `abc`"),
         (rule("{activity: exce}"), "process_events has no activity `exce`, only exec, fork, exit, existing"),
         (rule("{pid: 1}\n  timeframe: 5m"), "`timeframe` is not supported"),
-        (rule("\n    pid: 1\n    cmd_line|base64: x"), "dir/case.yml:7: rule \"t\""),
+        (rule("\n    pid: 1\n    cmd_line|utf16: x"), "dir/case.yml:7: rule \"t\""),
         (rule("{pid: []}"), "field `pid`: an empty list matches nothing"),
         (
             rule("{pid: 1}").replace("condition: s", "condition: 1 of foo_*"),

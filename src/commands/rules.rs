@@ -117,7 +117,7 @@ const SAMPLE: usize = 8_192;
 fn costs(rules: &Rules) -> anyhow::Result<Vec<String>> {
     let mut costs = vec!["-".to_owned(); rules.iter().count()];
     let events = measure::exec_events(SAMPLE)?;
-    for (rule, took) in InMemory::new(rules, Table::ProcessEvents).costs(&events) {
+    for (rule, took) in InMemory::new(rules, Table::ProcessEvents).costs(&events)? {
         costs[rule] = format!("{:.1}", took.as_nanos() as f64 / SAMPLE as f64);
     }
     Ok(costs)

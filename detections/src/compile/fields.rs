@@ -4,11 +4,12 @@
 //! Source: Sigma specification, appendix "Taxonomy", categories process_creation, network_connection, file_event.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::functions_nested::expr_fn::{array_element, array_to_string};
+use datafusion::functions_nested::expr_fn::array_element;
 use datafusion::prelude::{Expr, coalesce, col, lit};
 use kerntrail_common::suggest::typo_of;
 use kerntrail_schemas::Table;
 
+use super::command_lines::CommandLine;
 use super::functions::{script_file, written_file};
 
 /// A field as an expression, with the type that decides how it is matched.
@@ -26,7 +27,6 @@ impl Field {
 /// Sigma field -> column.
 const TAXONOMY: &[(&str, &str)] = &[
     ("Image", "process_path"),
-    ("CommandLine", "cmd_line"),
     ("CurrentDirectory", "cwd"),
     ("ProcessId", "pid"),
     ("ProcessGuid", "process_uid"),
@@ -50,9 +50,11 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
     if !table.has_actor() {
         return None;
     }
+    if let Some(line) = CommandLine::named(name) {
+        return Some(Field::text(line.expr()));
+    }
     match name {
         "argv0" => Some(Field::text(array_element(col("args"), lit(1i64)))),
-        "ParentCommandLine" => Some(Field::text(array_to_string(col("parent_args"), lit(" ")))),
         "container_or_host" => Some(Field::text(coalesce(vec![col("origin_container_id"), lit("")]))),
         "written_file" => Some(Field::text(written_file(col("args"), col("cwd")))),
         "script_file" => Some(Field::text(script_file(col("args"), col("cwd")))),
@@ -109,7 +111,8 @@ pub(super) fn hint(table: Table, name: &str) -> String {
 
 /// Every name that [`field`] knows for `table`, for the message about one it does not know.
 pub(super) fn names(table: Table) -> Vec<&'static str> {
-    let computed = ["argv0", "container_or_host", "ParentCommandLine", "written_file", "script_file"];
+    let computed =
+        ["argv0", "container_or_host", "written_file", "script_file"].into_iter().chain(CommandLine::names());
     let columns = table.columns().into_iter().map(|column| column.name);
     columns.chain(TAXONOMY.iter().map(|(sigma, _)| *sigma)).chain(computed).collect()
 }

@@ -1,12 +1,14 @@
 //! One comparison of a field.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::functions::expr_fn::{ends_with, lower, starts_with, strpos};
 use datafusion::logical_expr::{BinaryExpr, Like, Operator};
 use datafusion::prelude::{Expr, cast, coalesce, lit};
 use kerntrail_schemas::Table;
 use regex::{Regex, RegexBuilder};
 use rsigma_ir::{IrMatcher, IrNumber, IrPattern, IrPatternPart, IrStrOp};
 
+use super::encodings;
 use super::fields::Field;
 use super::functions::{Network, any_item_matches, in_network, text_matches};
 use super::{CompileError, all, any, known_field};
@@ -51,19 +53,34 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
             DataType::Boolean => field.expr.clone().eq(lit(*value)),
             _ => return Err(wrong(name, "is compared to true or false but contains something else".into())),
         },
-        IrMatcher::FieldRef { field: other, op: IrStrOp::Exact, case_insensitive: false } => {
-            text(name, field)?.eq(text(other, &known_field(table, other)?)?)
+        IrMatcher::FieldRef { field: other, op, case_insensitive } => {
+            let folded = |text: Expr| if *case_insensitive { lower(text) } else { text };
+            let (own, other) = (folded(text(name, field)?), folded(text(other, &known_field(table, other)?)?));
+            match op {
+                IrStrOp::Exact => own.eq(other),
+                IrStrOp::Contains => strpos(own, other).gt(lit(0)),
+                IrStrOp::StartsWith => starts_with(own, other),
+                IrStrOp::EndsWith => ends_with(own, other),
+            }
         }
-        IrMatcher::FieldRef { field: other, .. } => {
-            return Err(unsupported(name, &format!("fieldref to `{other}` with another modifier than `cased`")));
+        IrMatcher::Encoded { encodings, op, value, case_insensitive } => {
+            let texts =
+                encodings::texts(value, encodings).map_err(|reason| wrong(name, format!("`{value}` {reason}")))?;
+            let matchers: Vec<_> = texts.into_iter().map(|text| plain(*op, text, *case_insensitive)).collect();
+            return inner(&IrMatcher::AnyOf(matchers));
         }
-        IrMatcher::Encoded { .. } => {
-            return Err(unsupported(name, "an encoding modifier (base64, wide, utf16, windash)"));
+        IrMatcher::Expand { .. } => {
+            return Err(unsupported(name, "`expand`, whose placeholders have values outside of the rule,"));
         }
-        IrMatcher::Expand { .. } => return Err(unsupported(name, "the modifier `expand`")),
         IrMatcher::TimestampPart { .. } => return Err(unsupported(name, "a part of a time")),
     };
     Ok(coalesce(vec![expr, lit(false)]))
+}
+
+/// The comparison with a text without wildcards.
+fn plain(op: IrStrOp, text: String, case_insensitive: bool) -> IrMatcher {
+    let pattern = IrPattern { parts: vec![IrPatternPart::Literal(text)] };
+    IrMatcher::Str { op, pattern, case_insensitive }
 }
 
 /// A keyword is looked for anywhere in the text.

@@ -3,7 +3,9 @@
 //! A missing field does not match, and negation applies after that: a comparison that is NULL becomes `false`.
 //! Source: Sigma specification 2.0, "Detection" and "Modifiers".
 
+pub(crate) mod command_lines;
 mod commands;
+mod encodings;
 mod fields;
 mod functions;
 mod matcher;
@@ -260,8 +262,11 @@ impl Scope<'_> {
         matcher::compile(self.table, name, &field, &item.matcher)
     }
 
-    /// Keywords are looked for in every text column.
+    /// Keywords are looked for in every text column; with `all`, each may be in another one.
     fn keywords(&self, matcher: &IrMatcher) -> Result<Expr, CompileError> {
+        if let IrMatcher::AllOf(each) = matcher {
+            return Ok(all(each.iter().map(|matcher| self.keywords(matcher)).collect::<Result<Vec<_>, _>>()?));
+        }
         let texts =
             self.table.columns().into_iter().filter(|column| column.data_type == arrow::datatypes::DataType::Utf8);
         let parts = texts

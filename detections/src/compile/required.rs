@@ -9,6 +9,8 @@ use regex_syntax::hir::literal::Extractor;
 use rsigma_ir::{IrCondition, IrDetection, IrDetectionItem, IrMatcher, IrPatternPart, IrRule};
 use rsigma_parser::Quantifier;
 
+use super::command_lines::CommandLine;
+use super::encodings;
 use super::fields;
 
 /// Shortest text worth looking for.
@@ -108,6 +110,9 @@ impl Scope<'_> {
         }
         let name = item.field.as_deref()?;
         let field = fields::field(self.table, name)?;
+        if let Some(line) = CommandLine::named(name) {
+            return in_column(line.name, &item.matcher);
+        }
         // It is an item of the list.
         if name == "argv0" {
             return in_column("args", &item.matcher);
@@ -140,6 +145,10 @@ fn in_column(column: &str, matcher: &IrMatcher) -> Option<Required> {
             let found = Extractor::new().extract(&parsed);
             let found = found.literals()?.iter().map(|literal| str::from_utf8(literal.as_bytes()).ok());
             texts(column, found.collect::<Option<Vec<_>>>()?)
+        }
+        IrMatcher::Encoded { encodings, value, .. } => {
+            let found = encodings::texts(value, encodings).ok()?;
+            texts(column, found.iter().map(String::as_str))
         }
         _ => None,
     }

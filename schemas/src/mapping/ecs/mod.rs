@@ -68,7 +68,7 @@ const ACTOR: &[Placement] = &[
     ("process_path", "process.executable", same),
     ("args", "process.args", same),
     ("args", "process.args_count", length),
-    ("cmd_line", "process.command_line", same),
+    ("args", "process.command_line", one_line),
     ("cwd", "process.working_directory", same),
     ("process_start_time", "process.start", rfc3339),
     ("euid", "user.id", text),

@@ -66,7 +66,6 @@ const ACTOR: &[Placement] = &[
     ("process_path", "path", same),
     ("process_path", "file.path", same),
     ("process_path", "file.name", file_name),
-    ("cmd_line", "cmd_line", same),
     ("cwd", "working_directory", same),
     ("process_start_time", "created_time", millis),
     ("uid", "user.uid", text),
@@ -181,6 +180,8 @@ fn action(event: &mut Document<'_>) {
 /// The row's process at `path`.
 pub(crate) fn program(event: &mut Document<'_>, path: &str) {
     event.place(&format!("{path}."), ACTOR);
+    let line = event.see("args").and_then(words::command_line);
+    event.put_known(&format!("{path}.cmd_line"), line);
     if event.see("process_path").is_some() {
         event.put(&format!("{path}.file.type_id"), 8);
         event.put(&format!("{path}.file.type"), "Executable File");

@@ -4,11 +4,11 @@
 //! without escaping quotes inside. So most lines can be split exactly; these cannot:
 //! - an argument with both a space and a quote before another space (`a" b`) ends at that quote;
 //! - a first argument that is empty is not in the line at all;
-//! - argv[0] is not in the export: the program's path stands for it.
+//! - argv[0] is not in the export: the program's name stands for it, as a shell would have it.
 
-/// `program` and the arguments that `line` shows, in order.
-pub(super) fn split(program: &str, line: &str) -> Vec<String> {
-    let mut args = vec![program.to_owned()];
+/// The name of the program at `path`, and the arguments that `line` shows, in order.
+pub(super) fn split(path: &str, line: &str) -> Vec<String> {
+    let mut args = vec![path.rsplit('/').next().unwrap_or(path).to_owned()];
     if line.is_empty() {
         return args;
     }
@@ -79,7 +79,7 @@ mod tests {
             &["x", " lead", "trail "],
         ];
         for args in cases {
-            let expected: Vec<&str> = std::iter::once("/bin/x").chain(args.iter().copied()).collect();
+            let expected: Vec<&str> = std::iter::once("x").chain(args.iter().copied()).collect();
             assert_eq!(split("/bin/x", &joined(args)), expected, "{args:?} {:?}", joined(args));
         }
     }
