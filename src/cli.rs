@@ -13,7 +13,7 @@ use crate::config::{Overrides, SETTINGS, ValueOrigin, sink_keys};
 
 /// Collect, store and query the security history of Kubernetes nodes.
 #[derive(Debug, Parser)]
-#[command(name = "kerntrail", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "kerntrail", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Configuration file (TOML). Default: /etc/kerntrail/kerntrail.toml, where it exists.
     #[arg(long, short = 'c', global = true, env = "KERNTRAIL_CONFIG", value_name = "FILE")]

@@ -153,6 +153,29 @@ async fn an_integer_that_does_not_fit_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_may_be_selected_twice() {
+    let stored = many(10).await;
+    let session = stored.session();
+    for (sql, names) in [
+        ("select pid, pid from process_events where pid = 3", vec!["pid", "pid_2"]),
+        (
+            "select pid, pid, pid, uid as pid_2 from process_events where pid = 3",
+            vec!["pid", "pid_3", "pid_4", "pid_2"],
+        ),
+        ("select pid + 1, pid + 1 from process_events where pid = 3", vec!["pid + 1", "pid + 1_2"]),
+        ("select count(*), count(*) from process_events", vec!["count(*)", "count(*)_2"]),
+    ] {
+        let text = answer(&session, sql).await;
+        let header = text.lines().next().unwrap_or_default();
+        let shown: Vec<&str> = header.split('|').map(str::trim).collect();
+        assert!(names.iter().skip(1).all(|name| shown.contains(name)), "{sql}: {text}");
+        assert_eq!(shown.len(), names.len(), "{sql}: {text}");
+    }
+    let all = answer(&session, "select *, pid from process_events where pid = 3").await;
+    assert!(all.contains("pid_2"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_meant_is_carried_out() {
     let stored = many(10).await;
     let session = stored.session();
@@ -237,6 +260,9 @@ async fn what_is_meant_is_carried_out() {
             "2026-08-02T00:00:00",
         ),
         ("select 'a' || 1 || 'b' as n", "a1b"),
+        ("select a[array_length(a)] as n from (select make_array(1, 2, 3) as a) t", "3"),
+        ("select a[array_length(a) - 1:array_length(a)] as n from (select make_array(1, 2, 3) as a) t", "[2, 3]"),
+        ("select pid_2 as n from (select pid, pid as pid_2 from process_events where pid = 3) t", "3"),
         ("select count(*) as n from process_events where cmd_line || null is null", "10"),
         ("select max(n) as n from (select 'x' || pid as n from process_events where pid < 5) t", "x4"),
         // Integers as before, where they fit.

@@ -5,6 +5,7 @@
 //! Invariant: this crate knows no other crate of the workspace, and no table.
 
 mod arithmetic;
+mod indexes;
 mod intervals;
 mod membership;
 mod refused;
@@ -42,7 +43,8 @@ pub fn build(
     ];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(arithmetic::ExactArithmetic));
-    let state = SessionStateBuilder::new().with_config(settings(config())).with_default_features();
+    let state = SessionStateBuilder::new().with_config(settings(config()));
+    let state = state.with_expr_planners(vec![Arc::new(indexes::SignedIndexes)]).with_default_features();
     let state = state.with_analyzer_rules(rules);
     let session = SessionContext::new_with_state(complete(state).build());
     session.register_udaf(sum::exact_sum());

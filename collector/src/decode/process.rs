@@ -116,7 +116,8 @@ fn started(program: &Program) -> ProcessColumns {
 
 fn ended(code: u8, signal: u8) -> ProcessColumns {
     ProcessColumns {
-        exit_code: Some(i32::from(code)),
+        // A process that a signal ended has no exit status: what wait(2) shows in its place is 0.
+        exit_code: (signal == 0).then_some(i32::from(code)),
         exit_signal: (signal != 0).then_some(i32::from(signal)),
         ..ProcessColumns::default()
     }

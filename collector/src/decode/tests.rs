@@ -189,7 +189,7 @@ fn exit_status_is_split() {
 
 #[test]
 fn an_exit_has_a_code_or_a_signal() {
-    for (code, signal, expected) in [(0, 0, (Some(0), None)), (3, 0, (Some(3), None)), (0, 9, (Some(0), Some(9)))] {
+    for (code, signal, expected) in [(0, 0, (Some(0), None)), (3, 0, (Some(3), None)), (0, 9, (None, Some(9)))] {
         let row = EventKind::Exit { code, signal }.into_row();
         assert_eq!(row.activity.name, "exit");
         let columns = ProcessColumns::try_from(row.columns).unwrap();

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// Bytes read at once from the input.
 const READ: usize = 256 * 1024;
@@ -112,10 +112,49 @@ pub(super) fn open<R: Read + Send + 'static>(
 fn decoder(compression: Compression, input: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     Ok(match compression {
         Compression::Plain => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Gzip => Box::new(GzipMembers { member: Some(GzDecoder::new(input)) }),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
         Compression::Other(_) => Box::new(io::empty()),
     })
+}
+
+/// The members of a gzip file, one after the other. Zeros behind a member are skipped, as gzip(1) does: tapes and block
+/// devices pad files with them.
+struct GzipMembers<R> {
+    /// The one that is read; `None` after an error.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let count = member.read(into)?;
+            if count > 0 || into.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut rest) = self.member.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            if skip_zeros(&mut rest)? {
+                return Ok(0);
+            }
+            self.member = Some(GzDecoder::new(rest));
+        }
+    }
+}
+
+/// Whether nothing but zeros was left in `input`.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(true);
+        }
+        let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+        if zeros == 0 {
+            return Ok(false);
+        }
+        input.consume(zeros);
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +184,7 @@ mod tests {
             (b"{}".to_vec(), Compression::Plain, "{}"),
             (Vec::new(), Compression::Plain, ""),
             (two_members, Compression::Gzip, "one two"),
+            ([gzip(b"one "), vec![0; 100], gzip(b"two"), vec![0; 1_000_000]].concat(), Compression::Gzip, "one two"),
             ([zstd(b"one "), zstd(b"two")].concat(), Compression::Zstd, "one two"),
             (skippable, Compression::Zstd, "one two"),
             (b"PK\x03\x04....".to_vec(), Compression::Other("a zip archive"), ""),

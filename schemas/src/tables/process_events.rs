@@ -31,7 +31,7 @@ pub(super) static DECLARATION: Declaration = Declaration {
 columns! {
     /// Own columns of `process_events`.
     ProcessColumns, ProcessColumnsBuilder {
-        exit_code: i32 = "exit status, 0 to 255",
+        exit_code: i32 = "exit status, 0 to 255; NULL for a process that a signal ended",
         exit_signal: i32 = "signal that ended the process",
         binary_inode: i64 = "inode of the program file",
         binary_dev: i64 = "device of the program file (kernel encoding: major << 20 | minor)",

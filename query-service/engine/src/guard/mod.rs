@@ -3,6 +3,7 @@
 //! Before planning: the number of operators ([`size`]), then the syntax tree against the list of what the engine carries
 //! out ([`query`], [`expression`]). After planning: plans that write.
 
+mod columns;
 mod expression;
 mod query;
 mod size;
@@ -30,12 +31,16 @@ pub(crate) fn parse(sql: &str, is_scalar: &dyn Fn(&str) -> bool) -> Result<State
         .with_recursion_limit(PARSER_DEPTH)
         .build()
         .and_then(|mut parser| parser.parse_statements())?;
-    let statement = statements.pop_front().ok_or_else(|| QueryError::user("there is no statement"))?;
+    let mut statement = statements.pop_front().ok_or_else(|| QueryError::user("there is no statement"))?;
     check_statement(&statement)?;
     // A second statement that writes is refused as such, not as a second one.
     statements.iter().try_for_each(check_statement)?;
     match statements.len() {
-        0 => obeyed(&statement, is_scalar).map(|()| statement),
+        0 => {
+            obeyed(&statement, is_scalar)?;
+            columns::distinguish(&mut statement);
+            Ok(statement)
+        }
         more => Err(QueryError::user(format!("only one statement is allowed; there are {}", more + 1))),
     }
 }

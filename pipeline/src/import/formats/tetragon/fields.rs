@@ -66,7 +66,7 @@ pub(super) fn exit_code(event: &TetragonEvent<'_>) -> FoundValue {
     let status: Option<u8> = fit("status", event.body.status)?;
     // In protobuf's JSON a status of 0 is not written; a process that a signal ended has none.
     let ended_by_itself = signal(event)?.is_none();
-    number(status.or(ended_by_itself.then_some(0)))
+    number(ended_by_itself.then_some(status.unwrap_or(0)))
 }
 
 // Changes of credentials.
