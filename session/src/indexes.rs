@@ -1,4 +1,4 @@
-//! `list[array_length(list)]`: an unsigned index of a list, which DataFusion 55 refuses.
+//! `list[array_length(list)]`: an unsigned index of a list, which DataFusion 55 refuses. Arithmetic with it gives a decimal.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result};
@@ -30,7 +30,7 @@ impl ExprPlanner for SignedIndexes {
 
 fn signed(index: Box<Expr>, schema: &DFSchema) -> Result<Box<Expr>> {
     Ok(match index.get_type(schema)? {
-        unsigned if unsigned.is_unsigned_integer() => Box::new(cast(*index, DataType::Int64)),
+        number if number.is_unsigned_integer() || number.is_decimal() => Box::new(cast(*index, DataType::Int64)),
         _ => index,
     })
 }

@@ -65,9 +65,14 @@ pub fn rewrite_expressions(
             schema.merge(&scan.projected_schema);
         }
         let names = NamePreserver::new(&plan);
-        let rewritten = plan.map_expressions(|expr| {
+        let named = |expr: Expr| -> Result<Transformed<Expr>> {
             let name = names.save(&expr);
             Ok(expr.transform_up(|expr| rewrite(expr, &schema))?.update_data(|expr| name.restore(expr)))
+        };
+        let rewritten = plan.map_expressions(|expr| match expr {
+            // A grouping set has no name of its own: those of its members are columns of the result.
+            Expr::GroupingSet(_) => expr.map_children(named),
+            expr => named(expr),
         })?;
         changed.set(changed.get() || rewritten.transformed);
         if changed.get() { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }

@@ -4,12 +4,18 @@
 //! join knows no NULL, so a row that `NOT IN` says nothing about is selected (apache/datafusion#21309); where the
 //! subquery refers to the outer query, or the left side is a constant, `NOT IN` ignores or mixes up NULLs (#25347, #25480,
 //! #25340). Here these become `= ANY` and `<> ALL`, which DataFusion computes with NULLs.
+//!
+//! It compares the left side inside of the subquery, where a column of the same table is another one. So the subquery of each `ANY`
+//! and `ALL` gets a name that nothing else has.
 
-use datafusion::common::Result;
+use std::cell::Cell;
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, Result, plan_err};
 use datafusion::logical_expr::expr::{BinaryExpr, InSubquery, SetComparison, SetQuantifier};
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
 /// The rule, which runs before types are coerced.
@@ -26,7 +32,36 @@ impl AnalyzerRule for ExactMembership {
             LogicalPlan::Filter(_) | LogicalPlan::Join(_) => plan.map_expressions(|expr| exact(expr, Place::Condition)),
             other => Ok(Transformed::no(other)),
         })?;
-        Ok(exact.data)
+        let named = Cell::new(0);
+        let alone = exact.data.transform_up_with_subqueries(|plan| {
+            plan.map_expressions(|expr| expr.transform_up(|expr| with_own_name(expr, &named)))
+        })?;
+        Ok(alone.data)
+    }
+}
+
+/// A comparison with a subquery that nothing outside of it can be taken for.
+fn with_own_name(expr: Expr, named: &Cell<usize>) -> Result<Transformed<Expr>> {
+    let Expr::SetComparison(mut comparison) = expr else { return Ok(Transformed::no(expr)) };
+    if !comparison.subquery.outer_ref_columns.is_empty() {
+        check_names(&comparison)?;
+        return Ok(Transformed::no(Expr::SetComparison(comparison)));
+    }
+    named.set(named.get() + 1);
+    let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(comparison.subquery.subquery));
+    comparison.subquery.subquery = Arc::new(plan.alias(format!("__compared_{}", named.get()))?.build()?);
+    Ok(Transformed::yes(Expr::SetComparison(comparison)))
+}
+
+/// A subquery that refers to the outer query keeps its names, since DataFusion adds to its columns.
+fn check_names(comparison: &SetComparison) -> Result<()> {
+    let inner = comparison.subquery.subquery.schema();
+    let outer = comparison.expr.column_refs();
+    let same =
+        |column: &&Column| inner.iter().any(|(relation, _)| relation.is_some() && relation == column.relation.as_ref());
+    match outer.into_iter().find(same) {
+        Some(column) => plan_err!("give the table of {column} in the subquery another name"),
+        None => Ok(()),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Queries that DataFusion 55 answers wrongly, as errors that say how to write them.
 
+use std::collections::BTreeSet;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::logical_plan::Subquery;
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::utils::{merge_schema, split_conjunction};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Limit, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 /// The rule, which runs before types are coerced.
@@ -22,6 +24,15 @@ impl AnalyzerRule for WrongAnswers {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.apply_with_subqueries(|plan| {
             check_unnest(plan)?;
+            for input in plan.inputs() {
+                if let LogicalPlan::Subquery(lateral) = input {
+                    check_parts(lateral)?;
+                    check_aggregate_over_joins(lateral)?;
+                }
+            }
+            if !matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_)) {
+                check_comparisons(plan)?;
+            }
             let schema = merge_schema(&plan.inputs());
             plan.apply_expressions(|expr| {
                 expr.apply(|part| {
@@ -39,7 +50,10 @@ fn check_expression(expr: &Expr, schema: &DFSchema) -> Result<()> {
         Expr::Exists(exists) => check_correlated(&exists.subquery),
         Expr::InSubquery(membership) => check_correlated(&membership.subquery),
         Expr::SetComparison(comparison) => check_correlated(&comparison.subquery),
-        Expr::ScalarSubquery(subquery) => check_grouping_sets(subquery),
+        Expr::ScalarSubquery(subquery) => {
+            check_parts(subquery)?;
+            check_aggregate_over_joins(subquery)
+        }
         Expr::ScalarFunction(function) if function.func.name() == "date_bin" => match function.args.get(1) {
             // It counts from midnight UTC, whatever the zone (apache/datafusion#25167).
             Some(time) if has_zone(&time.get_type(schema)?) => {
@@ -67,7 +81,7 @@ fn has_zone(data_type: &DataType) -> bool {
 /// An aggregate without GROUP BY has a row even for no rows; joined with the outer query, it has none
 /// (apache/datafusion#24960).
 fn check_correlated(subquery: &Subquery) -> Result<()> {
-    check_grouping_sets(subquery)?;
+    check_parts(subquery)?;
     if subquery.outer_ref_columns.is_empty() || !always_has_a_row(&subquery.subquery) {
         return Ok(());
     }
@@ -90,19 +104,70 @@ fn always_has_a_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Grouping sets are lost where a subquery becomes a join (apache/datafusion#25519).
-fn check_grouping_sets(subquery: &Subquery) -> Result<()> {
+/// Parts that are lost, or computed over the rows of all outer rows together, where a subquery that refers to the outer query
+/// becomes a join: grouping sets (apache/datafusion#25519), window functions, OFFSET, and HAVING without GROUP BY.
+fn check_parts(subquery: &Subquery) -> Result<()> {
     if subquery.outer_ref_columns.is_empty() {
         return Ok(());
     }
-    let has_sets = subquery.subquery.exists(|plan| {
-        let LogicalPlan::Aggregate(Aggregate { group_expr, .. }) = plan else { return Ok(false) };
-        Ok(group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))))
+    subquery.subquery.apply(|plan| {
+        let part = match plan {
+            LogicalPlan::Aggregate(Aggregate { group_expr, .. })
+                if group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) =>
+            {
+                "ROLLUP, CUBE or GROUPING SETS"
+            }
+            LogicalPlan::Window(_) => "window functions or QUALIFY",
+            LogicalPlan::Limit(Limit { skip: Some(skip), .. })
+                if skip.as_literal().is_none_or(|skip| *skip != ScalarValue::Int64(Some(0))) =>
+            {
+                "OFFSET"
+            }
+            LogicalPlan::Filter(filter) if is_single_row(&filter.input) => "HAVING without GROUP BY",
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        plan_err!("a subquery that refers to the outer query cannot have {part}; write a join")
     })?;
-    match has_sets {
-        true => plan_err!("a subquery that refers to the outer query cannot have ROLLUP, CUBE or GROUPING SETS"),
-        false => Ok(()),
+    Ok(())
+}
+
+/// Whether it is an aggregate over all rows.
+fn is_single_row(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Aggregate(Aggregate { group_expr, .. }) if group_expr.is_empty())
+}
+
+/// An aggregate is computed by the columns that are compared with the outer query; with those of several tables, it has a row for
+/// each combination of them.
+fn check_aggregate_over_joins(subquery: &Subquery) -> Result<()> {
+    let has_aggregate = subquery.subquery.exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))))?;
+    if subquery.outer_ref_columns.is_empty() || !has_aggregate {
+        return Ok(());
     }
+    let mut tables = BTreeSet::new();
+    subquery.subquery.apply(|plan| {
+        plan.apply_expressions(|expr| {
+            for condition in split_conjunction(expr).into_iter().filter(|condition| condition.contains_outer()) {
+                tables.extend(condition.column_refs().into_iter().map(|column| column.relation.clone()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match tables.len() {
+        0 | 1 => Ok(()),
+        _ => plan_err!(
+            "an aggregate in a subquery cannot compare several of its tables with the outer query; compare one, and join the \
+             others to it"
+        ),
+    }
+}
+
+/// Outside of conditions, a comparison with ANY or ALL of a subquery is not planned.
+fn check_comparisons(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_expressions(|expr| match expr.exists(|part| Ok(matches!(part, Expr::SetComparison(_))))? {
+        true => plan_err!("ANY and ALL of a subquery can stand in WHERE, HAVING and ON only"),
+        false => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
 }
 
 /// UNNEST repeats rows whose keys still count as unique, so that a DISTINCT, an ORDER BY, a GROUP BY or a join above it

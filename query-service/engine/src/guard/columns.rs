@@ -9,11 +9,22 @@ use datafusion::sql::sqlparser::ast::{
 
 /// Names the second `pid` of a result `pid_2`.
 pub(super) fn distinguish(statement: &mut Statement) {
-    if let Statement::Statement(statement) = statement
-        && let SqlStatement::Query(query) = statement.as_mut()
-        && let SetExpr::Select(select) = query.body.as_mut()
-    {
-        distinguish_items(select);
+    match statement {
+        Statement::Statement(statement) => in_sql(statement),
+        Statement::Explain(explain) => distinguish(&mut explain.statement),
+        _ => {}
+    }
+}
+
+fn in_sql(statement: &mut SqlStatement) {
+    match statement {
+        SqlStatement::Query(query) => {
+            if let SetExpr::Select(select) = query.body.as_mut() {
+                distinguish_items(select);
+            }
+        }
+        SqlStatement::Explain { statement, .. } => in_sql(statement),
+        _ => {}
     }
 }
 
@@ -24,7 +35,10 @@ fn distinguish_items(select: &mut Select) {
     let all = select.projection.iter().any(is_all) && select.from.iter().all(|from| from.joins.is_empty());
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
-        let name = expr.to_string();
+        let name = match &*expr {
+            Expr::Identifier(name) if name.quote_style.is_none() => name.value.to_lowercase(),
+            expr => expr.to_string(),
+        };
         let is_column = matches!(expr, Expr::Identifier(_));
         if seen.insert(name.clone()) && !(all && is_column) {
             continue;

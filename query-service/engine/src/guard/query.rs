@@ -117,6 +117,7 @@ impl<'a> Walk<'a> {
             let before = self.counts.relations_so_far();
             self.query(query)?;
             let own = self.counts.relations_so_far() - before;
+            self.counts.define(own)?;
             if let Some(scope) = self.common.last_mut() {
                 scope.insert(alias.name.value.to_lowercase(), own);
             }

@@ -178,12 +178,20 @@ fn is_operator(token: &Token) -> bool {
 pub(super) struct Counts {
     expressions: usize,
     relations: usize,
+    /// Relations of common table expressions as they are defined; what uses them counts again.
+    defined: usize,
+    /// Fields that structures may have: the product of the arguments of all that make one.
+    fields: usize,
 }
 
 /// Most expressions that are more than a constant or a column.
 const MOST_EXPRESSIONS: usize = 5_000;
 /// Most tables, subqueries and joins, each as often as common table expressions use it.
 const MOST_RELATIONS: usize = 200;
+/// Most relations in the definitions of common table expressions, each with those that it uses.
+const MOST_DEFINED: usize = 2_000;
+/// Most fields of structures of structures.
+const MOST_FIELDS: usize = 1_000_000;
 /// Most columns of a result, and items of any other list that a planner compares with one another.
 const MOST_ITEMS: usize = 1_000;
 /// Most grouping sets.
@@ -200,6 +208,19 @@ impl Counts {
     pub(super) fn relations(&mut self, more: usize) -> Result<(), QueryError> {
         self.relations = self.relations.saturating_add(more);
         within(self.relations, "tables and subqueries", MOST_RELATIONS)
+    }
+
+    /// The last `own` relations are those of a common table expression.
+    pub(super) fn define(&mut self, own: usize) -> Result<(), QueryError> {
+        self.relations -= own;
+        self.defined = self.defined.saturating_add(own);
+        within(self.defined, "tables and subqueries in WITH", MOST_DEFINED)
+    }
+
+    /// A structure of `fields` fields, which may be structures that other parts of the statement make.
+    pub(super) fn structure(&mut self, fields: usize) -> Result<(), QueryError> {
+        self.fields = self.fields.max(1).saturating_mul(fields.max(1));
+        within(self.fields, "fields in structures", MOST_FIELDS)
     }
 
     /// Relations so far.
