@@ -274,6 +274,19 @@ async fn more_queries_than_may_run_wait_for_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unread_result_makes_room_for_a_query_that_waits() {
+    let stored = many(10).await;
+    let one = Capacity { max_running: NonZeroUsize::MIN, patience: Duration::from_secs(240), ..Capacity::default() };
+    let session = stored.session_of(one, Limits { timeout: Period(Duration::from_secs(240)), ..Limits::default() });
+    let unread = session.query("select * from range(100000000)").await.unwrap();
+    assert!(answer(&session, "select count(*) as n from process_events").await.contains("10"));
+    let (rows, error) = drain(unread).await;
+    assert!(rows > 0 && rows < 100_000, "{rows}");
+    let error = error.unwrap();
+    assert!(error.kind() == ErrorKind::Busy && error.message().contains("not read"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unread_result_frees_its_slot_at_the_deadline() {
     let stored = many(1_000).await;
     let one = Capacity { max_running: NonZeroUsize::MIN, ..Capacity::default() };

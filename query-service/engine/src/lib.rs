@@ -29,6 +29,7 @@ mod spill;
 mod stop;
 mod stream;
 mod tenants;
+mod turns;
 
 pub use engine::{Engine, EngineError};
 pub use error::{ErrorKind, QueryError};

@@ -88,7 +88,7 @@ impl Session {
     async fn admit(&self, timeout: Duration) -> Result<Slot, QueryError> {
         let Principal { name, tenant, role, origin, .. } = &self.principal;
         tracing::debug!(principal = name, tenant, %role, %origin, "query");
-        let slot = self.engine.slots.take(self.engine.capacity.patience.min(timeout)).await;
+        let slot = self.engine.slots.take(name, self.engine.capacity.patience.min(timeout)).await;
         slot.map_err(QueryError::internal)?.ok_or_else(|| {
             let running = self.engine.capacity.max_running;
             let message =

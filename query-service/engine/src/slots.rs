@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,19 +20,17 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::limits::STACK_BYTES;
 use crate::metrics::Measured;
 use crate::stop::Stop;
+use crate::turns::{Turn, Turns};
 
-/// Queries that may wait for a slot; further ones are refused immediately.
-const MAX_WAITING: usize = 64;
 /// Longest time that a stopped query may go on computing.
 const OVERDUE: Duration = Duration::from_secs(5);
 /// First and longest wait between two looks at the threads of a stopped query.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
-/// The slots of all queries that may run at a time, given out in the order of the requests.
+/// The slots of all queries that may run at a time.
 pub(crate) struct Slots {
     threads: NonZeroUsize,
-    turns: Arc<Semaphore>,
-    queue: Semaphore,
+    turns: Arc<Turns>,
     /// Started and idle.
     free: Mutex<Vec<Workers>>,
     overdue: CancellationToken,
@@ -42,14 +39,8 @@ pub(crate) struct Slots {
 impl Slots {
     /// `max` slots of `threads` threads each.
     pub(crate) fn new(max: NonZeroUsize, threads: NonZeroUsize) -> Arc<Self> {
-        let turns = Arc::new(Semaphore::new(max.get()));
-        Arc::new(Self {
-            threads,
-            turns,
-            queue: Semaphore::new(MAX_WAITING),
-            free: Mutex::default(),
-            overdue: CancellationToken::new(),
-        })
+        let (turns, free, overdue) = (Turns::new(max), Mutex::default(), CancellationToken::new());
+        Arc::new(Self { threads, turns, free, overdue })
     }
 
     /// Cancelled once a stopped query has gone on computing for [`OVERDUE`].
@@ -57,11 +48,12 @@ impl Slots {
         self.overdue.clone()
     }
 
-    /// A slot as soon as one is free; `None` when that takes longer than `patience`, or too many wait already.
+    /// A slot for a query of `owner` as soon as it is its turn; `None` when that takes longer than `patience`, or too many wait
+    /// already.
     ///
     /// Errors: no thread can be started.
-    pub(crate) async fn take(self: &Arc<Self>, patience: Duration) -> io::Result<Option<Slot>> {
-        let Some(turn) = self.turn(patience).await else { return Ok(None) };
+    pub(crate) async fn take(self: &Arc<Self>, owner: &str, patience: Duration) -> io::Result<Option<Slot>> {
+        let Some(turn) = self.turns.take(owner, patience).await else { return Ok(None) };
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let workers = free.map_or_else(|| Workers::start(self.threads), Ok)?;
         Ok(Some(Slot {
@@ -78,7 +70,7 @@ impl Slots {
     }
 
     /// Frees `turn` and `workers` once they are idle.
-    async fn settle(self: Arc<Self>, workers: Workers, turn: OwnedSemaphorePermit) {
+    async fn settle(self: Arc<Self>, workers: Workers, turn: Turn) {
         let stopped = Instant::now();
         let (mut wait, longest) = LOOK;
         while !workers.are_idle() {
@@ -92,21 +84,12 @@ impl Slots {
         self.give_back(workers);
         drop(turn);
     }
-
-    async fn turn(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
-        let turns = Arc::clone(&self.turns);
-        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
-            return Some(turn);
-        }
-        let _queued = self.queue.try_acquire().ok()?;
-        tokio::time::timeout(patience, turns.acquire_owned()).await.ok()?.ok()
-    }
 }
 
 /// A query's slot. Dropping it stops the query, and frees the slot when its threads are idle.
 pub(crate) struct Slot {
     /// Its threads, and its turn; `None` while it is dropped.
-    held: Option<(Workers, OwnedSemaphorePermit)>,
+    held: Option<(Workers, Turn)>,
     slots: Arc<Slots>,
     /// The runtime that waits for the threads.
     home: Handle,
@@ -122,6 +105,11 @@ impl Slot {
     ) -> Option<AbortOnDropHandle<T>> {
         let runtime = self.held.as_ref().and_then(|(workers, _)| workers.0.as_ref());
         runtime.map(|runtime| AbortOnDropHandle::new(runtime.spawn(work)))
+    }
+
+    /// Whether others wait who could have the slot, to be asked from anywhere.
+    pub(crate) fn is_wanted(&self) -> Option<impl Fn() -> bool + Send + 'static> {
+        self.held.as_ref().map(|(_, turn)| turn.is_wanted())
     }
 
     /// The switch that stops the query's operators.

@@ -13,6 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{ErrorKind, QueryError};
@@ -22,6 +23,10 @@ use crate::slots::Slot;
 
 /// Batches that the query may be ahead of the reader.
 const AHEAD: usize = 2;
+/// Rows that a reader takes at once.
+const PIECE: usize = 1_024;
+/// How long a reader may take for a piece while other queries wait for the slot.
+const UNREAD: Duration = Duration::from_secs(10);
 
 /// What holds for one answer.
 pub(crate) struct ResultLimits {
@@ -42,6 +47,8 @@ pub struct QueryStream {
     deadline: Pin<Box<Sleep>>,
     terms: ResultLimits,
     rows_left: usize,
+    /// Cancelled when the query was ended, since nobody read while others waited.
+    unread: CancellationToken,
     /// Whether rows beyond the limit were seen.
     more: bool,
     running: Running,
@@ -74,6 +81,22 @@ impl Running {
     }
 }
 
+/// The batches of `rows`, in pieces.
+fn pieces(
+    rows: &mut SendableRecordBatchStream,
+) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send + '_ {
+    rows.flat_map(|batch| {
+        let pieces: Vec<_> = match batch {
+            Ok(batch) if batch.num_rows() > PIECE => {
+                let starts = (0..batch.num_rows()).step_by(PIECE);
+                starts.map(|start| Ok(batch.slice(start, PIECE.min(batch.num_rows() - start)))).collect()
+            }
+            other => vec![other],
+        };
+        futures::stream::iter(pieces)
+    })
+}
+
 impl QueryStream {
     pub(crate) fn start(
         slot: Slot,
@@ -82,18 +105,30 @@ impl QueryStream {
     ) -> Result<Self, QueryError> {
         let schema = rows.schema();
         let (sender, batches) = mpsc::channel(AHEAD);
+        let (unread, is_wanted) = (CancellationToken::new(), slot.is_wanted());
+        let given_up = unread.clone();
         let pump = slot.run(async move {
-            while let Some(batch) = rows.next().await {
-                if sender.send(batch).await.is_err() {
-                    return;
-                }
+            let mut rows = std::pin::pin!(pieces(&mut rows));
+            while let Some(piece) = rows.next().await {
+                let room = loop {
+                    match tokio::time::timeout(UNREAD, sender.reserve()).await {
+                        Ok(Ok(room)) => break room,
+                        Ok(Err(_)) => return,
+                        Err(_) if is_wanted.as_ref().is_some_and(|is_wanted| is_wanted()) => return given_up.cancel(),
+                        Err(_) => {}
+                    }
+                };
+                room.send(piece);
             }
         });
         let pump = pump.ok_or_else(|| QueryError::new(ErrorKind::Busy, "the server is stopping"))?;
         let running = Running::new(pump, slot);
-        let (watched, deadline) = (running.clone(), terms.deadline);
+        let (watched, deadline, given_up) = (running.clone(), terms.deadline, unread.clone());
         let watchdog = tokio::spawn(async move {
-            tokio::time::sleep_until(deadline).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = given_up.cancelled() => {}
+            }
             watched.end();
         });
         Ok(Self {
@@ -102,6 +137,7 @@ impl QueryStream {
             deadline: Box::pin(tokio::time::sleep_until(terms.deadline)),
             rows_left: terms.max_rows,
             terms,
+            unread,
             more: false,
             running,
             ended: false,
@@ -135,6 +171,10 @@ impl QueryStream {
             match ready!(self.batches.poll_recv(context)) {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(batch) => return Poll::Ready(Some(batch.map_err(QueryError::from))),
+                None if self.unread.is_cancelled() => {
+                    let message = format!("{PIECE} rows were not read within {UNREAD:?} while other queries waited");
+                    return Poll::Ready(Some(Err(QueryError::new(ErrorKind::Busy, message))));
+                }
                 None => return self.running.poll(context).map(|end| end.err().map(Err)),
             }
         }

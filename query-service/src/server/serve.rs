@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,6 +26,8 @@ use super::stall::Stalling;
 
 /// Wait after a connection could not be accepted: without a free file descriptor the next attempt fails as well.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// Least time between two messages about refused connections.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of a request's head, at most.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -82,6 +84,7 @@ impl Listener for UnixListener {
 /// Handlers find the client as [`Caller`].
 pub async fn serve(listener: impl Listener, routes: Router, bounds: ClientBounds, stop: CancellationToken) {
     let (requests, connections) = (GracefulShutdown::new(), Connections::new(bounds.connections));
+    let mut refused = Refused::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -92,7 +95,7 @@ pub async fn serve(listener: impl Listener, routes: Router, bounds: ClientBounds
                 Some(open) => {
                     tokio::spawn(connection(socket, caller, routes.clone(), bounds, open, requests.watcher()));
                 }
-                None => tracing::warn!("a connection was refused: {} have a request in progress", bounds.connections),
+                None => refused.one_more(bounds.connections),
             },
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot accept a connection");
@@ -102,6 +105,23 @@ pub async fn serve(listener: impl Listener, routes: Router, bounds: ClientBounds
     }
     drop(listener);
     requests.shutdown().await;
+}
+
+/// Connections that were refused, logged now and then.
+#[derive(Default)]
+struct Refused {
+    unlogged: u64,
+    logged: Option<Instant>,
+}
+
+impl Refused {
+    fn one_more(&mut self, most: usize) {
+        self.unlogged += 1;
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+            tracing::warn!(refused = self.unlogged, "connections were refused: {most} have a request in progress");
+            (self.unlogged, self.logged) = (0, Some(Instant::now()));
+        }
+    }
 }
 
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -122,6 +142,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
         let mut request: Request = request.map(|body| Body::new(Arriving { body, work: Arc::clone(&work) }));
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(Arc::clone(&work));
         let answered = routes.call(request);
         async move { answered.await.map(|response| response.map(|body| Body::new(Answer { body, _work: work }))) }
     });
@@ -140,21 +161,40 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     drop(open);
 }
 
-/// The work on a request, from the moment when all of it has arrived: a connection whose client still sends can make
-/// room for others.
-struct Work {
+/// The work on a request, from the moment when all of it has arrived and its caller is known to be allowed to make it: a
+/// connection whose client still sends, or has shown no right to anything here, can make room for others.
+pub(super) struct Work {
     connection: Arc<Connection>,
-    busy: Mutex<Option<Busy>>,
+    state: Mutex<WorkState>,
+}
+
+#[derive(Default)]
+struct WorkState {
+    has_arrived: bool,
+    is_allowed: bool,
+    busy: Option<Busy>,
 }
 
 impl Work {
     fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, busy: Mutex::new(None) }
+        Self { connection, state: Mutex::default() }
     }
 
     fn begin(&self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.get_or_insert_with(|| self.connection.busy());
+        self.change(|state| state.has_arrived = true);
+    }
+
+    /// The caller may make this request.
+    pub(super) fn allow(&self) {
+        self.change(|state| state.is_allowed = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut WorkState)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if state.has_arrived && state.is_allowed {
+            state.busy.get_or_insert_with(|| self.connection.busy());
+        }
     }
 }
 

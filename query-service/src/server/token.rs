@@ -9,6 +9,7 @@ use axum::response::Response;
 
 use super::answer::refusal;
 use super::callers::{Caller, Rights};
+use super::serve::Work;
 
 /// What a client has to show, as `Authorization: Bearer TOKEN` (RFC 6750).
 #[derive(Clone)]
@@ -56,13 +57,24 @@ pub(super) async fn reads(State(token): State<Token>, mut request: Request, next
             return response;
         }
     }
+    allow(&request);
     next.run(request).await
+}
+
+/// From now on, the request's connection is not closed to make room for another.
+fn allow(request: &Request) {
+    if let Some(work) = request.extensions().get::<Arc<Work>>() {
+        work.allow();
+    }
 }
 
 /// Lets a request pass whose caller may write.
 pub(super) async fn writes(request: Request, next: Next) -> Response {
     match request.extensions().get::<Caller>() {
-        Some(caller) if caller.rights >= Rights::Write => next.run(request).await,
+        Some(caller) if caller.rights >= Rights::Write => {
+            allow(&request);
+            next.run(request).await
+        }
         _ => {
             let message = "adding to the history needs the program's own user or root, on the Unix socket";
             refusal(StatusCode::FORBIDDEN, "user", message)

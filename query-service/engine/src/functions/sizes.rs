@@ -30,7 +30,7 @@ impl Size {
 }
 
 /// Functions whose results may be many times larger than their arguments.
-pub(super) const GROWING: [(&str, Size); 19] = [
+pub(super) const GROWING: [(&str, Size); 23] = [
     // By a number.
     ("repeat", Size::Exact(|arguments, row| text_length(&arguments[0], row) * number(arguments, 1, row))),
     ("lpad", Size::Exact(padded)),
@@ -77,6 +77,11 @@ pub(super) const GROWING: [(&str, Size); 19] = [
     // By repeating an argument for every row.
     ("concat", TOGETHER),
     ("concat_ws", Size::AtMost(|arguments, row| together(arguments, row) + separators(arguments, row))),
+    ("overlay", TOGETHER),
+    ("arrays_zip", TOGETHER),
+    ("struct", TOGETHER),
+    // Hexadecimal has two digits for a byte.
+    ("encode", Size::AtMost(|arguments, row| 2 * bytes(&arguments[0], row))),
     ("make_array", TOGETHER),
     ("array_append", TOGETHER),
     ("array_prepend", TOGETHER),
