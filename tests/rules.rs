@@ -19,11 +19,21 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     write(&folder, "long.yml", rule("long", &format!("CommandLine|endswith: ['{}']", names.join("', '"))).as_bytes());
     write(&folder, "good.yml", rule("good", "Image: /usr/bin/job, CommandLine|endswith: ' 7'").as_bytes());
     write(&folder, "bad.yml", rule("bad", "NoSuchField: x").as_bytes());
+    // None of these ends the program, or keeps it from starting.
+    let deep = rule("deep", "pid: 1").replace("condition: s", &format!("condition: {}s", "not ".repeat(5_000)));
+    write(&folder, "deep.yml", deep.as_bytes());
+    let regexes: Vec<String> = (0..1_000).map(|number| format!("'x{number}(\\w{{5}}y){{30}}'")).collect();
+    write(&folder, "regexes.yml", rule("regexes", &format!("CommandLine|re: [{}]", regexes.join(", "))).as_bytes());
+    let pipe = std::ffi::CString::new(folder.join("pipe.yml").to_str().unwrap()).unwrap();
+    // SAFETY: the path is a valid text, and the call keeps no pointer to it.
+    assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+    std::os::unix::fs::symlink("..", folder.join("loop")).unwrap();
+    std::os::unix::fs::symlink(".", folder.join("self")).unwrap();
     let setting = format!("--rules-dir={}", folder.display());
     let running = program.start(&["--collector-enabled=false", &setting]);
 
     let metrics = http_get(&program.address(), "/metrics").unwrap();
-    assert!(metrics.contains("kerntrail_detections_rules_refused 1"), "{metrics}");
+    assert!(metrics.contains("kerntrail_detections_rules_refused 3"), "{metrics}");
     assert!(running.log().contains("bad.yml:5") && running.log().contains("NoSuchField"), "{}", running.log());
     let ready = http_get(&program.address(), "/readyz").unwrap();
     assert!(ready.contains("200 OK"), "{ready}");

@@ -26,8 +26,24 @@ struct File<'a> {
     collection: SigmaCollection,
 }
 
+/// The parsers of YAML and of conditions, and what follows, recurse into what they read.
+const STACK: usize = 256 << 20;
+
 /// Each rule of the file `path` with the content `text`, or why it cannot be used.
 pub(crate) fn rules(path: &Path, text: &str) -> Vec<Result<Rule, RuleError>> {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("rules".to_owned()).stack_size(STACK);
+        let rules = reader.spawn_scoped(scope, || read(path, text)).map(|reader| reader.join());
+        let failed = |source| vec![Err(RuleError::Read { path: path.to_owned(), source })];
+        match rules {
+            Ok(Ok(rules)) => rules,
+            Ok(Err(_)) => failed(std::io::Error::other("its parser panicked")),
+            Err(error) => failed(error),
+        }
+    })
+}
+
+fn read(path: &Path, text: &str) -> Vec<Result<Rule, RuleError>> {
     let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
     let collection = match check_size(text).and_then(|()| ignored::check(text)).and_then(|()| parse(text)) {
         Ok(collection) => collection,

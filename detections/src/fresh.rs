@@ -67,11 +67,11 @@ impl Scans {
         let mut rows = frame.execute_stream().await?;
         while let Some(batch) = rows.next().await.transpose()? {
             let batch = with_types(table, &batch)?;
-            let goes_on = |step: usize| {
-                let so_far = scanned.get(&scan.owners[step].rule);
-                so_far.is_some_and(|scan| scan.error.is_none() && scan.took < limit)
+            let left = |step: usize| {
+                let so_far = scanned.get(&scan.owners[step].rule).filter(|scan| scan.error.is_none())?;
+                limit.checked_sub(so_far.took).filter(|left| !left.is_zero())
             };
-            for (step, found) in scan.scanner.scan(&batch, &goes_on)? {
+            for (step, found) in scan.scanner.scan(&batch, &left)? {
                 let owner = &scan.owners[step];
                 let Some(so_far) = scanned.get_mut(&owner.rule) else { continue };
                 so_far.took += found.took;

@@ -1,6 +1,7 @@
 //! Rules: those of the program and those of folders.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -228,19 +229,36 @@ impl Rule {
 }
 
 /// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
+///
+/// A folder is read once, however many links lead to it. Pipes, sockets and devices are left out.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, RuleError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
+    let mut found = Vec::new();
+    folder(path, &mut BTreeSet::new(), &mut found)?;
+    Ok(found)
+}
+
+fn folder(path: &Path, seen: &mut BTreeSet<(u64, u64)>, found: &mut Vec<PathBuf>) -> Result<(), RuleError> {
     let failed = |source| RuleError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !seen.insert((metadata.dev(), metadata.ino())) {
+        return Ok(());
+    }
     let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
     let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     entries.sort();
-    let mut found = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.is_dir() || is_yaml(entry)) {
-        found.extend(files(entry)?);
+    for entry in entries {
+        match std::fs::metadata(&entry) {
+            Ok(metadata) if metadata.is_dir() => folder(&entry, seen, found)?,
+            // A link that leads nowhere is named when it is read.
+            Ok(metadata) if !metadata.is_file() => {}
+            _ if is_yaml(&entry) => found.push(entry),
+            _ => {}
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The text of a rule file.

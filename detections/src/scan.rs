@@ -87,17 +87,19 @@ impl Scanner {
         Self { steps: prepared, columns, sets: numbered.len() }
     }
 
-    /// What each of the steps for which `wanted` finds in `batch`, which has the table's schema.
+    /// What each step finds in `batch`, which has the table's schema, in the time that `allowed` gives it; a step without any is
+    /// left out. What a step finds is not complete when it took longer.
     pub(crate) fn scan(
         &self,
         batch: &RecordBatch,
-        wanted: &dyn Fn(usize) -> bool,
+        allowed: &dyn Fn(usize) -> Option<Duration>,
     ) -> Result<BTreeMap<usize, Found>, DataFusionError> {
         let batch = &with_columns(batch)?;
         let rows_of_sets = self.rows_of_sets(batch);
         let mut by_activities = BTreeMap::new();
         let mut found = BTreeMap::new();
-        for (place, step) in self.steps.iter().enumerate().filter(|(place, _)| wanted(*place)) {
+        for (place, step) in self.steps.iter().enumerate() {
+            let Some(allowed) = allowed(place) else { continue };
             let started = Instant::now();
             let candidates = match step.sets.as_slice() {
                 [] => by_activities
@@ -106,7 +108,7 @@ impl Scanner {
                     .clone(),
                 sets => Some(UInt32Array::from(in_all(&rows_of_sets, sets))),
             };
-            let rows = step.matching(batch, candidates);
+            let rows = step.matching(batch, candidates, allowed);
             found.insert(place, Found { rows, took: started.elapsed() });
         }
         Ok(found)
@@ -253,23 +255,48 @@ fn rows_of(batch: &RecordBatch, activities: &[&'static str]) -> Option<UInt32Arr
 }
 
 impl Prepared {
-    /// Which of `rows` it matches; of all for `None`.
-    fn matching(&self, batch: &RecordBatch, rows: Option<UInt32Array>) -> Result<Vec<u32>, DataFusionError> {
+    /// Which of `rows` it matches; of all for `None`. Some rows at a time, until it took longer than `allowed`.
+    fn matching(
+        &self,
+        batch: &RecordBatch,
+        rows: Option<UInt32Array>,
+        allowed: Duration,
+    ) -> Result<Vec<u32>, DataFusionError> {
         let predicate = self.predicate.as_ref().map_err(|error| DataFusionError::Shared(Arc::clone(error)))?;
-        let count = rows.as_ref().map_or(batch.num_rows(), UInt32Array::len);
-        if count == 0 {
-            return Ok(Vec::new());
-        }
         let columns = predicate.columns.iter().map(|column| match &rows {
             Some(rows) => take(batch.column(*column), rows, None),
             None => Ok(Arc::clone(batch.column(*column))),
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let count = rows.as_ref().map_or(batch.num_rows(), UInt32Array::len);
+        let (started, mut found, mut begin, mut length) = (Instant::now(), Vec::new(), 0, FIRST_ROWS);
+        while begin < count && started.elapsed() <= allowed {
+            let end = (begin + length).min(count);
+            let some = columns.iter().map(|column| column.slice(begin, end - begin)).collect();
+            let hits = predicate.hits(some, end - begin)?;
+            found.extend(places(&hits).map(|place| begin as u32 + place));
+            // Slow predicates are few, so most rows are evaluated in large parts.
+            length = length.saturating_mul(4);
+            begin = end;
+        }
+        if let Some(rows) = rows {
+            found.iter_mut().for_each(|place| *place = rows.value(*place as usize));
+        }
+        Ok(found)
+    }
+}
+
+/// Rows that are evaluated first: how long they take shows whether a predicate is slow.
+const FIRST_ROWS: usize = 256;
+
+impl Predicate {
+    /// Which of `count` rows it is true for; `columns` are those that it reads.
+    fn hits(&self, columns: Vec<ArrayRef>, count: usize) -> Result<BooleanArray, DataFusionError> {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
-        let read = RecordBatch::try_new_with_options(Arc::clone(&predicate.schema), columns, &options)?;
-        let hits = predicate.expr.evaluate(&read)?.into_array(count)?;
+        let read = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        let hits = self.expr.evaluate(&read)?.into_array(count)?;
         let hits = hits.as_boolean_opt().ok_or_else(|| DataFusionError::Internal("no boolean".to_owned()))?;
-        Ok(places(hits).map(|place| rows.as_ref().map_or(place, |rows| rows.value(place as usize))).collect())
+        Ok(hits.clone())
     }
 }
 

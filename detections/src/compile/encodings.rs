@@ -39,8 +39,14 @@ fn apply(encoding: IrEncoding, value: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         IrEncoding::Utf16 => vec![[&[0xff, 0xfe], utf16(text()?, u16::to_le_bytes).as_slice()].concat()],
         IrEncoding::Utf16Be => vec![utf16(text()?, u16::to_be_bytes)],
         IrEncoding::Base64 => vec![STANDARD.encode(value).into_bytes()],
-        IrEncoding::Base64Offset => (0..3).map(|offset| base64_at(offset, value).into_bytes()).collect(),
-        IrEncoding::Windash => DASHES.iter().map(|dash| with_dash(text()?, *dash)).collect::<Result<_, _>>()?,
+        IrEncoding::Base64Offset => {
+            let texts: Vec<_> = (0..3).map(|offset| base64_at(offset, value).into_bytes()).collect();
+            if texts.iter().any(Vec::is_empty) {
+                return Err("is too short for base64offset".to_owned());
+            }
+            texts
+        }
+        IrEncoding::Windash => with_dashes(text()?),
     })
 }
 
@@ -57,18 +63,40 @@ fn base64_at(offset: usize, value: &[u8]) -> String {
     encoded[start..encoded.len().saturating_sub(behind).max(start)].to_owned()
 }
 
-/// `text` with `dash` in place of each `-` and `/` that begins an option: none of a word's letters is before it, and
-/// one is behind.
-fn with_dash(text: &str, dash: char) -> Result<Vec<u8>, String> {
+/// Places of dashes of which every combination is looked for.
+const MOST_PLACES: usize = 4;
+
+/// `text` with any dash in any place where `-` or `/` begins an option: none of a word's letters is before it, and one is
+/// behind. Where there are many places, with the same dash in all of them, or as it is.
+fn with_dashes(text: &str) -> Vec<Vec<u8>> {
     let is_word = |character: Option<char>| character.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let (mut replaced, mut before) = (String::with_capacity(text.len()), None);
-    let mut rest = text.chars().peekable();
-    while let Some(character) = rest.next() {
-        let begins = matches!(character, '-' | '/') && !is_word(before) && is_word(rest.peek().copied());
-        replaced.push(if begins { dash } else { character });
+    let mut before = None;
+    let mut places = Vec::new();
+    for (place, character) in text.char_indices() {
+        let behind = text[place + character.len_utf8()..].chars().next();
+        if matches!(character, '-' | '/') && !is_word(before) && is_word(behind) {
+            places.push(place);
+        }
         before = Some(character);
     }
-    Ok(replaced.into_bytes())
+    let replaced = |dashes: &dyn Fn(usize) -> char| {
+        let mut number = 0;
+        let with = text.char_indices().map(|(place, character)| match places.get(number) {
+            Some(next) if *next == place => {
+                number += 1;
+                dashes(number - 1)
+            }
+            _ => character,
+        });
+        with.collect::<String>().into_bytes()
+    };
+    let kinds = DASHES.len();
+    if places.len() > MOST_PLACES {
+        let same = DASHES.iter().map(|dash| replaced(&|_| *dash));
+        return same.chain([text.as_bytes().to_vec()]).collect();
+    }
+    let combinations = 0..kinds.pow(places.len() as u32);
+    combinations.map(|number| replaced(&|place| DASHES[number / kinds.pow(place as u32) % kinds])).collect()
 }
 
 #[cfg(test)]
@@ -99,6 +127,14 @@ mod tests {
             assert_eq!(texts(value, encodings).unwrap(), expected, "{value} {encodings:?}");
         }
         assert!(texts("ab", &[Utf16]).is_err());
+        assert!(texts("a", &[Base64Offset]).is_err());
+        let found = texts("-i /etc/x -b", &[Windash]).unwrap();
+        for expected in ["-i /etc/x -b", "/i /etc/x -b", "-i /etc/x /b", "\u{2013}i -etc/x /b"] {
+            assert!(found.contains(&expected.to_owned()), "{expected}: {found:?}");
+        }
+        let many = "-a -b -c -d -e -f";
+        let found = texts(many, &[Windash]).unwrap();
+        assert!(found.contains(&many.to_owned()) && found.contains(&many.replace('-', "/")) && found.len() == 5);
     }
 
     #[test]

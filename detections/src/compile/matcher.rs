@@ -34,6 +34,7 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
                 .case_insensitive(*case_insensitive)
                 .multi_line(*multiline)
                 .dot_matches_new_line(*dotall)
+                .size_limit(REGEX_BYTES)
                 .build();
             let regex =
                 regex.map_err(|error| wrong(name, format!("`{pattern}` is not a regular expression: {error}")))?;
@@ -170,6 +171,8 @@ fn like_pattern(op: IrStrOp, pattern: &IrPattern) -> String {
     like
 }
 
+/// Bytes that the compiled form of one regular expression of a rule may take.
+const REGEX_BYTES: usize = 2 << 20;
 /// Patterns of which it takes this many until one regular expression for all of them is faster than each for itself.
 const SEVERAL: usize = 4;
 /// Bytes that a compiled regular expression may take: room for some 10,000 values.

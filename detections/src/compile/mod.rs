@@ -121,7 +121,8 @@ fn describe(source: &LogSource) -> String {
 /// Compiles the rule; several conditions are alternatives.
 pub fn rule(rule: &IrRule) -> Result<Compiled, CompileError> {
     let (table, activities) = log_source(&rule.logsource)?;
-    let scope = Scope { table, detections: &rule.detections };
+    check_regexes(rule)?;
+    let scope = Scope { table, detections: &rule.detections, depth: 0 };
     let conditions = scope.conditions(&rule.conditions)?;
     if conditions.is_empty() {
         return Err(CompileError::unsupported("a rule without a condition"));
@@ -182,14 +183,56 @@ fn any(parts: Vec<Expr>) -> Expr {
     }
 }
 
+/// Deepest nesting of a condition: whatever plans, copies or drops its predicate recurses.
+const DEEPEST: usize = 100;
+/// Most regular expressions in a rule. Each is compiled at every start.
+const MOST_REGEXES: usize = 200;
+
+fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
+    match rule.detections.values().map(regexes).sum::<usize>() {
+        0..=MOST_REGEXES => Ok(()),
+        more => Err(CompileError::unsupported(format!(
+            "a rule of {more} regular expressions ({MOST_REGEXES} are allowed; put several into one with `|`)"
+        ))),
+    }
+}
+
+fn regexes(detection: &IrDetection) -> usize {
+    fn of(matcher: &IrMatcher) -> usize {
+        match matcher {
+            IrMatcher::Regex { .. } => 1,
+            IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => matchers.iter().map(of).sum(),
+            IrMatcher::Not(matcher) => of(matcher),
+            _ => 0,
+        }
+    }
+    match detection {
+        IrDetection::AllOf(items) => items.iter().map(|item| of(&item.matcher)).sum(),
+        IrDetection::AnyOf(parts) | IrDetection::And(parts) => parts.iter().map(regexes).sum(),
+        IrDetection::Keywords(matcher) => of(matcher),
+        IrDetection::Conditional { named, .. } => named.values().map(regexes).sum(),
+        IrDetection::ArrayMatch { .. } => 0,
+    }
+}
+
 /// The detections that a condition may name.
 struct Scope<'a> {
     table: Table,
     detections: &'a HashMap<String, IrDetection>,
+    /// How many conditions it is inside of.
+    depth: usize,
 }
 
 impl Scope<'_> {
     fn condition(&self, condition: &IrCondition) -> Result<Expr, CompileError> {
+        let inner = Scope { depth: self.depth + 1, ..*self };
+        if inner.depth > DEEPEST {
+            return Err(CompileError::unsupported(format!("a condition that is nested more than {DEEPEST} deep")));
+        }
+        inner.part(condition)
+    }
+
+    fn part(&self, condition: &IrCondition) -> Result<Expr, CompileError> {
         match condition {
             IrCondition::Detection(name) => match self.detections.get(name) {
                 Some(detection) => self.detection(detection),
@@ -244,7 +287,7 @@ impl Scope<'_> {
                 Err(CompileError::UnsupportedField { field: field.clone(), what: "an array match".into() })
             }
             IrDetection::Conditional { named, condition } => {
-                Scope { table: self.table, detections: named }.condition(condition)
+                Scope { table: self.table, detections: named, depth: self.depth }.condition(condition)
             }
         }
     }
