@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -173,8 +173,9 @@ async fn take(
 ) -> Response {
     let (lines, answer) = mpsc::channel::<String>(LINES);
     let (pieces, held) = std::sync::mpsc::sync_channel(PIECES);
-    tokio::spawn(hand_over(body, pieces, Arc::clone(&importer)));
-    let reader = Pieces { held, piece: Bytes::new() };
+    let begun = Arc::new(AtomicBool::new(false));
+    tokio::spawn(hand_over(body, pieces, (Arc::clone(&importer), Arc::clone(&begun))));
+    let reader = Pieces { held, piece: Bytes::new(), begun };
     tokio::spawn(async move {
         let mut on_progress = |line: Line| {
             let _ = lines.try_send(written(&line));
@@ -194,7 +195,11 @@ async fn take(
 }
 
 /// Sends the body's chunks to the thread that reads them; a full queue makes the client wait.
-async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>, importer: Arc<Importer>) {
+async fn hand_over(
+    body: Body,
+    pieces: SyncSender<std::io::Result<Bytes>>,
+    (importer, begun): (Arc<Importer>, Arc<AtomicBool>),
+) {
     let mut stream = body.into_data_stream();
     let mut pace = Pace::default();
     loop {
@@ -206,7 +211,9 @@ async fn hand_over(body: Body, pieces: SyncSender<std::io::Result<Bytes>>, impor
             Err(_) => None,
         };
         let length = piece.as_ref().and_then(|piece| piece.as_ref().ok()).map_or(0, Bytes::len);
-        let is_overtaken = pace.is_slow(asked.elapsed(), length) && importer.waiting.load(Ordering::Relaxed) > 0;
+        // One that waits itself keeps nobody waiting.
+        let others_wait = begun.load(Ordering::Relaxed) && importer.waiting.load(Ordering::Relaxed) > 0;
+        let is_overtaken = pace.is_slow(asked.elapsed(), length) && others_wait;
         let piece = match (piece, pace.too_late(is_overtaken)) {
             (_, Some(reason)) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, reason)),
             (Some(piece), None) => piece,
@@ -271,10 +278,13 @@ impl Pace {
 struct Pieces {
     held: Receiver<std::io::Result<Bytes>>,
     piece: Bytes,
+    /// Set with the first byte that is asked for: then the import holds the lock.
+    begun: Arc<AtomicBool>,
 }
 
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.begun.store(true, Ordering::Relaxed);
         while self.piece.is_empty() {
             match self.held.recv() {
                 Ok(piece) => self.piece = piece?,

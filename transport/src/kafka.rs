@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kerntrail_common::settings::{more_than_zero, not_empty};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -100,6 +101,9 @@ impl Default for KafkaOptions {
         }
     }
 }
+
+/// Longest wait for the reason once a message was purged.
+const PURGED: Duration = Duration::from_secs(2);
 
 /// The event log on Kafka.
 pub struct KafkaLog {
@@ -228,14 +232,30 @@ async fn deliver(producer: &FutureProducer<Context>, topic: &str, messages: &[Me
     settle(waiting).await
 }
 
-/// Waits for all, and returns the error that says most: once a message is refused, librdkafka purges the others, in any order.
+/// Waits until each is acknowledged or one is refused. The refusal of one message has others purged, which may be seen first:
+/// then the others are asked as well, since one of them says why.
 async fn settle(waiting: Vec<DeliveryFuture>) -> Result<(), KafkaError> {
-    let each = waiting.into_iter().map(async |delivery| match delivery.await {
-        Ok(outcome) => outcome.err().map(|(error, _)| error),
-        Err(_) => Some(KafkaError::Canceled),
-    });
-    let errors = join_all(each).await.into_iter().flatten();
-    errors.min_by_key(is_consequence).map_or(Ok(()), Err)
+    let mut each: FuturesUnordered<_> = waiting.into_iter().map(outcome).collect();
+    let mut purged = None;
+    loop {
+        let next = match &purged {
+            None => each.next().await,
+            Some(_) => tokio::time::timeout(PURGED, each.next()).await.unwrap_or_default(),
+        };
+        match next {
+            Some(Err(error)) if is_consequence(&error) => purged = purged.or(Some(error)),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(())) => {}
+            None => return purged.map_or(Ok(()), Err),
+        }
+    }
+}
+
+async fn outcome(delivery: DeliveryFuture) -> Result<(), KafkaError> {
+    match delivery.await {
+        Ok(outcome) => outcome.map(drop).map_err(|(error, _)| error),
+        Err(_) => Err(KafkaError::Canceled),
+    }
 }
 
 /// Whether a message failed only since another one did.

@@ -121,7 +121,7 @@ fn decoder(compression: Compression, input: impl BufRead + Send + 'static) -> io
 /// The members of a gzip file, one after the other. Zeros behind a member are skipped, as gzip(1) does: tapes and block
 /// devices pad files with them.
 struct GzipMembers<R> {
-    /// The one that is read; `None` after an error.
+    /// The one that is read; `None` at the end of the file, and after an error behind a member.
     member: Option<GzDecoder<R>>,
 }
 
@@ -145,7 +145,10 @@ impl<R: BufRead> Read for GzipMembers<R> {
 /// Whether nothing but zeros was left in `input`.
 fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
     loop {
-        let buffer = input.fill_buf()?;
+        let buffer = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
         if buffer.is_empty() {
             return Ok(true);
         }

@@ -34,6 +34,9 @@ pub(super) struct KafkaConsumer {
     assigned: Vec<Partition>,
     /// Those of them that librdkafka does not fetch.
     paused: Vec<Partition>,
+    /// Where reading goes on after a seek. A seek right after the assignment can be overtaken by librdkafka's own start, from
+    /// the committed offset or the first message.
+    sought: HashMap<Partition, i64>,
     /// Read already, and due after the changes that came before it.
     stash: VecDeque<Result<Delivered, LogError>>,
 }
@@ -113,8 +116,8 @@ impl KafkaConsumer {
         let topics: HashMap<String, Topic> = topics.iter().map(|topic| (topic.to_string(), topic.clone())).collect();
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         inner.subscribe(&names).map_err(|error| failed(operation(), error))?;
-        let (assigned, paused, stash) = (Vec::new(), Vec::new(), VecDeque::new());
-        Ok(Self { inner: Arc::new(inner), changes, topics, assigned, paused, stash })
+        let (assigned, paused, sought, stash) = (Vec::new(), Vec::new(), HashMap::new(), VecDeque::new());
+        Ok(Self { inner: Arc::new(inner), changes, topics, assigned, paused, sought, stash })
     }
 
     fn partition(&self, topic: &str, number: i32) -> Option<Partition> {
@@ -130,6 +133,7 @@ impl KafkaConsumer {
                 let partitions = named(list, self);
                 self.assigned.extend(partitions.iter().cloned());
                 for partition in &partitions {
+                    self.sought.remove(partition);
                     // It may be one that was paused, revoked and came back.
                     if let Err(error) = self.resume(partition) {
                         tracing::warn!(%partition, %error, "cannot resume a partition");
@@ -193,6 +197,15 @@ impl KafkaConsumer {
         let read = match received {
             Ok(message) => {
                 client::note_back();
+                let offset = message.offset();
+                if let Some(partition) = self.partition(message.topic(), message.partition())
+                    && let Some(next) = self.sought.get(&partition)
+                {
+                    if offset < *next {
+                        return tracing::debug!(offset, "a message from before the position that was sought");
+                    }
+                    self.sought.remove(&partition);
+                }
                 self.delivered(&message)
             }
             // librdkafka retries by itself.
@@ -303,7 +316,10 @@ impl Consumer for KafkaConsumer {
                 (Arc::clone(&self.inner), topic.clone(), position.partition.number, position.next);
             let seek = move || Ok(inner.seek(&topic, number, Offset::Offset(next), TIMEOUT));
             match client::blocking(seek).await? {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.sought.insert(position.partition.clone(), position.next);
+                    return Ok(());
+                }
                 // Right after it was assigned.
                 Err(error) if Instant::now() < deadline && !is_final(&error) => {
                     tracing::debug!(%error, operation, "trying again");

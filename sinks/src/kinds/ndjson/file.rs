@@ -55,7 +55,7 @@ impl Rotated {
     pub fn append(&mut self, lines: &[Bytes]) -> Appended {
         let mut appended = Appended::default();
         while appended.lines < lines.len() {
-            if let Err(error) = self.follow().and_then(|()| self.append_some(lines, &mut appended)) {
+            if let Err(error) = self.follow().and_then(|_| self.append_some(lines, &mut appended)) {
                 appended.error = Some(error);
                 break;
             }
@@ -63,23 +63,25 @@ impl Rotated {
         appended
     }
 
-    /// Goes on in a new file where another program has moved or removed the current one.
-    fn follow(&mut self) -> io::Result<()> {
+    /// Goes on in a new file where another program has moved or removed the current one; whether it did.
+    fn follow(&mut self) -> io::Result<bool> {
         let own = self.file.metadata()?;
         match std::fs::metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
                 // It may have been truncated.
                 self.bytes = self.bytes.min(own.len());
-                return Ok(());
+                return Ok(false);
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         tracing::info!(path = %self.path.display(), "the file was moved or removed; a new one is started");
         create_folder_of(&self.path)?;
-        self.file = open(&self.path)?;
-        self.bytes = cut_torn_line(&mut self.file)?;
-        durable::sync_folder_of(&self.path)
+        let mut file = open(&self.path)?;
+        let bytes = cut_torn_line(&mut file)?;
+        (self.file, self.bytes) = (file, bytes);
+        durable::sync_folder_of(&self.path)?;
+        Ok(true)
     }
 
     /// Appends what fits into one file.
@@ -109,8 +111,7 @@ impl Rotated {
     fn write(&mut self, lines: &[Bytes]) -> io::Result<()> {
         let text: Vec<u8> = lines.concat();
         self.write_once(&text)?;
-        while self.file.metadata()?.nlink() == 0 {
-            self.follow()?;
+        while self.file.metadata()?.nlink() == 0 && self.follow()? {
             self.write_once(&text)?;
         }
         Ok(())
