@@ -64,6 +64,7 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
     script.push(&process, EventKind::Exec(Box::new(shell())));
     push_all(&mut script, &process);
     script.push(&process, EventKind::Exit { code: 0, signal: 9 });
+    script.push(&parent, EventKind::Exit { code: 3, signal: 0 });
     let refused = Some("operation not permitted".to_owned());
     script.probes = vec![ProbeStatus { name: "chroot", activities: &["chroot"], refused }];
     // Not numbered, not readable, and numbers that never came.

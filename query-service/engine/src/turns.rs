@@ -219,6 +219,9 @@ mod tests {
             let turns = Arc::clone(&turns);
             async move { turns.take("b", LONG).await.is_some() }
         });
+        while !turns.lock().waiting.iter().any(|waiting| waiting.owner == "b") {
+            tokio::task::yield_now().await;
+        }
         drop(running);
         let mut answered = 0;
         for task in waiting {
