@@ -24,6 +24,8 @@ use crate::rules::Step;
 
 /// The steps of rules over one table.
 pub(crate) struct Scanner {
+    /// The table's, and the command lines.
+    schema: SchemaRef,
     steps: Vec<Prepared>,
     columns: Vec<ColumnTexts>,
     /// How many sets of texts all steps require together.
@@ -84,7 +86,8 @@ impl Scanner {
             texts.all(|text| columns.iter().any(|column| column.is_of(*set, &schema, &text.column)))
         };
         prepared.iter_mut().for_each(|step| step.sets.retain(is_found));
-        Self { steps: prepared, columns, sets: numbered.len() }
+        let sets = numbered.len();
+        Self { schema, steps: prepared, columns, sets }
     }
 
     /// What each step finds in `batch`, which has the table's schema, in the time that `allowed` gives it; a step without any is
@@ -94,7 +97,7 @@ impl Scanner {
         batch: &RecordBatch,
         allowed: &dyn Fn(usize) -> Option<Duration>,
     ) -> Result<BTreeMap<usize, Found>, DataFusionError> {
-        let batch = &with_columns(batch)?;
+        let batch = &with_columns(batch, &self.schema)?;
         let rows_of_sets = self.rows_of_sets(batch);
         let mut by_activities = BTreeMap::new();
         let mut found = BTreeMap::new();

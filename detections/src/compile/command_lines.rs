@@ -56,11 +56,11 @@ pub(crate) fn with_fields(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().cloned().chain(lines).collect::<Vec<_>>()))
 }
 
-/// `batch`, and behind its columns each command line.
-pub(crate) fn with_columns(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// `batch`, and behind its columns each command line, with the schema that [`with_fields`] gives for its own.
+pub(crate) fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let lines = CommandLine::of(batch.schema_ref()).map(|(_, place)| joined(batch.column(place)));
     let columns = batch.columns().iter().cloned().chain(lines).collect();
-    RecordBatch::try_new(with_fields(batch.schema_ref()), columns)
+    RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
 /// `expr` with command lines as columns.

@@ -11,7 +11,7 @@ const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
 
 /// The texts, each of which `value` may be in an event.
 ///
-/// Errors: what stands at the end is no text; the reason.
+/// Errors: the result is not valid UTF-8, or the value is too short; the reason.
 pub(super) fn texts(value: &str, encodings: &[IrEncoding]) -> Result<Vec<String>, String> {
     let mut variants = vec![value.as_bytes().to_vec()];
     for encoding in encodings {

@@ -86,9 +86,8 @@ impl Turns {
     fn give(self: &Arc<Self>, state: &mut State) {
         while let Some(place) = state.next(self.most) {
             let Some(Waiting { owner, turn }) = state.waiting.remove(place) else { return };
-            *state.running.entry(owner.clone()).or_default() += 1;
             // Whoever left meanwhile gives it back; not here, where the state is locked.
-            if let Err(mut unused) = turn.send(Turn { owner, turns: Arc::clone(self) }) {
+            if let Err(mut unused) = turn.send(self.begin(state, owner)) {
                 state.end(&unused.owner);
                 unused.owner.clear();
             }

@@ -2,8 +2,8 @@
 //!
 //! Other programs may move, remove or truncate the file (logrotate): a new one is started at once.
 //!
-//! Invariant: after `append` returns, its lines are on disk, in a file that has a name. A line that a crash left incomplete is removed at the next
-//! open; the event log still has its row.
+//! Invariant: after `append` returns, its lines are on disk, in a file that has a name. A line that a crash left
+//! incomplete is removed at the next open; the event log still has its row.
 //! Invariant: one process writes; `<path>.lock` is held for as long as the file is open.
 
 use std::fs::{File, OpenOptions};
@@ -45,9 +45,7 @@ impl Rotated {
         create_folder_of(path)?;
         let in_use = || io::Error::new(io::ErrorKind::AddrInUse, "another process is writing to it");
         let lock = FileLock::try_take(&with_suffix(path, "lock"))?.ok_or_else(in_use)?;
-        let mut file = open(path)?;
-        let bytes = cut_torn_line(&mut file)?;
-        durable::sync_folder_of(path)?;
+        let (file, bytes) = open_complete(path)?;
         Ok(Self { path: path.to_owned(), file, bytes, most_bytes, most_files, _lock: lock })
     }
 
@@ -77,10 +75,7 @@ impl Rotated {
         }
         tracing::info!(path = %self.path.display(), "the file was moved or removed; a new one is started");
         create_folder_of(&self.path)?;
-        let mut file = open(&self.path)?;
-        let bytes = cut_torn_line(&mut file)?;
-        (self.file, self.bytes) = (file, bytes);
-        durable::sync_folder_of(&self.path)?;
+        (self.file, self.bytes) = open_complete(&self.path)?;
         Ok(true)
     }
 
@@ -160,6 +155,14 @@ fn create_folder_of(path: &Path) -> io::Result<()> {
 fn open(path: &Path) -> io::Result<File> {
     // They hold command lines: readable by the owner only, unless the owner changes that.
     OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
+}
+
+/// The file at `path`, which has complete lines only, and its length.
+fn open_complete(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = open(path)?;
+    let bytes = cut_torn_line(&mut file)?;
+    durable::sync_folder_of(path)?;
+    Ok((file, bytes))
 }
 
 /// Truncates the file after its last line feed; returns the length.
