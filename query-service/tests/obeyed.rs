@@ -226,6 +226,15 @@ async fn what_is_meant_is_carried_out() {
             "10",
         ),
         ("select sum(x) as n from range(4) as t(x)", "6"),
+        (
+            "select string_agg(s, '') as n from (select string_agg(p, '') over (order by p) as s from (values ('a'), ('b')) t(p)) t",
+            "aab",
+        ),
+        (
+            "select sum(n) as n from (select array_length(array_agg(pid) over (order by pid rows between 1 preceding and current row)) as n from process_events) t",
+            "19",
+        ),
+        ("select overlay('abcdef' placing 'x' from 2 for 3) as n", "axef"),
         ("with recursive t(x) as (select 1 union all select x + 1 from t where x < 4) select sum(x) as n from t", "10"),
         ("select count(*) as n from (values (1), (2)) t(x) where x = any (make_array(2, 3))", "1"),
         ("select case when cast(trim('x7', 'x') as int) = 7 then 1 else 0 end as n", "1"),
@@ -281,6 +290,42 @@ async fn what_is_meant_is_carried_out() {
         (
             "select count(*) as n from process_events where pid not in (select pid from process_events where pid < 5)",
             "5",
+        ),
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where x not in (select y from (values (2)) b(y) where y > 5) or x = 7",
+            "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where (x in (select y from (values (2)) b(y))) is null",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1), (2), (null)) a(x) where (x in (select y from (values (2), (null)) b(y))) is null",
+            "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where (x in (select y from (values (2)) b(y) where y > 5)) is null",
+            "0",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where (3 in (select i.id from (values (1), (null)) i(id))) is null",
+            "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where (1 in (select i.id from (values (1), (null)) i(id))) is true",
+            "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (null)) a(x) where x <> all (select y from (values (2), (null)) b(y)) or x = 7",
+            "0",
+        ),
+        (
+            "select count(*) as n from (values (1), (2), (null)) a(x) where not (x = any (select y from (values (2)) b(y)) or x = 7)",
+            "1",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) a(x) where (x in (select y from (values (2)) b(y)) or x in (select y from (values (1)) b(y))) and x not in (select y from (values (7)) b(y))",
+            "2",
         ),
         // The left side and the subquery have columns of the same name.
         (

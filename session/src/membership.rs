@@ -1,21 +1,27 @@
-//! `IN` and `NOT IN` of subqueries, with the NULLs of SQL.
+//! `IN` and `NOT IN` of subqueries, and `= ANY` and `<> ALL`, with the NULLs of SQL.
 //!
 //! DataFusion 55 turns them into joins. One that is a condition of its own is exact. Below `OR`, `NOT` or `CASE`, its
 //! join knows no NULL, so a row that `NOT IN` says nothing about is selected (apache/datafusion#21309); where the
 //! subquery refers to the outer query, or the left side is a constant, `NOT IN` ignores or mixes up NULLs (#25347, #25480,
-//! #25340). Here these become `= ANY` and `<> ALL`, which DataFusion computes with NULLs.
+//! #25340).
 //!
-//! It compares the left side inside of the subquery, where a column of the same table is another one. So the subquery of each `ANY`
-//! and `ALL` gets a name that nothing else has.
+//! Where the subquery stands alone, the join answers whether there is an equal value, and two scalar subqueries, computed
+//! once, whether there are NULLs or nothing at all. Where it refers to the outer query, `IN` becomes `= ANY` and `NOT IN`
+//! `<> ALL`, which DataFusion computes with NULLs, by a nested loop.
+//!
+//! That compares the left side inside of the subquery, where a column of the same table is another one. So the subquery of
+//! each `ANY` and `ALL` gets a name that nothing else has.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, plan_err};
+use datafusion::common::{Column, Result, ScalarValue, plan_err};
+use datafusion::functions_aggregate::expr_fn::bool_or;
 use datafusion::logical_expr::expr::{BinaryExpr, InSubquery, SetComparison, SetQuantifier};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::logical_plan::Subquery;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit, when};
 use datafusion::optimizer::AnalyzerRule;
 
 /// The rule, which runs before types are coerced.
@@ -93,6 +99,15 @@ fn exact(expr: Expr, place: Place) -> Result<Transformed<Expr>> {
         Expr::InSubquery(membership) if is_exact(&membership, place) => {
             Ok(Transformed::no(Expr::InSubquery(membership)))
         }
+        Expr::SetComparison(SetComparison { expr, subquery, op: Operator::Eq, quantifier: SetQuantifier::Any }) => {
+            exact(Expr::InSubquery(InSubquery { expr, subquery, negated: false }), place)
+        }
+        Expr::SetComparison(SetComparison { expr, subquery, op: Operator::NotEq, quantifier: SetQuantifier::All }) => {
+            exact(Expr::InSubquery(InSubquery { expr, subquery, negated: true }), place)
+        }
+        Expr::InSubquery(membership) if membership.subquery.outer_ref_columns.is_empty() => {
+            three_valued(membership).map(Transformed::yes)
+        }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             let (op, quantifier) = match negated {
                 false => (Operator::Eq, SetQuantifier::Any),
@@ -112,4 +127,27 @@ fn is_exact(membership: &InSubquery, place: Place) -> bool {
         (Place::Condition | Place::Alternative, false) => true,
         (Place::Alternative, true) | (Place::Elsewhere, _) => false,
     }
+}
+
+/// `membership`, whose subquery stands alone, as a condition that is true, false or NULL.
+fn three_valued(membership: InSubquery) -> Result<Expr> {
+    let InSubquery { expr, subquery, negated } = membership;
+    let values = Expr::Column(Column::from(subquery.subquery.schema().qualified_field(0)));
+    let is_equal = match expr.column_refs().is_empty() {
+        true => any(&subquery, values.clone().eq((*expr).clone()))?,
+        false => Expr::InSubquery(InSubquery { expr: expr.clone(), subquery: subquery.clone(), negated: false }),
+    };
+    // NULL where there are no values.
+    let has_null = any(&subquery, values.is_null())?;
+    when(is_equal, lit(!negated))
+        .when(has_null.clone().is_null(), lit(negated))
+        .when(has_null.or(expr.is_null()), lit(ScalarValue::Boolean(None)))
+        .otherwise(lit(negated))
+}
+
+/// Whether `condition` holds for any row of `subquery`; NULL where it is true for none, and NULL for each.
+fn any(subquery: &Subquery, condition: Expr) -> Result<Expr> {
+    let rows = LogicalPlanBuilder::from(Arc::clone(&subquery.subquery));
+    let any = rows.aggregate(Vec::<Expr>::new(), [bool_or(condition)])?.build()?;
+    Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(any), ..subquery.clone() }))
 }

@@ -21,6 +21,7 @@ mod limits;
 mod memory;
 pub mod metrics;
 pub mod output;
+mod pieces;
 mod principal;
 mod session;
 mod slots;
@@ -30,6 +31,7 @@ mod stop;
 mod stream;
 mod tenants;
 mod turns;
+mod windows;
 
 pub use engine::{Engine, EngineError};
 pub use error::{ErrorKind, QueryError};

@@ -3,9 +3,10 @@
 //!
 //! A slot has its own runtime, because an operator may compute for long without yielding its thread. Runtimes are
 //! started when first needed, and reused once they are idle: a query that was stopped while it computes keeps its slot
-//! until it notices. One that does not notice within [`OVERDUE`] is reported ([`Slots::overdue`]), since only the end of
-//! the process ends it.
+//! until it notices. One that goes on for too long is reported ([`Slots::overdue`]), since only the end of the process ends
+//! it. What counts is how long its threads computed: on a busy machine they may hardly get a processor to notice with.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
@@ -22,8 +23,10 @@ use crate::metrics::Measured;
 use crate::stop::Stop;
 use crate::turns::{Turn, Turns};
 
-/// Longest time that a stopped query may go on computing.
+/// Longest processor time that the threads of a stopped query may still use.
 const OVERDUE: Duration = Duration::from_secs(5);
+/// Longest time until they are idle, whatever keeps them.
+const STUCK: Duration = Duration::from_secs(60);
 /// First and longest wait between two looks at the threads of a stopped query.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
@@ -43,7 +46,7 @@ impl Slots {
         Arc::new(Self { threads, turns, free, overdue })
     }
 
-    /// Cancelled once a stopped query has gone on computing for [`OVERDUE`].
+    /// Cancelled once a stopped query has gone on computing for [`OVERDUE`], or is not idle after [`STUCK`].
     pub(crate) fn overdue(&self) -> CancellationToken {
         self.overdue.clone()
     }
@@ -71,13 +74,16 @@ impl Slots {
 
     /// Frees `turn` and `workers` once they are idle.
     async fn settle(self: Arc<Self>, workers: Workers, turn: Turn) {
-        let stopped = Instant::now();
+        let (stopped, computed) = (Instant::now(), workers.computed());
         let (mut wait, longest) = LOOK;
         while !workers.are_idle() {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(longest);
-            if stopped.elapsed() > OVERDUE && !self.overdue.is_cancelled() {
-                tracing::error!("a query goes on {OVERDUE:?} after it was stopped");
+            let (waited, since) = (stopped.elapsed(), workers.computed().saturating_sub(computed));
+            if (since > OVERDUE || waited > STUCK) && !self.overdue.is_cancelled() {
+                tracing::error!(
+                    "a query is not idle {waited:.1?} after it was stopped; its threads computed for {since:.1?}"
+                );
                 self.overdue.cancel();
             }
         }
@@ -103,7 +109,7 @@ impl Slot {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<AbortOnDropHandle<T>> {
-        let runtime = self.held.as_ref().and_then(|(workers, _)| workers.0.as_ref());
+        let runtime = self.held.as_ref().and_then(|(workers, _)| workers.runtime.as_ref());
         runtime.map(|runtime| AbortOnDropHandle::new(runtime.spawn(work)))
     }
 
@@ -128,23 +134,46 @@ impl Drop for Slot {
 }
 
 /// A runtime that may be dropped anywhere, also on another runtime's thread.
-struct Workers(Option<Runtime>);
+struct Workers {
+    runtime: Option<Runtime>,
+    /// The kernel's ids of its threads.
+    thread_ids: Arc<Mutex<HashSet<i32>>>,
+}
 
 impl Workers {
     fn start(threads: NonZeroUsize) -> io::Result<Self> {
+        let thread_ids: Arc<Mutex<HashSet<i32>>> = Arc::default();
+        let (started, ended) = (Arc::clone(&thread_ids), Arc::clone(&thread_ids));
         let mut builder = Builder::new_multi_thread();
         builder
             .worker_threads(threads.get())
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
-            .enable_all()
-            .build()
-            .map(|runtime| Self(Some(runtime)))
+            .on_thread_start(move || {
+                started.lock().unwrap_or_else(PoisonError::into_inner).insert(own_thread_id());
+            })
+            .on_thread_stop(move || {
+                ended.lock().unwrap_or_else(PoisonError::into_inner).remove(&own_thread_id());
+            })
+            .enable_all();
+        let runtime = builder.build()?;
+        Ok(Self { runtime: Some(runtime), thread_ids })
+    }
+
+    /// The processor time of its threads so far: the first field of `/proc/self/task/<id>/schedstat` (sched-stats.rst of the
+    /// kernel's documentation), 0 where the kernel has no such file.
+    fn computed(&self) -> Duration {
+        let ids = self.thread_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_thread = |id: &i32| {
+            let text = std::fs::read_to_string(format!("/proc/self/task/{id}/schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(ids.iter().filter_map(of_thread).sum())
     }
 
     /// Whether no task runs or is about to.
     fn are_idle(&self) -> bool {
-        let Some(runtime) = &self.0 else { return true };
+        let Some(runtime) = &self.runtime else { return true };
         let metrics = runtime.metrics();
         // A thread counts each time it parks and each time it continues: it is parked when the number is odd.
         let parked = |worker| metrics.worker_park_unpark_count(worker) % 2 == 1;
@@ -154,8 +183,12 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
+}
+
+fn own_thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
 }

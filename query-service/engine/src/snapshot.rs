@@ -23,8 +23,10 @@ use crate::guard;
 use crate::implied::ImpliedConditions;
 use crate::in_memory::keep_joins_in_memory;
 use crate::memory::QueryMemory;
+use crate::pieces::unnest_in_pieces;
 use crate::principal::Principal;
 use crate::stop::Stop;
+use crate::windows::account_for_windows;
 
 /// What a function makes at once is at most this part of a query's memory: several batches live at a time.
 const BATCHES_IN_MEMORY: usize = 4;
@@ -55,7 +57,8 @@ impl Snapshot {
             // Without formats and factories of files there is nothing to write them with.
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
             let state = state.with_analyzer_rule(Arc::new(ImpliedConditions(Arc::clone(&engine.tenants))));
-            let state = state.with_analyzer_rule(Arc::new(functions::BoundedConcat { most }));
+            let state =
+                state.with_analyzer_rule(Arc::new(functions::BoundFunctions { most, most_over_window: memory.get() }));
             state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
         });
         functions::bound(&context, most);
@@ -120,8 +123,8 @@ impl Snapshot {
     }
 }
 
-/// Refuses plans that write, makes all others stoppable, and keeps some joins from spilling. Every plan is executed
-/// through here.
+/// Refuses plans that write, makes all others stoppable, keeps some joins from spilling, accounts for the memory of windows,
+/// and bounds the rows of batches. Every plan is executed through here.
 #[derive(Debug)]
 struct GuardedPlanner {
     stop: Stop,
@@ -137,6 +140,7 @@ impl QueryPlanner for GuardedPlanner {
         guard::check_reads(plan)?;
         guard::check_constants(plan)?;
         let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
-        self.stop.guard(keep_joins_in_memory(physical, session.runtime_env())?)
+        let physical = keep_joins_in_memory(physical, session.runtime_env())?;
+        self.stop.guard(account_for_windows(unnest_in_pieces(physical)?)?)
     }
 }

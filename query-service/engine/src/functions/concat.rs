@@ -1,49 +1,17 @@
-//! The operator `||` on texts, as a function whose result is bounded.
+//! The operator `||` on texts as a function.
 
 use std::sync::Arc;
 
 use arrow::compute::kernels::concat_elements::concat_elements_dyn;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, ScalarValue, internal_err};
-use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 
-use super::Bounded;
-use super::sizes::TOGETHER;
-
-/// Replaces `||` on texts by a function that makes at most `most` bytes at a time. Runs after types are coerced.
-#[derive(Debug)]
-pub(crate) struct BoundedConcat {
-    pub(crate) most: usize,
-}
-
-impl AnalyzerRule for BoundedConcat {
-    fn name(&self) -> &str {
-        "bounded_concat"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let inner = Arc::new(ScalarUDF::new_from_impl(Concat { signature: Signature::any(2, Volatility::Immutable) }));
-        let bounded = ScalarUDF::new_from_impl(Bounded { inner, size: TOGETHER, most: self.most });
-        kerntrail_session::rewrite_expressions(plan, |expr, schema| match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })
-                if is_text(&left.get_type(schema)?) && left.get_type(schema)? == right.get_type(schema)? =>
-            {
-                Ok(Transformed::yes(bounded.call(vec![*left, *right])))
-            }
-            other => Ok(Transformed::no(other)),
-        })
-    }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+/// `||`, without a bound of its own.
+pub(super) fn concat() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(Concat { signature: Signature::any(2, Volatility::Immutable) }))
 }
 
 /// NULL if one of both texts is.

@@ -4,7 +4,9 @@
 //! whole process, not the query. The size of such a result is estimated before it is computed ([`sizes`]).
 
 mod concat;
+mod rule;
 mod sizes;
+mod window;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -18,11 +20,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-pub(crate) use self::concat::BoundedConcat;
+pub(crate) use self::rule::BoundFunctions;
 use self::sizes::{GROWING, Size};
 use crate::error::{ErrorKind, QueryError};
 
-/// Replaces these functions of `session` by ones that refuse to make more than `most` bytes at a time.
+/// Replaces these functions of `session` by ones that refuse to make more than `most` bytes at a time, so that arguments
+/// of table functions are bounded, which are computed while a statement is planned.
 pub(crate) fn bound(session: &SessionContext, most: usize) {
     let state = session.state();
     for (name, size) in GROWING {

@@ -30,7 +30,7 @@ impl Size {
 }
 
 /// Functions whose results may be many times larger than their arguments.
-pub(super) const GROWING: [(&str, Size); 23] = [
+pub(super) const GROWING: [(&str, Size); 24] = [
     // By a number.
     ("repeat", Size::Exact(|arguments, row| text_length(&arguments[0], row) * number(arguments, 1, row))),
     ("lpad", Size::Exact(padded)),
@@ -80,6 +80,7 @@ pub(super) const GROWING: [(&str, Size); 23] = [
     ("overlay", TOGETHER),
     ("arrays_zip", TOGETHER),
     ("struct", TOGETHER),
+    ("named_struct", TOGETHER),
     // Hexadecimal has two digits for a byte.
     ("encode", Size::AtMost(|arguments, row| 2 * bytes(&arguments[0], row))),
     ("make_array", TOGETHER),

@@ -8,6 +8,7 @@ mod expression;
 mod query;
 mod size;
 
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -97,29 +98,43 @@ fn settings() -> QueryError {
     QueryError::user("the server's settings are not shown; SHOW TABLES, SHOW COLUMNS and SHOW FUNCTIONS are allowed")
 }
 
-/// Largest constant of a query over rows, in bytes: it is copied for each row of a batch.
-const MOST_CONSTANT: usize = 64 << 10;
+/// Bytes of the largest constant of a query over rows, and of those that are columns of one projection together: they are
+/// copied for each of the 8,192 rows of a batch.
+const MOST_CONSTANT: usize = 16 << 10;
 
-/// Refuses an optimized plan with a constant that is too large, such as the result of a function of constants.
+/// Refuses an optimized plan with constants that are too large, such as the results of functions of constants.
 pub(crate) fn check_constants(plan: &LogicalPlan) -> Result<(), DataFusionError> {
     let (mut largest, mut has_rows) = (0, false);
     plan.apply_with_subqueries(|node| {
         has_rows |= node.inputs().is_empty() && !matches!(node, LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_));
+        let mut columns = 0;
         node.apply_expressions(|expr| {
+            columns += bytes(expr);
             expr.apply(|part| {
-                if let Expr::Literal(value, _) = part {
-                    largest = largest.max(value.size());
-                }
+                largest = largest.max(bytes(part));
                 Ok(TreeNodeRecursion::Continue)
             })
-        })
+        })?;
+        if matches!(node, LogicalPlan::Projection(_)) {
+            largest = largest.max(columns);
+        }
+        Ok(TreeNodeRecursion::Continue)
     })?;
     match has_rows && largest > MOST_CONSTANT {
         false => Ok(()),
         true => {
-            let text = format!("a constant of {largest} bytes is used for every row; {MOST_CONSTANT} are allowed");
+            let text = format!("constants of {largest} bytes are used for every row; {MOST_CONSTANT} are allowed");
             Err(QueryError::new(ErrorKind::Limit, text).into())
         }
+    }
+}
+
+/// Bytes of a constant beside those that every value has; 0 for anything else.
+fn bytes(expr: &Expr) -> usize {
+    match expr {
+        Expr::Literal(value, _) => value.size().saturating_sub(size_of::<ScalarValue>()),
+        Expr::Alias(alias) => bytes(&alias.expr),
+        _ => 0,
     }
 }
 

@@ -2,12 +2,14 @@
 //! part which a later parser adds has to be decided here.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, Distinct, Expr, Fetch, FunctionArg, GroupByExpr, GroupByWithModifier, Ident, Join, JoinConstraint,
-    JoinOperator, LimitClause, ObjectName, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, ShowStatementFilter, Statement,
-    TableAlias, TableFactor, TableWithJoins, Values, WildcardAdditionalOptions, With,
+    BinaryOperator, Cte, Distinct, Expr, Fetch, FunctionArg, GroupByExpr, GroupByWithModifier, Ident, Join,
+    JoinConstraint, JoinOperator, LimitClause, ObjectName, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
+    ShowStatementFilter, Statement, TableAlias, TableFactor, TableWithJoins, Values, WildcardAdditionalOptions, With,
+    visit_expressions,
 };
 
 use super::size::{Counts, check_grouping_sets, check_items};
@@ -328,6 +330,7 @@ impl<'a> Walk<'a> {
                     absent(name.0.len() > 1, "a schema in front of a table function")?;
                     absent(args.settings.is_some(), "SETTINGS of a table function")?;
                     self.arguments(&args.args)?;
+                    check_table_function(&args.args)?;
                 }
                 self.aliased(alias)
             }
@@ -343,6 +346,7 @@ impl<'a> Walk<'a> {
                 absent(is_named, "names of the arguments of a table function")?;
                 self.counts.relations(1)?;
                 self.arguments(args)?;
+                check_table_function(args)?;
                 self.aliased(alias)
             }
             TableFactor::UNNEST { alias, array_exprs, with_offset, with_offset_alias: _, with_ordinality } => {
@@ -459,5 +463,20 @@ pub(super) fn plain_name(name: &[Ident]) -> Option<String> {
         [name] if name.quote_style.is_some() => Some(name.value.clone()),
         [name] => Some(name.value.to_lowercase()),
         _ => None,
+    }
+}
+
+/// Refuses what makes large values in the arguments of a table function: the planner computes them itself, before any bound
+/// of the engine applies to its own operators. Functions that are called by their names are bounded there, too.
+fn check_table_function(args: &Vec<FunctionArg>) -> Checked {
+    let found = visit_expressions(args, |expr| match expr {
+        Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => ControlFlow::Break("||"),
+        Expr::Overlay { .. } => ControlFlow::Break("OVERLAY"),
+        Expr::Array(_) => ControlFlow::Break("a list"),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(what) => Err(unsupported(&format!("{what} in the arguments of a table function"))),
+        ControlFlow::Continue(()) => Ok(()),
     }
 }

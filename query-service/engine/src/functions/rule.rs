@@ -1,0 +1,112 @@
+//! Bounds what the planner makes of a statement's own syntax, where it does not look a function up by its name: `||`,
+//! `overlay(… placing …)`, `[…]`; and aggregates over windows.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFunctionDefinition,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::Bounded;
+use super::concat::concat;
+use super::sizes::{GROWING, Size, TOGETHER};
+use super::window::BoundedOverWindow;
+
+/// Replaces every call that may make much by one that is bounded. Runs after types are coerced.
+#[derive(Debug)]
+pub(crate) struct BoundFunctions {
+    /// Bytes that all calls make at a time.
+    pub(crate) most: usize,
+    /// Bytes that an aggregate over windows makes in all.
+    pub(crate) most_over_window: usize,
+}
+
+/// Bytes that one call may make at a time, however many there are: 256 for each row of a batch.
+const LEAST: usize = 2 << 20;
+
+impl AnalyzerRule for BoundFunctions {
+    fn name(&self) -> &str {
+        "bound_functions"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let calls = count_calls(&plan)?;
+        let share = (self.most / calls.max(1)).max(LEAST.min(self.most));
+        kerntrail_session::rewrite_expressions(plan, |expr, schema| self.bounded(expr, schema, share))
+    }
+}
+
+/// How many calls in `plan` may make much.
+fn count_calls(plan: &LogicalPlan) -> Result<usize> {
+    let mut calls = 0;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                calls += usize::from(match part {
+                    Expr::BinaryExpr(BinaryExpr { op, .. }) => *op == Operator::StringConcat,
+                    Expr::ScalarFunction(call) => growth(&call.func).is_some(),
+                    _ => false,
+                });
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(calls)
+}
+
+impl BoundFunctions {
+    fn bounded(&self, expr: Expr, schema: &DFSchema, share: usize) -> Result<Transformed<Expr>> {
+        let call = |inner, size, arguments| {
+            Transformed::yes(ScalarUDF::new_from_impl(Bounded { inner, size, most: share }).call(arguments))
+        };
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })
+                if is_text(&left.get_type(schema)?) && left.get_type(schema)? == right.get_type(schema)? =>
+            {
+                Ok(call(concat(), TOGETHER, vec![*left, *right]))
+            }
+            Expr::ScalarFunction(ScalarFunction { func, args }) => match growth(&func) {
+                Some((inner, size)) => Ok(call(inner, size, args)),
+                None => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
+            },
+            Expr::WindowFunction(window) => self.over_window(window, schema),
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    /// Numbers and times are as small as the rows they belong to.
+    fn over_window(&self, mut window: Box<WindowFunction>, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        let WindowFunctionDefinition::AggregateUDF(aggregate) = &window.fun else {
+            return Ok(Transformed::no(Expr::WindowFunction(window)));
+        };
+        let arguments = window.params.args.iter().map(|argument| Ok(argument.to_field(schema)?.1));
+        let result = aggregate.return_field(&arguments.collect::<Result<Vec<_>>>()?)?;
+        if result.data_type().is_primitive() || result.data_type() == &DataType::Boolean {
+            return Ok(Transformed::no(Expr::WindowFunction(window)));
+        }
+        let frame = &window.params.window_frame;
+        let is_same_for_all = frame.start_bound.is_unbounded() && frame.end_bound.is_unbounded();
+        let bounded = BoundedOverWindow::new(Arc::clone(aggregate), self.most_over_window, is_same_for_all);
+        window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(AggregateUDF::new_from_impl(bounded)));
+        Ok(Transformed::yes(Expr::WindowFunction(window)))
+    }
+}
+
+/// The function without its bound, and how it grows.
+fn growth(function: &Arc<ScalarUDF>) -> Option<(Arc<ScalarUDF>, Size)> {
+    if let Some(bounded) = function.inner().downcast_ref::<Bounded>() {
+        return Some((Arc::clone(&bounded.inner), bounded.size));
+    }
+    let known = GROWING.iter().find(|(name, _)| *name == function.name());
+    known.map(|(_, size)| (Arc::clone(function), *size))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
