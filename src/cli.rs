@@ -132,7 +132,13 @@ pub struct Replay {
 #[derive(Debug, Subcommand)]
 pub enum Rules {
     /// List the rules that `run` uses.
-    List(Output),
+    List {
+        /// Those of `rules.dir` that cannot be used instead, each with file, line and reason.
+        #[arg(long)]
+        unsupported: bool,
+        #[command(flatten)]
+        form: Output,
+    },
     /// Check the rules in files or folders; by default, those that `run` uses.
     Check {
         /// Files or folders of Sigma rules.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use kerntrail_detections::measure::{InMemory, exec_events};
-use kerntrail_detections::{RuleKind, Rules};
+use kerntrail_detections::{RuleKind, Rules, Sources};
 use kerntrail_schemas::Table;
 use rsigma_eval::Engine;
 use rsigma_eval::event::JsonEvent;
@@ -28,8 +28,9 @@ const ROUNDS: usize = 3;
 fn main() {
     let folders: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     assert!(!folders.is_empty(), "usage: rules_per_second FOLDER...");
-    let mut rules = Rules::default();
-    folders.iter().for_each(|folder| rules.load(folder).expect("a folder of rules"));
+    let mut sources = Sources::default();
+    folders.iter().for_each(|folder| sources.add_folder(folder).expect("a folder of rules"));
+    let rules = sources.compile();
     let ours = Arc::new(InMemory::new(&rules, Table::ProcessEvents));
     let peer = Arc::new(peer(&rules));
     let batch = exec_events(BATCH).expect("events");

@@ -15,11 +15,16 @@ pub struct DetectorConfig {
     /// Folder of additional Sigma rules; empty: only the shipped ones. A rule that cannot be used is named in the log and
     /// by `rules list`; the others run.
     pub dir: PathBuf,
+    /// YAML file with values for the placeholders of rules (`%name%` behind the modifier `expand`): a list of texts for each name.
+    /// Empty: rules with placeholders are not used.
+    pub placeholders: PathBuf,
     /// Interval at which the rules process new rows.
     pub interval: Period,
     /// Longest time of one rule in one pass. A rule that takes longer, or fails, is set aside: it keeps its place, and is
     /// retried less and less often, while the others go on.
     pub timeout: Period,
+    /// Most findings that a rule makes of an hour of events. What it finds beyond that is counted in one more finding.
+    pub max_findings_per_hour: u32,
     /// Folder of the detector's state.
     #[serde(skip)]
     pub state_dir: PathBuf,
@@ -39,8 +44,10 @@ impl Default for DetectorConfig {
         Self {
             enabled: true,
             dir: PathBuf::new(),
+            placeholders: PathBuf::new(),
             interval: Period::seconds(2),
             timeout: Period::seconds(10),
+            max_findings_per_hour: 100,
             state_dir: PathBuf::from("state"),
             tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
             node: String::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -11,20 +11,21 @@ use datafusion::prelude::SessionContext;
 use kerntrail_common::error::chain;
 use kerntrail_lake::{Lake, LakeError};
 use kerntrail_schemas::Table;
-use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::identity::{FindingId, StreamId};
 use kerntrail_transport::codec::CodecError;
 use kerntrail_transport::{EventLog, Holds, LogError, Message, Topic};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::DetectorConfig;
-use crate::evaluate::{matches, session};
+use crate::correlation::{RowsOf, completed};
+use crate::evaluate::{Events, matches, session};
 use crate::finding::{self, Finding, Writer};
 use crate::fresh::{RuleScan, Scans};
 use crate::metrics;
 use crate::rules::{Rule, RuleKind, Rules};
-use crate::sequence::{RowsOf, completed};
 use crate::set_aside::SetAside;
 use crate::state::{Cursors, DetectorStateError, State, StoredMessage};
+use crate::suppression::{Admitted, Candidate};
 
 /// Findings of one pass that are logged individually; beyond that, only their number is logged.
 const TOLD_SINGLY: usize = 10;
@@ -144,7 +145,7 @@ impl Detector {
         self.config.state_dir.join("detector.json")
     }
 
-    /// Evaluates the rules once on new rows; returns the number of findings.
+    /// Evaluates the rules once on new rows; returns the number of new findings.
     ///
     /// A rule whose query fails or takes too long does not stop the others: it keeps its own cursor and is tried again in a
     /// later pass.
@@ -158,7 +159,7 @@ impl Detector {
         let before = Before { cursors: state.cursors.clone(), behind: state.behind.clone() };
         let fresh = self.fresh(&self.rules.tables(), &before.cursors, &mut state.cursors).await?;
         // A version without rows (a compaction) still moves the cursor.
-        if fresh.moved.is_empty() && state.behind.is_empty() {
+        if fresh.moved.is_empty() && state.behind.is_empty() && !state.groups.has_due(now_us()) {
             return Ok(0);
         }
         let mut scanned = self.scan(&fresh, &state).await;
@@ -171,12 +172,61 @@ impl Detector {
         if begins {
             self.leave_out_known(&mut findings).await?;
         }
-        if findings.is_empty() && before.is_still(&state) {
+        if findings.is_empty() && before.is_still(&state) && !state.groups.has_due(now_us()) {
             return Ok(0);
         }
+        let findings = self.group(findings, &mut state)?;
         let count = findings.len();
         self.store_and_send(findings, state, &path).await?;
         Ok(count)
+    }
+
+    /// Those of `found` that are the first of their group; the others are counted in them, or in what was found before.
+    fn group(&self, found: Vec<Finding>, state: &mut State) -> Result<Vec<Finding>, DetectError> {
+        let (now_us, most) = (now_us(), self.config.max_findings_per_hour);
+        let mut first: Vec<Finding> = Vec::new();
+        let mut updates: BTreeMap<FindingId, Finding> = BTreeMap::new();
+        for finding in found {
+            let candidate = Candidate {
+                rule: finding.rule.as_str(),
+                key: &finding.together,
+                finding: &finding.id,
+                first_us: finding.first_us,
+                time_us: finding.last_us,
+                within_us: finding.within_us,
+            };
+            match state.groups.admit(&candidate, most, now_us) {
+                Admitted::First => first.push(finding),
+                Admitted::Limit => {
+                    metrics::limited(finding.rule_title());
+                    tracing::warn!(
+                        rule = finding.rule_title(),
+                        most,
+                        "a rule makes too many findings in an hour; further ones are counted"
+                    );
+                    first.push(finding.into_limit(most));
+                }
+                Admitted::Again { finding: of, first_us, suppressed } => {
+                    metrics::suppressed(finding.rule_title());
+                    match first.iter_mut().rev().find(|first| first.id == of) {
+                        Some(first) => first.count(suppressed, finding.last_us),
+                        None => drop(updates.insert(of.clone(), finding.into_update(of, first_us, suppressed))),
+                    }
+                }
+            }
+        }
+        for (of, update) in updates {
+            for message in self.messages(std::slice::from_ref(&update), 0)? {
+                state.groups.wait(&of, StoredMessage::of(&message));
+            }
+        }
+        Ok(first)
+    }
+
+    /// `findings` as messages, which are numbered from `batch`.
+    fn messages(&self, findings: &[Finding], batch: i64) -> Result<Vec<Message>, DetectError> {
+        let rows = finding::rows(findings).map_err(DetectError::Rows)?;
+        Message::of_rows(&rows, &self.config.node, &self.writer.stream, batch).map_err(DetectError::Encode)
     }
 
     /// Removes from `findings` those that the lake holds: they were made before the state was lost.
@@ -267,10 +317,13 @@ impl Detector {
         match &rule.kind {
             RuleKind::Single(_) => {
                 matches.sort_by_key(|event| event.order);
-                Ok(matches.into_iter().filter_map(|event| Finding::new(rule, &[event], &self.writer)).collect())
+                Ok(matches
+                    .into_iter()
+                    .filter_map(|event| Finding::new(rule, Events::each(vec![event]), &self.writer))
+                    .collect())
             }
-            RuleKind::Sequence(_) if touched => self.in_time(rule, fresh, state).await,
-            RuleKind::Sequence(_) => Ok(Vec::new()),
+            RuleKind::Correlation(_) if touched => self.in_time(rule, fresh, state).await,
+            RuleKind::Correlation(_) => Ok(Vec::new()),
         }
     }
 
@@ -339,14 +392,19 @@ impl Detector {
                 let Some(rows) = fresh.added.get(&step.table) else { return Ok(Vec::new()) };
                 let mut found = matches(&self.session, Arc::clone(rows), step, &[], None).await?;
                 found.sort_by_key(|event| event.order);
-                Ok(found.into_iter().filter_map(|event| Finding::new(rule, &[event], &self.writer)).collect())
+                Ok(found
+                    .into_iter()
+                    .filter_map(|event| Finding::new(rule, Events::each(vec![event]), &self.writer))
+                    .collect())
             }
-            RuleKind::Sequence(sequence) => {
-                let chains = completed(&self.session, sequence, &fresh.added, &fresh.all).await?;
-                let found = chains.iter().filter_map(|events| Finding::new(rule, events, &self.writer));
+            RuleKind::Correlation(correlation) => {
+                let recent = state.recent_of(rule.id.as_str());
+                let is_found = |group: &str, time_us: i64| recent.has(group, time_us);
+                let complete = completed(&self.session, correlation, &fresh.added, &fresh.all, &is_found).await?;
+                let found = complete.into_iter().filter_map(|events| Finding::new(rule, events, &self.writer));
                 Ok(found
                     .filter(|finding| {
-                        state.is_new_sequence(rule.id.as_str(), &finding.group, finding.first_us, finding.last_us)
+                        state.is_new_correlation(rule.id.as_str(), &finding.group, finding.first_us, finding.last_us)
                     })
                     .collect())
             }
@@ -356,11 +414,13 @@ impl Detector {
     /// Stores the cursors together with the findings up to them, then sends the findings.
     async fn store_and_send(&self, findings: Vec<Finding>, mut state: State, path: &Path) -> Result<(), DetectError> {
         if !findings.is_empty() {
-            let rows = finding::rows(&findings).map_err(DetectError::Rows)?;
-            let messages = Message::of_rows(&rows, &self.config.node, &self.writer.stream, state.last_batch + 1);
-            let messages = messages.map_err(DetectError::Encode)?;
+            let messages = self.messages(&findings, state.last_batch + 1)?;
             state.last_batch += messages.len() as i64;
             state.outbox.extend(messages.iter().map(StoredMessage::of));
+        }
+        for update in state.groups.due(now_us()) {
+            state.last_batch += 1;
+            state.outbox.push(StoredMessage { batch: state.last_batch, ..update });
         }
         state.write(path)?;
         self.send(&mut state, path).await?;
@@ -384,6 +444,12 @@ impl Detector {
     fn message(&self, outbox: &StoredMessage) -> Result<Message, DetectError> {
         outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::StoredMessage)
     }
+}
+
+/// The clock, µs since the Unix epoch.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or_default()
 }
 
 /// Logs a few findings individually, and only the number of many: an import can cause thousands.

@@ -55,6 +55,34 @@ pub(crate) fn with_types(table: Table, batch: &RecordBatch) -> Result<RecordBatc
     Ok(columns_and_groups(&table.schema(), batch)?.0)
 }
 
+/// The events that a rule found together.
+#[derive(Debug)]
+pub(crate) struct Events {
+    /// In order; of many events the first and the last.
+    pub(crate) rows: Vec<Match>,
+    /// `table/event_id` of each.
+    pub(crate) refs: Vec<String>,
+    /// What is said of many.
+    pub(crate) summary: Option<String>,
+}
+
+/// Most events that a finding refers to: the first of them.
+const MOST_REFS: usize = 1_000;
+
+impl Events {
+    /// All of `rows`.
+    pub(crate) fn each(rows: Vec<Match>) -> Self {
+        let refs = rows.iter().map(|event| format!("{}/{}", event.table, event.event_id)).collect();
+        Self { rows, refs, summary: None }
+    }
+
+    /// Those of `refs`, of which `rows` are the first and the last.
+    pub(crate) fn summary(rows: Vec<Match>, mut refs: Vec<String>, summary: String) -> Self {
+        refs.truncate(MOST_REFS);
+        Self { rows, refs, summary: Some(summary) }
+    }
+}
+
 /// Orders a node's events: time, kernel's clock, processor, number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Order {
@@ -64,13 +92,24 @@ pub(crate) struct Order {
     pub(crate) seq: i64,
 }
 
-/// A matched row without its columns: what finding a sequence needs.
+/// A matched row without its columns: what a correlation needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     /// Parts of the group.
     pub(crate) group: Vec<String>,
     pub(crate) order: Order,
     pub(crate) stream: String,
+}
+
+impl Mark {
+    pub(crate) fn event_id(&self) -> String {
+        event_id(&StreamId::new(self.stream.clone()), self.order.cpu, self.order.seq)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn at(time_us: i64, seq: i64) -> Self {
+        Self { group: Vec::new(), order: Order { time_us, seq, ..Order::default() }, stream: "test".to_owned() }
+    }
 }
 
 /// The rows of `rows` that match `step`, without their columns; rows whose group has an unknown part are left out.
@@ -173,6 +212,12 @@ fn value<'a>(row: &'a RecordBatch, column: &str) -> Option<&'a dyn Array> {
 /// A text of a one-row batch.
 pub(crate) fn text(row: &RecordBatch, column: &str) -> Option<String> {
     value(row, column)?.as_string_opt::<i32>().map(|column| column.value(0).to_owned())
+}
+
+/// Any value of a one-row batch, as text.
+pub(crate) fn text_of(row: &RecordBatch, column: &str) -> Option<String> {
+    let value = cast(value(row, column)?, &DataType::Utf8).ok()?;
+    value.is_valid(0).then(|| value.as_string::<i32>().value(0).to_owned())
 }
 
 /// An integer of a one-row batch.

@@ -14,19 +14,24 @@ use futures::StreamExt;
 use kerntrail_schemas::TableBatch;
 use kerntrail_schemas::TableBuilder;
 use kerntrail_schemas::cell::Micros;
-use kerntrail_schemas::identity::{BootId, FindingId, StreamId};
-use kerntrail_schemas::tables::findings::CREATE;
+use kerntrail_schemas::identity::{BootId, FindingId, RuleId, StreamId};
+use kerntrail_schemas::tables::findings::{CREATE, UPDATE};
 use kerntrail_schemas::tables::{Envelope, FindingColumns, imported_from};
 use sha2::{Digest, Sha256};
 
-use crate::evaluate::{Match, int, text};
+use crate::evaluate::{Events, Match, int, text};
 use crate::rules::{Rule, RuleKind};
 
 /// A finding to be sent to the event log.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) id: FindingId,
+    pub(crate) rule: RuleId,
+    /// The group of its rule's correlation; empty for a single event.
     pub(crate) group: String,
+    /// What it belongs to with others, by [`Suppression`](crate::suppression::Suppression).
+    pub(crate) together: String,
+    pub(crate) within_us: i64,
     pub(crate) first_us: i64,
     pub(crate) last_us: i64,
     envelope: Envelope,
@@ -43,10 +48,10 @@ pub(crate) struct Writer {
 }
 
 impl Finding {
-    /// The finding that `rule` makes from `events`, which must be in order; `None` if `events` is empty.
-    pub(crate) fn new(rule: &Rule, events: &[Match], writer: &Writer) -> Option<Self> {
-        let (first, last) = (events.first()?, events.last()?);
-        // A sequence is identified by its last event, since a late row may become its first one.
+    /// The finding that `rule` makes from `events`; `None` if there are none.
+    pub(crate) fn new(rule: &Rule, events: Events, writer: &Writer) -> Option<Self> {
+        let (first, last) = (events.rows.first()?, events.rows.last()?);
+        // A correlation is identified by its last event, since a late row may become its first one.
         let digest = Sha256::digest(format!("{}\0{}\0{}", rule.id, last.group, last.event_id));
         let id: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         // 63 bits of the id number the row.
@@ -79,13 +84,20 @@ impl Finding {
             attack_techniques: Some(rule.techniques.clone()),
             first_time: Some(Micros(first.order.time_us)),
             last_time: Some(time),
-            event_refs: Some(events.iter().map(|event| format!("{}/{}", event.table, event.event_id)).collect()),
-            group_key: matches!(rule.kind, RuleKind::Sequence(_)).then(|| last.group.clone()),
-            message: Some(message(events)),
+            event_refs: Some(events.refs.clone()),
+            group_key: matches!(rule.kind, RuleKind::Correlation(_)).then(|| last.group.clone()),
+            message: Some(message(&events)),
             suppressed_count: Some(0),
+        };
+        let together = match rule.kind {
+            RuleKind::Single(_) => rule.suppression.group(first),
+            RuleKind::Correlation(_) => last.group.clone(),
         };
         Some(Self {
             id,
+            rule: rule.id.clone(),
+            together,
+            within_us: rule.suppression.within_us,
             group: last.group.clone(),
             first_us: first.order.time_us,
             last_us: last.order.time_us,
@@ -97,6 +109,31 @@ impl Finding {
 }
 
 impl Finding {
+    /// This, as an update of `finding`, which began at `first_us` and counts `suppressed` more by now.
+    pub(crate) fn into_update(mut self, finding: FindingId, first_us: i64, suppressed: i64) -> Self {
+        self.envelope.activity = Some(UPDATE.name.into());
+        self.own.finding_id = Some(finding.clone());
+        self.own.first_time = Some(Micros(first_us));
+        self.own.suppressed_count = Some(suppressed);
+        Self { id: finding, ..self }
+    }
+
+    /// Counts in what will be sent for the first time.
+    pub(crate) fn count(&mut self, suppressed: i64, last_us: i64) {
+        self.last_us = self.last_us.max(last_us);
+        self.own.last_time = Some(Micros(self.last_us));
+        self.own.suppressed_count = Some(suppressed);
+    }
+
+    /// This, as the finding that counts what a rule finds beyond `most` findings of an hour.
+    pub(crate) fn into_limit(mut self, most: u32) -> Self {
+        let text = format!(
+            "more than {most} findings of this rule in an hour: suppressed_count counts further ones; the first is"
+        );
+        self.own.message = Some(format!("{text}: {}", self.message()));
+        self
+    }
+
     /// Title of its rule.
     pub(crate) fn rule_title(&self) -> &str {
         self.own.rule_name.as_deref().unwrap_or_default()
@@ -108,8 +145,8 @@ impl Finding {
     }
 }
 
-/// "first command -> last command, in pod namespace/name (imported from tetragon)".
-fn message(events: &[Match]) -> String {
+/// "12 events within 40s: first command -> last command, in pod namespace/name (imported from tetragon)".
+fn message(Events { rows: events, summary, .. }: &Events) -> String {
     let mut commands: Vec<String> = events.iter().filter_map(what).collect();
     commands.dedup();
     let place = events.first().and_then(|event| {
@@ -123,7 +160,8 @@ fn message(events: &[Match]) -> String {
         tools if tools.is_empty() => String::new(),
         tools => format!(" (imported from {})", tools.into_iter().collect::<Vec<_>>().join(", ")),
     };
-    format!("{}{}{imported}", commands.join(" -> "), place.unwrap_or_default())
+    let summary = summary.as_ref().map(|summary| format!("{summary}: ")).unwrap_or_default();
+    format!("{summary}{}{}{imported}", commands.join(" -> "), place.unwrap_or_default())
 }
 
 /// What the message says of one event; `None` when what it needs is not known.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kerntrail_common::suggest::typo_of;
-use rsigma_parser::{Detection, DetectionItem, Modifier, SigmaRule, SigmaValue};
+use rsigma_parser::{Detection, DetectionItem, Detections, Modifier, SigmaValue};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
@@ -33,6 +33,7 @@ const KEYS: &[&str] = &[
     "scope",
     "correlation",
     "generate",
+    "filter",
     "kerntrail",
 ];
 
@@ -79,8 +80,8 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
 }
 
 /// A list has values. `exists` asks for true or false; the parser takes anything else for true.
-pub(crate) fn check_values(rule: &SigmaRule) -> Result<(), CompileError> {
-    rule.detection.named.values().try_for_each(check_detection)
+pub(crate) fn check_values(detections: &Detections) -> Result<(), CompileError> {
+    detections.named.values().try_for_each(check_detection)
 }
 
 fn check_detection(detection: &Detection) -> Result<(), CompileError> {

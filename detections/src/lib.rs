@@ -4,24 +4,32 @@
 //! Invariant: a rule that uses something unsupported is an error that names it, never a rule that silently does not match.
 //! Invariant: findings go to the event log, like any event; an outbox keeps a crash from losing or repeating one.
 
+mod collection;
 pub mod compile;
 mod config;
+mod correlation;
 mod detector;
 mod document;
 mod evaluate;
+mod filters;
 mod finding;
 mod fresh;
 mod ignored;
 mod line;
 pub mod measure;
 pub mod metrics;
+mod placeholders;
 pub mod rules;
 mod scan;
-mod sequence;
 mod set_aside;
+pub mod sources;
 mod state;
+mod suppression;
 pub mod testing;
 
 pub use config::DetectorConfig;
 pub use detector::{DetectError, Detector};
+pub use placeholders::Placeholders;
 pub use rules::{Rule, RuleError, RuleKind, Rules};
+pub use sources::Sources;
+pub use suppression::Suppression;

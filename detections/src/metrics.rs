@@ -12,6 +12,10 @@ kerntrail_common::metric_names! {
     counter EVENTS_IN = "kerntrail_detections_events_in_total";
     /// Findings written to the event log, by rule.
     counter EVENTS_OUT = "kerntrail_detections_events_out_total";
+    /// Matches that were counted in an earlier finding of the same group, by rule.
+    counter SUPPRESSED = "kerntrail_detections_suppressed_total";
+    /// Hours of which a rule made more than `rules.max_findings_per_hour` findings, by rule.
+    counter LIMITED = "kerntrail_detections_limited_hours_total";
     /// Passes in which rows that a rule had not read were no longer available, by table.
     counter EVENTS_LOST = "kerntrail_detections_gaps_total";
     /// Passes that failed before any rule ran; they are retried.
@@ -48,7 +52,9 @@ pub(crate) fn begin(rules: &Rules) {
         ::metrics::counter!(EVENTS_LOST, "table" => table.name()).increment(0);
     }
     for rule in rules.iter() {
-        ::metrics::counter!(EVENTS_OUT, "rule" => rule.title.clone()).increment(0);
+        for name in [EVENTS_OUT, SUPPRESSED, LIMITED] {
+            ::metrics::counter!(name, "rule" => rule.title.clone()).increment(0);
+        }
     }
     ::metrics::counter!(PASSES_FAILED).increment(0);
     ::metrics::gauge!(REFUSED).set(rules.refused().len() as f64);
@@ -74,4 +80,14 @@ pub(crate) fn gap(table: Table) {
 /// A finding of the rule `title` was written.
 pub(crate) fn finding(title: &str) {
     ::metrics::counter!(EVENTS_OUT, "rule" => title.to_owned()).increment(1);
+}
+
+/// A match of the rule `title` was counted in an earlier finding.
+pub(crate) fn suppressed(title: &str) {
+    ::metrics::counter!(SUPPRESSED, "rule" => title.to_owned()).increment(1);
+}
+
+/// The rule `title` made too many findings of an hour.
+pub(crate) fn limited(title: &str) {
+    ::metrics::counter!(LIMITED, "rule" => title.to_owned()).increment(1);
 }

@@ -1,20 +1,16 @@
-//! Rules: those of the program and those of folders.
+//! Rules, ready to run.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::prelude::Expr;
-use include_dir::{Dir, include_dir};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::RuleId;
-use rsigma_parser::Level;
+use rsigma_parser::{ConditionOperator, Level};
 
 use crate::compile::{CompileError, Required};
-use crate::document;
-
-static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/rules");
+use crate::suppression::Suppression;
 
 /// A rule, ready to run.
 #[derive(Clone, Debug)]
@@ -35,6 +31,8 @@ pub struct Rule {
     pub file: PathBuf,
     /// What it looks for.
     pub kind: RuleKind,
+    /// Which of its findings belong together.
+    pub suppression: Suppression,
 }
 
 /// What a rule looks for.
@@ -43,7 +41,7 @@ pub enum RuleKind {
     /// One event.
     Single(Step),
     /// Several events of one group.
-    Sequence(Sequence),
+    Correlation(Correlation),
 }
 
 /// A predicate over the rows of a table.
@@ -63,22 +61,62 @@ pub struct Step {
 
 /// Several events of one group within a time.
 #[derive(Clone, Debug)]
-pub struct Sequence {
-    /// The events, in order where `ordered`.
+pub struct Correlation {
+    /// The events.
     pub steps: Vec<Step>,
     /// The group: for each step, the expressions of its parts, as text.
     pub groups: Vec<Vec<Expr>>,
     /// Longest time between first and last event, µs.
     pub timespan_us: i64,
-    /// Whether the order of `steps` matters (`temporal_ordered`).
-    pub ordered: bool,
+    /// What is asked of the events.
+    pub condition: Condition,
+}
+
+/// What a correlation asks of the events of a group.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// One event of each step, in their order where `ordered` (`temporal`, `temporal_ordered`).
+    Sequence {
+        /// Whether the order of the steps matters.
+        ordered: bool,
+    },
+    /// A measure of all events within the time.
+    Threshold(Threshold),
+}
+
+/// A measure that has to reach some bounds.
+#[derive(Clone, Debug)]
+pub struct Threshold {
+    /// What is measured.
+    pub measure: Measure,
+    /// For each step, the expressions of what is measured, as text; none for [`Measure::Events`].
+    pub values: Vec<Vec<Expr>>,
+    /// The field's name in the rule; empty for [`Measure::Events`].
+    pub field: String,
+    /// All of them have to hold.
+    pub bounds: Vec<(ConditionOperator, u64)>,
+}
+
+/// What a threshold measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// How many events there are (`event_count`).
+    Events,
+    /// How many different values there are (`value_count`).
+    Values,
+    /// The sum of the values (`value_sum`).
+    Sum,
+    /// Their mean (`value_avg`).
+    Average,
+    /// The value that this part of them, in percent, does not exceed (`value_percentile`, `value_median`).
+    Percentile(u64),
 }
 
 /// A set of rules with distinct ids.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
-    refused: Vec<Arc<RuleError>>,
+    pub(crate) refused: Vec<Arc<RuleError>>,
 }
 
 /// A rule cannot be used.
@@ -130,54 +168,46 @@ pub enum RuleError {
     },
 }
 
+impl RuleError {
+    /// The file or folder that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Parse { path, .. }
+            | Self::Compile { path, .. }
+            | Self::Twice { path, .. } => path,
+        }
+    }
+
+    /// The line that it is about; 1 where it is about the whole file.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Parse { line, .. } | Self::Compile { line, .. } => *line,
+            Self::Read { .. } | Self::Twice { .. } => 1,
+        }
+    }
+
+    /// Title of the rule; empty where the file has none that is known.
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Compile { title, .. } | Self::Twice { title, .. } => title,
+            Self::Read { .. } | Self::Parse { .. } => "",
+        }
+    }
+
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!("cannot be read: {source}"),
+            Self::Parse { reason, .. } => reason.clone(),
+            Self::Compile { source, .. } => source.to_string(),
+            Self::Twice { id, other, .. } => format!("has the id {id} of a rule in {}", other.display()),
+        }
+    }
+}
+
 impl Rules {
-    /// The rules that are part of the program.
-    pub fn shipped() -> Result<Self, RuleError> {
-        let mut rules = Self::default();
-        for file in SHIPPED.files().filter(|file| is_yaml(file.path())) {
-            let text = String::from_utf8_lossy(file.contents());
-            rules.add_file(file.path(), &text)?;
-        }
-        Ok(rules)
-    }
-
-    /// Text of each shipped file, with its name.
-    pub fn shipped_files() -> impl Iterator<Item = (&'static Path, &'static str)> {
-        SHIPPED
-            .files()
-            .filter(|file| is_yaml(file.path()))
-            .filter_map(|file| Some((file.path(), file.contents_utf8()?)))
-    }
-
-    /// Adds the rules of every file that [`files`] finds at `dir`; those that cannot be used are [`Rules::refused`].
-    ///
-    /// Errors: `dir`, or a folder in it, cannot be read.
-    pub fn load(&mut self, dir: &Path) -> Result<(), RuleError> {
-        for path in files(dir)? {
-            match read(&path) {
-                Ok(text) => {
-                    for rule in document::rules(&path, &text) {
-                        if let Err(error) = rule.and_then(|rule| self.add(rule)) {
-                            self.refused.push(Arc::new(error));
-                        }
-                    }
-                }
-                // Where `dir` is a file.
-                Err(error) if path == dir => return Err(error),
-                Err(error) => self.refused.push(Arc::new(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the rules of the file `path` with the content `text`.
-    ///
-    /// Errors: the first rule that cannot be used; those before it are added.
-    pub fn add_file(&mut self, path: &Path, text: &str) -> Result<(), RuleError> {
-        document::rules(path, text).into_iter().try_for_each(|rule| self.add(rule?))
-    }
-
-    fn add(&mut self, rule: Rule) -> Result<(), RuleError> {
+    pub(crate) fn add(&mut self, rule: Rule) -> Result<(), RuleError> {
         if let Some(have) = self.rules.iter().find(|have| have.id == rule.id) {
             let (path, other) = (rule.file, have.file.clone());
             return Err(RuleError::Twice { path, title: rule.title, id: rule.id, other });
@@ -186,12 +216,12 @@ impl Rules {
         Ok(())
     }
 
-    /// Why rules of loaded folders cannot be used.
+    /// Why rules of [`Sources`](crate::sources::Sources) cannot be used.
     pub fn refused(&self) -> impl ExactSizeIterator<Item = &RuleError> {
         self.refused.iter().map(Arc::as_ref)
     }
 
-    /// The rules, in the order they were added.
+    /// The rules, in the order of their files.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
@@ -203,11 +233,11 @@ impl Rules {
 }
 
 impl Rule {
-    /// Its predicates: one, or those of the sequence.
+    /// Its predicates: one, or those of the correlation.
     pub fn steps(&self) -> &[Step] {
         match &self.kind {
             RuleKind::Single(step) => std::slice::from_ref(step),
-            RuleKind::Sequence(sequence) => &sequence.steps,
+            RuleKind::Correlation(correlation) => &correlation.steps,
         }
     }
 
@@ -226,46 +256,4 @@ impl Rule {
             Level::Critical => 95,
         }
     }
-}
-
-/// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
-///
-/// A folder is read once, however many links lead to it. Pipes, sockets and devices are left out.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, RuleError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found = Vec::new();
-    folder(path, &mut BTreeSet::new(), &mut found)?;
-    Ok(found)
-}
-
-fn folder(path: &Path, seen: &mut BTreeSet<(u64, u64)>, found: &mut Vec<PathBuf>) -> Result<(), RuleError> {
-    let failed = |source| RuleError::Read { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !seen.insert((metadata.dev(), metadata.ino())) {
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    entries.sort();
-    for entry in entries {
-        match std::fs::metadata(&entry) {
-            Ok(metadata) if metadata.is_dir() => folder(&entry, seen, found)?,
-            // A link that leads nowhere is named when it is read.
-            Ok(metadata) if !metadata.is_file() => {}
-            _ if is_yaml(&entry) => found.push(entry),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The text of a rule file.
-pub fn read(path: &Path) -> Result<String, RuleError> {
-    std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })
-}
-
-fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
 }

@@ -1,4 +1,4 @@
-//! The detector's durable state: cursors, findings not yet in the event log, and sequences that later ones may overlap.
+//! The detector's durable state: cursors, findings not yet in the event log, and those of correlations that later ones may overlap.
 //!
 //! One JSON file, replaced whole. Life of a pass: evaluate -> store cursors and outbox -> append the outbox to the
 //! event log -> store the empty outbox. After a crash the outbox is appended again with the same batch numbers, which
@@ -17,7 +17,9 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{Headers, Message, Newer};
 use serde::{Deserialize, Serialize};
 
-/// Sequences kept to detect an overlap.
+use crate::suppression::Groups;
+
+/// Findings of correlations kept to detect an overlap.
 const MOST_RECENT: usize = 10_000;
 
 /// The last version read of each table.
@@ -57,8 +59,11 @@ pub(crate) struct State {
     pub(crate) last_batch: i64,
     /// Findings that may not be in the event log yet.
     pub(crate) outbox: Vec<StoredMessage>,
-    /// Recently found sequences, oldest first.
+    /// Recent findings of correlations, oldest first.
     recent: Vec<Recent>,
+    /// Findings that count what follows. Earlier releases ignore them.
+    #[serde(default, skip_serializing_if = "Groups::is_empty")]
+    pub(crate) groups: Groups,
 }
 
 impl Default for State {
@@ -70,6 +75,7 @@ impl Default for State {
             last_batch: 0,
             outbox: Vec::new(),
             recent: Vec::new(),
+            groups: Groups::default(),
         }
     }
 }
@@ -116,6 +122,18 @@ struct Recent {
     group: String,
     first_us: i64,
     last_us: i64,
+}
+
+/// By group, first and last time of what one rule found.
+#[derive(Debug, Default)]
+pub(crate) struct Found(BTreeMap<String, Vec<(i64, i64)>>);
+
+impl Found {
+    /// Whether `group` has something at this time, in µs.
+    pub(crate) fn has(&self, group: &str, time_us: i64) -> bool {
+        let spans = self.0.get(group).into_iter().flatten();
+        spans.into_iter().any(|(first, last)| (*first..=*last).contains(&time_us))
+    }
 }
 
 /// The state file cannot be used.
@@ -189,8 +207,17 @@ impl State {
         durable::replace(path, &bytes).map_err(failed)
     }
 
-    /// Remembers a sequence; `false` when one of the same rule and group overlaps it in time, so that it is not a new finding.
-    pub(crate) fn is_new_sequence(&mut self, rule: &str, group: &str, first_us: i64, last_us: i64) -> bool {
+    /// When what the correlation `rule` found happened.
+    pub(crate) fn recent_of(&self, rule: &str) -> Found {
+        let mut found = Found::default();
+        for recent in self.recent.iter().filter(|recent| recent.rule == rule) {
+            found.0.entry(recent.group.clone()).or_default().push((recent.first_us, recent.last_us));
+        }
+        found
+    }
+
+    /// Remembers what a correlation found; `false` when one of the same rule and group overlaps it in time, so that it is not a new finding.
+    pub(crate) fn is_new_correlation(&mut self, rule: &str, group: &str, first_us: i64, last_us: i64) -> bool {
         let overlaps = |have: &Recent| {
             have.rule == rule && have.group == group && have.first_us <= last_us && first_us <= have.last_us
         };
@@ -227,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_is_new_unless_it_overlaps_another_of_its_group() {
+    fn a_correlation_is_new_unless_it_overlaps_another_of_its_group() {
         let mut state = State::default();
         let cases = [
             ("a", "g", 10, 20, true),
@@ -238,7 +265,7 @@ mod tests {
             ("a", "g", 21, 30, true),
         ];
         for (rule, group, first, last, new) in cases {
-            assert_eq!(state.is_new_sequence(rule, group, first, last), new, "{rule} {group} {first}..{last}");
+            assert_eq!(state.is_new_correlation(rule, group, first, last), new, "{rule} {group} {first}..{last}");
         }
     }
 

@@ -25,10 +25,10 @@ use kerntrail_schemas::Table;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::correlation::{RowsOf, completed};
 use crate::evaluate::{all_columns, session, with_types};
 use crate::rules::{Rule, RuleError, RuleKind, Rules, Step};
 use crate::scan::Scanner;
-use crate::sequence::{RowsOf, completed};
 
 /// Time of an event at 0.
 const BEGIN_US: i64 = 1_767_225_600_000_000;
@@ -84,7 +84,11 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Section {
+    #[serde(default)]
     tests: Vec<Test>,
+    /// Read with the rule.
+    #[serde(default, rename = "suppress")]
+    _suppress: serde::de::IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -95,15 +99,13 @@ struct Test {
     events: Vec<Map<String, Value>>,
 }
 
-/// Runs the tests of the file `path` with the content `text`.
-pub async fn run(path: &Path, text: &str) -> Result<Vec<TestResult>, TestError> {
-    let mut rules = Rules::default();
-    rules.add_file(path, text)?;
+/// Runs the tests of the file `path` with the content `text` on those of the `rules` that are in this file.
+pub async fn run(rules: &Rules, path: &Path, text: &str) -> Result<Vec<TestResult>, TestError> {
     let mut outcomes = Vec::new();
     for test in tests(path, text)? {
         let rows = rows(&test).map_err(|reason| TestError::Tests { file: path.display().to_string(), reason })?;
         let mut found = Vec::new();
-        for rule in rules.iter() {
+        for rule in rules.iter().filter(|rule| rule.file == path) {
             let count = count(rule, &rows).await;
             let count = count.map_err(|source| TestError::Evaluate { name: test.name.clone(), source })?;
             found.extend(std::iter::repeat_n(rule.title.clone(), count));
@@ -203,7 +205,9 @@ async fn count(rule: &Rule, rows: &RowsOf) -> Result<usize, datafusion::error::D
             Some(rows) => found(&session, step, Arc::clone(rows)).await,
             None => Ok(0),
         },
-        RuleKind::Sequence(sequence) => Ok(completed(&session, sequence, rows, rows).await?.len()),
+        RuleKind::Correlation(correlation) => {
+            Ok(completed(&session, correlation, rows, rows, &|_, _| false).await?.len())
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use kerntrail_detections::{Rules, testing};
+use kerntrail_detections::Sources;
+use kerntrail_detections::testing::{self, TestError, TestResult};
 
 /// A rule over `process_events` with the given detection (YAML) and one event; `finds` says whether it matches.
 fn document(detection: &str, event: &str, finds: usize) -> String {
@@ -10,6 +11,12 @@ fn document(detection: &str, event: &str, finds: usize) -> String {
         "title: t\nid: rule-1\nlogsource: {{category: process_events}}\ndetection:\n{detection}\n\
          kerntrail:\n  tests:\n    - name: n\n      finds: {finds}\n      events:\n        - {{table: process_events, {event}}}\n"
     )
+}
+
+/// The results of the tests of a file with this content.
+async fn run(text: &str) -> Result<Vec<TestResult>, TestError> {
+    let path = Path::new("case.yml");
+    testing::run(&Sources::compile_file(path, text)?, path, text).await
 }
 
 #[tokio::test]
@@ -86,14 +93,17 @@ async fn modifiers_and_conditions() {
         ("  s: {CommandLine|contains|all: ['-c c', 'x |']}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 1),
         ("  s: {CommandLine|contains: \"'\"}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 0),
         ("  s: {CommandLine|re: '^a  b $'}\n  condition: s", "args: [a, '', b, '']", 1),
+        ("  s: {User: root, LogonId: 0}\n  condition: s", "uid: 0", 1),
+        ("  s: {User: root}\n  condition: s", "uid: 1000", 0),
+        ("  s: {User: root}\n  condition: not s", "uid: 1000", 1),
+        ("  s: {LogonId: 1000}\n  condition: s", "uid: 0, login_uid: 1000", 1),
         ("  s: {CommandLine|exists: false}\n  condition: s", "pid: 1", 1),
         ("  s: {ParentCommandLine|endswith: ' | sh'}\n  condition: s", "parent_args: [bash, -c, 'curl x | sh']", 1),
         ("  s: {cmd_line|endswith: \"| sh'\"}\n  condition: s", "args: [bash, -c, 'curl x | sh']", 1),
     ];
     for (detection, event, finds) in cases {
         let text = document(detection, event, *finds);
-        let outcomes =
-            testing::run(Path::new("case.yml"), &text).await.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let outcomes = run(&text).await.unwrap_or_else(|error| panic!("{error:?}\n{text}"));
         assert!(outcomes[0].passed(), "{:?}\n{text}", outcomes[0]);
     }
 }
@@ -112,7 +122,7 @@ fn unsupported_features_are_named() {
     let cases = [
         (rule("{Imag: x}"), "has no field `Imag`; did you mean `Image`?"),
         (rule("{cmd_line|utf16: x}"), "field `cmd_line`: `x` is no text; put base64"),
-        (rule("{cmd_line|expand: '%x%'}"), "field `cmd_line`: `expand`"),
+        (rule("{cmd_line|expand: '%x%'}"), "field `cmd_line`: the placeholder `%x%` has no values"),
         (rule("{pid|cidr: 10.0.0.0/99}"), "`10.0.0.0/99` is not a network"),
         (rule("{cmd_line|re: '('}"), "is not a regular expression"),
         (rule("{pod_labels: x}"), "field `pod_labels`: cannot be compared to text"),
@@ -121,6 +131,8 @@ fn unsupported_features_are_named() {
         (rule("{activity: exce}"), "process_events has no activity `exce`, only exec, fork, exit, existing"),
         (rule("{pid: 1}\n  timeframe: 5m"), "`timeframe` is not supported"),
         (rule("\n    pid: 1\n    cmd_line|utf16: x"), "dir/case.yml:7: rule \"t\""),
+        (rule("{User: www-data}"), "field `User`: the kernel knows no names but `root`; compare `uid`"),
+        (rule("{DestinationHostname: x}"), "has no field `DestinationHostname`; kerntrail does not record what"),
         (rule("{pid: []}"), "field `pid`: an empty list matches nothing"),
         (
             rule("{pid: 1}").replace("condition: s", "condition: 1 of foo_*"),
@@ -140,7 +152,7 @@ fn unsupported_features_are_named() {
         (rule("{pid: 1}").replace("condition: s", "condition: nosuch"), "dir/case.yml:6: rule \"t\": unknown"),
         (rule("{pid: 1}").replace("title:", "titel:"), "case.yml:1: unknown key `titel`; did you mean `title`?"),
         (rule("\n    pid: 1\n    Imag|contains: x"), "dir/case.yml:7: rule \"t\""),
-        (correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"), "dir/case.yml:9: rule \"c\""),
+        (correlation("  type: event_count\n  rules: [a]\n  condition: {lt: 3}\n"), "dir/case.yml:9: rule \"c\""),
         (
             rule("{pid: 1}").replace(source, "logsource: {product: windows, category: process_creation}"),
             "product `windows`",
@@ -149,17 +161,17 @@ fn unsupported_features_are_named() {
         (rule("{pid: 1}").replace(source, "logsource: {product: linux, service: auditd}"), "service `auditd`"),
         (rule("{pid: 1}").replace("id: rule-1\n", ""), "has no id"),
         (
-            correlation("  type: event_count\n  rules: [a]\n  condition: {gte: 3}\n"),
-            "correlation type `event_count` is not supported",
+            correlation("  type: event_count\n  rules: [a]\n  condition: {lt: 3}\n"),
+            "a count with neither `gte`, `gt` nor `eq` is not supported",
         ),
-        (correlation("  type: temporal\n  rules: [a, b]\n"), "names the rule `b`, which this file does not have"),
+        (correlation("  type: temporal\n  rules: [a, b]\n"), "names the rule `b`, which there is not"),
         (
             correlation("  type: temporal\n  rules: [a]\n").replace("[node]", "[nod]"),
             "has no field `nod`; did you mean `node`?",
         ),
     ];
     for (text, expected) in cases {
-        let error = Rules::default().add_file(Path::new("dir/case.yml"), &text).expect_err(&text);
+        let error = Sources::compile_file(Path::new("dir/case.yml"), &text).expect_err(&text);
         let chain = format!("{:#}", anyhow::Error::from(error));
         assert!(chain.starts_with("dir/case.yml:") && chain.contains(expected), "{chain}\n{text}");
     }
@@ -200,7 +212,7 @@ async fn long_lists() {
     for (detection, event, finds) in &cases {
         let text = document(detection, event, *finds);
         let start = &detection[..detection.len().min(60)];
-        let outcomes = testing::run(Path::new("case.yml"), &text).await;
+        let outcomes = run(&text).await;
         let outcomes = outcomes.unwrap_or_else(|error| panic!("{start}: {error:?}"));
         assert!(outcomes[0].passed(), "{start}, {event}: {:?}", outcomes[0]);
     }
@@ -211,7 +223,7 @@ async fn a_list_of_texts_may_be_much_longer() {
     let words: Vec<String> = (0..20_000).map(|number| format!("word-{number}-x")).collect();
     let detection = format!("  s: {{cmd_line|contains: [{}]}}\n  condition: s", words.join(", "));
     let text = document(&detection, "cmd_line: a WORD-19999-x b", 1);
-    assert!(testing::run(Path::new("case.yml"), &text).await.unwrap()[0].passed());
+    assert!(run(&text).await.unwrap()[0].passed());
 }
 
 #[test]
@@ -228,7 +240,7 @@ fn rules_that_are_too_large_are_named() {
         (lists, "rules.yml:5: more than 100 brackets"),
         (format!("  s: {{cmd_line: '{}'}}\n  condition: s", "x".repeat(5 << 20)), "bytes; 4194304 are allowed"),
     ] {
-        let error = Rules::default().add_file(Path::new("rules.yml"), &rule(&detection)).unwrap_err();
+        let error = Sources::compile_file(Path::new("rules.yml"), &rule(&detection)).unwrap_err();
         let text = kerntrail_common::error::chain(&error);
         assert!(text.contains(named), "{named}: {text:.300}");
     }
@@ -249,8 +261,9 @@ fn rules_of_a_folder_that_cannot_be_used_are_named_and_the_others_are_loaded() {
     std::fs::create_dir(folder.path().join("d")).unwrap();
     write("d/d.yml", &rule("d", "pid: 1"));
     std::fs::write(folder.path().join("d/e.yml"), b"\xff").unwrap();
-    let mut rules = Rules::default();
-    rules.load(folder.path()).unwrap();
+    let mut sources = Sources::default();
+    sources.add_folder(folder.path()).unwrap();
+    let rules = sources.compile();
     assert_eq!(rules.iter().map(|rule| rule.title.as_str()).collect::<Vec<_>>(), ["a1", "a3", "d"]);
     let refused: Vec<String> = rules.refused().map(|error| format!("{error}")).collect();
     let expected =
@@ -259,15 +272,16 @@ fn rules_of_a_folder_that_cannot_be_used_are_named_and_the_others_are_loaded() {
     for (error, expected) in refused.iter().zip(expected) {
         assert!(error.contains(expected), "{error} is not about {expected}");
     }
-    assert!(rules.load(Path::new("/no/such/folder")).is_err());
+    assert!(Sources::default().add_folder(Path::new("/no/such/folder")).is_err());
 }
 
 #[test]
 fn a_duplicate_id_is_an_error() {
     let text =
         "title: t\nid: rule-1\nlogsource: {category: process_events}\ndetection:\n  s: {pid: 1}\n  condition: s\n";
-    let mut rules = Rules::default();
-    rules.add_file(Path::new("a.yml"), text).unwrap();
-    let error = rules.add_file(Path::new("b.yml"), text).unwrap_err().to_string();
+    let mut sources = Sources::default();
+    sources.add(Path::new("a.yml"), text);
+    sources.add(Path::new("b.yml"), text);
+    let error = sources.compile_all().unwrap_err().to_string();
     assert!(error.contains("b.yml") && error.contains("has the id rule-1 of a rule in a.yml"), "{error}");
 }

@@ -19,6 +19,7 @@ logsource: {category: process_creation}
 detection:
   s: {process_path: /bin/sh}
   condition: s
+kerntrail: {suppress: {within: never}}
 ";
 
 pub(crate) const SEQUENCE: &str = "
@@ -212,4 +213,88 @@ async fn a_lost_state_neither_repeats_nor_loses_findings() {
     let mut ids = bench.texts("finding_id");
     ids.dedup();
     assert_eq!(ids.len(), 4);
+}
+
+/// Moves the time at which findings were last sent, so that their updates are due.
+pub(crate) fn a_minute_passes(bench: &Bench) {
+    let path = bench.state_file();
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for group in state["groups"]["open"].as_array_mut().unwrap() {
+        group["sent_us"] = json!(group["sent_us"].as_i64().unwrap() - 60_000_000);
+    }
+    std::fs::write(&path, state.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_again_is_counted_in_the_finding() {
+    let rules = SINGLE.replace("kerntrail: {suppress: {within: never}}", "");
+    let bench = Bench::new();
+    for second in 0..40 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1, "40 events of one pass");
+    let counts = || -> Vec<(String, i64)> {
+        let of = |rows: &arrow::array::RecordBatch| {
+            let count = rows.column_by_name("suppressed_count").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
+            let activity = rows.column_by_name("activity").unwrap().as_string::<i32>();
+            (0..rows.num_rows()).map(|row| (activity.value(row).to_owned(), count.value(row))).collect::<Vec<_>>()
+        };
+        bench.findings().iter().flat_map(of).collect()
+    };
+    assert_eq!(counts(), [("create".to_owned(), 39)]);
+    // More of it in later passes, also after a restart: an update, which waits for its time.
+    for second in 40..45 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+        assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
+    }
+    assert_eq!(counts().len(), 1);
+    a_minute_passes(&bench);
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0, "without new rows");
+    assert_eq!(counts()[1..], [("update".to_owned(), 44)]);
+    assert_eq!(bench.texts("finding_id")[0], bench.texts("finding_id")[1]);
+    // Another program, and the same one after the time of a rule of this level.
+    let other = json!({"activity": "exec", "process_path": "/bin/sh", "origin_container_id": "c2"});
+    bench.event(Table::ProcessEvents, 50, other).await;
+    exec(&bench, 901, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_rule_that_finds_too_much_says_so() {
+    let bench = Bench::new();
+    for second in 0..110 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(SINGLE).pass().await.unwrap(), 101);
+    let last = bench.texts("message").pop().unwrap();
+    assert!(last.starts_with("more than 100 findings of this rule in an hour: suppressed_count counts"), "{last}");
+}
+
+#[tokio::test]
+async fn a_correlation_of_counts_makes_one_finding_however_its_rows_arrive() {
+    let rules = "
+title: Shell
+name: shell
+logsource: {category: process_creation}
+detection: {s: {process_path: /bin/sh}, condition: s}
+---
+title: Many shells
+id: rule-3
+correlation: {type: event_count, rules: [shell], group-by: [node, container_id], timespan: 60s, condition: {gte: 5}}
+";
+    let bench = Bench::new();
+    for second in [100, 101, 102, 104] {
+        exec(&bench, second, "/bin/sh", "c1").await;
+        assert_eq!(bench.detector(rules).pass().await.unwrap(), 0);
+    }
+    // A late row completes it.
+    exec(&bench, 103, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(rules).pass().await.unwrap(), 1);
+    assert_eq!(bench.texts("message"), ["5 events within 4.0s: `/bin/sh`"]);
+    for second in 105..109 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "no event counts twice");
+    exec(&bench, 109, "/bin/sh", "c2").await;
+    assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "another group");
 }

@@ -5,7 +5,7 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::produced::Produced;
 use serde_json::json;
 
-use crate::cursor::SEQUENCE;
+use crate::cursor::{SEQUENCE, a_minute_passes};
 use crate::support::Bench;
 
 #[tokio::test]
@@ -22,6 +22,12 @@ async fn the_list_of_activities_and_columns_of_rules_is_current() {
     // Tags give the attack columns.
     let rules = SEQUENCE.replace("id: rule-2\n", "id: rule-2\ntags: [attack.privilege_escalation, attack.t1611]\n");
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
+    // The same again is an update, once its time has come.
+    bench.event(Table::ProcessEvents, 200, event(json!({"activity": "exec", "process_path": "/first"}))).await;
+    bench.event(Table::KernelEvents, 201, event(json!({"activity": "setns"}))).await;
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
+    a_minute_passes(&bench);
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
     let mut produced = Produced::default();
     for rows in bench.findings() {
         produced.add(Table::Findings, &rows);

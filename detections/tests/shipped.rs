@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use kerntrail_detections::{RuleKind, Rules, testing};
+use kerntrail_detections::rules::Condition;
+use kerntrail_detections::{RuleKind, Sources, sources, testing};
 
 #[tokio::test]
 async fn every_rule_has_a_matching_and_a_non_matching_test() {
     let mut fired = BTreeSet::new();
     let mut quiet_files = BTreeSet::new();
-    for (path, text) in Rules::shipped_files() {
-        for outcome in testing::run(path, text).await.unwrap() {
+    let rules = Sources::shipped().compile_all().unwrap();
+    for (path, text) in sources::shipped_files() {
+        for outcome in testing::run(&rules, path, text).await.unwrap() {
             assert!(outcome.passed(), "{}: {outcome:?}", path.display());
             fired.extend(outcome.found);
             if outcome.expected == 0 {
@@ -18,7 +20,7 @@ async fn every_rule_has_a_matching_and_a_non_matching_test() {
             }
         }
     }
-    for rule in Rules::shipped().unwrap().iter() {
+    for rule in rules.iter() {
         assert!(fired.contains(&rule.title), "no test of {} makes a finding", rule.title);
         assert!(quiet_files.contains(rule.file.as_path()), "no test of {} expects silence", rule.title);
     }
@@ -26,8 +28,11 @@ async fn every_rule_has_a_matching_and_a_non_matching_test() {
 
 #[test]
 fn at_least_two_rules_are_ordered_sequences() {
-    let rules = Rules::shipped().unwrap();
-    let ordered = |kind: &RuleKind| matches!(kind, RuleKind::Sequence(sequence) if sequence.ordered);
+    let rules = Sources::shipped().compile();
+    let ordered = |kind: &RuleKind| {
+        matches!(kind, RuleKind::Correlation(correlation)
+            if matches!(correlation.condition, Condition::Sequence { ordered: true }))
+    };
     assert!(rules.iter().filter(|rule| ordered(&rule.kind)).count() >= 2);
 }
 

@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
 use kerntrail_common::period::Period;
-use kerntrail_detections::{Detector, DetectorConfig, Rules};
+use kerntrail_detections::{Detector, DetectorConfig, Sources};
 use kerntrail_lake::Lake;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Consumer, EventLog, Group, LogError, Message, Position, Topic, codec};
@@ -72,8 +72,7 @@ impl Bench {
 
     /// A detector that gives each rule `timeout` in a pass.
     pub(crate) fn detector_within(&self, rules: &str, timeout: Duration) -> Detector {
-        let mut set = Rules::default();
-        set.add_file(Path::new("rules.yml"), rules).unwrap();
+        let set = Sources::compile_file(Path::new("rules.yml"), rules).unwrap();
         let config = DetectorConfig {
             interval: Period(Duration::from_millis(10)),
             timeout: Period(timeout),

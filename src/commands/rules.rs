@@ -1,13 +1,15 @@
 //! `kerntrail rules`: lists rules, checks them, and runs their tests.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use kerntrail_common::error::chain;
 use kerntrail_common::words::counted;
 use kerntrail_detections::measure::{self, InMemory};
-use kerntrail_detections::{Rule, RuleError, RuleKind, Rules, rules, testing};
+use kerntrail_detections::rules::Condition;
+use kerntrail_detections::{Placeholders, Rule, RuleError, RuleKind, Rules, Sources, sources, testing};
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_schemas::Table;
 
@@ -18,17 +20,21 @@ use crate::parts;
 /// Runs the subcommand.
 pub async fn run(config: &Config, action: cli::Rules) -> anyhow::Result<ExitCode> {
     match action {
-        cli::Rules::List(form) => list(&parts::rules(config)?, form.output),
+        cli::Rules::List { unsupported: false, form } => list(&parts::rules(config)?, form.output),
+        cli::Rules::List { unsupported: true, form } => list_unsupported(&parts::rules(config)?, form.output),
         cli::Rules::Check { paths } if paths.is_empty() => list(&parts::rules(config)?, Format::Table),
-        cli::Rules::Check { paths } => check(&paths),
-        cli::Rules::Test { paths } => test(&paths).await,
+        cli::Rules::Check { paths } => check(&paths, parts::placeholders(config)?),
+        cli::Rules::Test { paths } => test(&paths, parts::placeholders(config)?).await,
     }
 }
 
 fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
     let kind = |rule: &Rule| match &rule.kind {
         RuleKind::Single(_) => "event",
-        RuleKind::Sequence(_) => "sequence",
+        RuleKind::Correlation(correlation) => match &correlation.condition {
+            Condition::Sequence { .. } => "sequence",
+            Condition::Threshold(_) => "threshold",
+        },
     };
     let list = List::default()
         .text("id", rules.iter().map(|rule| rule.id.to_string()))
@@ -43,35 +49,46 @@ fn list(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn list_unsupported(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
+    let refused: Vec<&RuleError> = rules.refused().collect();
+    let list = List::default()
+        .text("file", refused.iter().map(|error| error.path().display().to_string()))
+        .numbers("line", refused.iter().map(|error| error.line() as i64))
+        .text("rule", refused.iter().map(|error| error.title()))
+        .text("reason", refused.iter().map(|error| error.reason()));
+    list.write(format, &mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Fails when a file is wrong; checks every file.
-fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let (mut rules, mut wrong, mut tests) = (Rules::default(), 0, 0);
-    for (path, text) in files(paths)? {
-        match text.map_err(anyhow::Error::from).and_then(|text| check_file(&mut rules, &path, &text)) {
+fn check(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<ExitCode> {
+    let (sources, files) = read(paths, placeholders)?;
+    let rules = sources.compile();
+    let mut wrong: BTreeSet<PathBuf> = rules.refused().map(|error| error.path().to_owned()).collect();
+    rules.refused().for_each(|error| eprintln!("kerntrail: {}", chain(error)));
+    let mut tests = 0;
+    for (path, text) in &files {
+        match testing::check(path, text) {
             Ok(count) => tests += count,
+            // The rules of such a file have been refused for the same reason.
+            Err(_) if wrong.contains(path) => {}
             Err(error) => {
-                wrong += 1;
-                eprintln!("kerntrail: {error:#}");
+                eprintln!("kerntrail: {}", chain(&error));
+                wrong.insert(path.clone());
             }
         }
     }
     let (valid, tests) = (counted(rules.iter().count(), "valid rule"), counted(tests, "test"));
-    println!("{valid}, with {tests}; {}", counted(wrong, "invalid file"));
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{valid}, with {tests}; {}", counted(wrong.len(), "invalid file"));
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Adds the file's rules when rules and tests are valid; returns the number of tests.
-fn check_file(rules: &mut Rules, path: &Path, text: &str) -> anyhow::Result<usize> {
-    Rules::default().add_file(path, text)?;
-    let tests = testing::check(path, text)?;
-    rules.add_file(path, text)?;
-    Ok(tests)
-}
-
-async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
+async fn test(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<ExitCode> {
+    let (sources, files) = read(paths, placeholders)?;
+    let rules = sources.compile_all()?;
     let (mut passed, mut failed) = (0, 0);
-    for (path, text) in files(paths)? {
-        for outcome in testing::run(&path, &text?).await? {
+    for (path, text) in files {
+        for outcome in testing::run(&rules, &path, &text).await? {
             if outcome.passed() {
                 passed += 1;
                 continue;
@@ -90,23 +107,32 @@ async fn test(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The rule files that `paths` name, each with its text; the shipped ones where there are none.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Result<String, RuleError>)>> {
+/// Rule files with their texts.
+type Files = Vec<(PathBuf, String)>;
+
+/// The rules that `paths` name, and their files that can be read; the shipped ones where there are no paths.
+fn read(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<(Sources, Files)> {
     if paths.is_empty() {
-        return Ok(Rules::shipped_files().map(|(path, text)| (path.to_owned(), Ok(text.to_owned()))).collect());
+        let files = sources::shipped_files().map(|(path, text)| (path.to_owned(), text.to_owned()));
+        return Ok((Sources::shipped(), files.collect()));
     }
-    let mut found = Vec::new();
+    let (mut sources, mut files) = (Sources::default().with_placeholders(placeholders), Vec::new());
     for path in paths {
-        let files = rules::files(path)?;
-        if files.is_empty() {
+        let before = files.len();
+        for file in sources::files(path)? {
+            match sources::read(&file) {
+                Ok(text) => {
+                    sources.add(&file, &text);
+                    files.push((file, text));
+                }
+                Err(error) => sources.refuse(error),
+            }
+        }
+        if files.len() == before && path.is_dir() && sources::files(path)?.is_empty() {
             bail!("{} contains no rules: no file ends in .yml or .yaml", path.display());
         }
-        found.extend(files.into_iter().map(|file| {
-            let text = rules::read(&file);
-            (file, text)
-        }));
     }
-    Ok(found)
+    Ok((sources, files))
 }
 
 /// Events on which the cost of a rule is measured.

@@ -12,13 +12,13 @@ pub mod rejected;
 pub mod sinks;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
-use kerntrail_detections::{Detector, DetectorConfig, RuleError, Rules};
+use kerntrail_detections::{Detector, DetectorConfig, Placeholders, RuleError, Rules, Sources};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_engine::{Capacity, Engine, Principal, RequestOrigin, Role, Session};
@@ -126,19 +126,32 @@ pub fn remove_staged(config: &Config) {
 
 /// The shipped rules and those of `rules.dir`, without those that cannot be used.
 pub fn rules(config: &Config) -> anyhow::Result<Rules> {
-    let mut rules = Rules::shipped()?;
-    if !config.rules.dir.as_os_str().is_empty() {
-        let dir = &config.rules.dir;
-        // A wrong folder is reported where it was configured.
-        rules.load(dir).map_err(|error| match error {
-            RuleError::Read { path, source } if path == *dir => {
-                let reason = format!("rules.dir: cannot read {}: {source}", dir.display());
-                anyhow::Error::from(config.sources.error_at("rules.dir", reason))
-            }
-            error => error.into(),
-        })?;
+    let mut sources = Sources::shipped().with_placeholders(placeholders(config)?);
+    let dir = &config.rules.dir;
+    if !dir.as_os_str().is_empty() {
+        sources.add_folder(dir).map_err(|error| unreadable(config, "rules.dir", dir, error))?;
     }
-    Ok(rules)
+    Ok(sources.compile())
+}
+
+/// The values that `rules.placeholders` gives.
+pub fn placeholders(config: &Config) -> anyhow::Result<Placeholders> {
+    let file = &config.rules.placeholders;
+    if file.as_os_str().is_empty() {
+        return Ok(Placeholders::default());
+    }
+    Placeholders::read(file).map_err(|error| unreadable(config, "rules.placeholders", file, error))
+}
+
+/// An error about the path in `setting` is reported where it was configured.
+fn unreadable(config: &Config, setting: &'static str, configured: &Path, error: RuleError) -> anyhow::Error {
+    match error {
+        RuleError::Read { path, source } if path == *configured => {
+            let reason = format!("{setting}: cannot read {}: {source}", path.display());
+            config.sources.error_at(setting, reason).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// Checks that the paths in the configuration exist on this machine.

@@ -5,7 +5,7 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::functions_nested::expr_fn::array_element;
-use datafusion::prelude::{Expr, coalesce, col, lit};
+use datafusion::prelude::{Expr, coalesce, col, lit, when};
 use kerntrail_common::suggest::typo_of;
 use kerntrail_schemas::Table;
 
@@ -16,11 +16,17 @@ use super::functions::{script_file, written_file};
 pub(super) struct Field {
     pub(super) expr: Expr,
     pub(super) data_type: DataType,
+    /// The only text that it can be compared to; empty: any.
+    pub(super) only: &'static str,
 }
 
 impl Field {
+    pub(super) fn new(expr: Expr, data_type: DataType) -> Self {
+        Self { expr, data_type, only: "" }
+    }
+
     fn text(expr: Expr) -> Self {
-        Self { expr, data_type: DataType::Utf8 }
+        Self::new(expr, DataType::Utf8)
     }
 }
 
@@ -45,7 +51,7 @@ const TAXONOMY: &[(&str, &str)] = &[
 pub(super) fn field(table: Table, name: &str) -> Option<Field> {
     let column = TAXONOMY.iter().find(|(sigma, _)| *sigma == name).map_or(name, |(_, column)| *column);
     if let Some(column) = table.columns().into_iter().find(|have| have.name == column) {
-        return Some(Field { expr: col(column.name), data_type: column.data_type });
+        return Some(Field::new(col(column.name), column.data_type));
     }
     if !table.has_actor() {
         return None;
@@ -54,23 +60,42 @@ pub(super) fn field(table: Table, name: &str) -> Option<Field> {
         return Some(Field::text(line.expr()));
     }
     match name {
+        // The kernel knows users by their numbers, of which one has the same name everywhere.
+        "User" => Some(Field { only: ROOT, ..Field::text(user()?) }),
+        // As Sysmon for Linux has it for processes that nobody logged in for.
+        "LogonId" => Some(Field::new(coalesce(vec![col("login_uid"), col("uid")]), DataType::Int32)),
+        // auditd's `a0`, `a1`, …
+        argument if argument_number(argument).is_some() => {
+            let number = argument_number(argument)?;
+            Some(Field::text(array_element(col("args"), lit(number.checked_add(1)?))))
+        }
         "argv0" => Some(Field::text(array_element(col("args"), lit(1i64)))),
         "container_or_host" => Some(Field::text(coalesce(vec![col("origin_container_id"), lit("")]))),
         "written_file" => Some(Field::text(written_file(col("args"), col("cwd")))),
         "script_file" => Some(Field::text(script_file(col("args"), col("cwd")))),
         "Initiated" if table.own_columns().iter().any(|column| column.name == "direction") => {
-            Some(Field { expr: col("direction").eq(lit("outbound")), data_type: DataType::Boolean })
+            Some(Field::new(col("direction").eq(lit("outbound")), DataType::Boolean))
         }
         _ => None,
     }
 }
 
+/// The number of `arg0`, `arg1`, …
+fn argument_number(name: &str) -> Option<i64> {
+    name.strip_prefix("arg")?.parse::<u8>().ok().map(i64::from)
+}
+
+const ROOT: &str = "root";
+
+/// The name of user 0, and an empty text for others.
+fn user() -> Option<Expr> {
+    when(col("uid").eq(lit(0)), lit(ROOT)).when(col("uid").is_not_null(), lit("")).end().ok()
+}
+
 /// Fields of Sigma's taxonomy that no column holds.
 const NOT_RECORDED: &[&str] = &[
-    "User",
     "ParentUser",
     "SubjectUserName",
-    "LogonId",
     "LogonGuid",
     "TerminalSessionId",
     "IntegrityLevel",
@@ -111,8 +136,26 @@ pub(super) fn hint(table: Table, name: &str) -> String {
 
 /// Every name that [`field`] knows for `table`, for the message about one it does not know.
 pub(super) fn names(table: Table) -> Vec<&'static str> {
-    let computed =
-        ["argv0", "container_or_host", "written_file", "script_file"].into_iter().chain(CommandLine::names());
+    let computed = ["User", "LogonId", "argv0", "container_or_host", "written_file", "script_file"]
+        .into_iter()
+        .chain(CommandLine::names());
     let columns = table.columns().into_iter().map(|column| column.name);
     columns.chain(TAXONOMY.iter().map(|(sigma, _)| *sigma)).chain(computed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_about_sigma_has_every_field() {
+        let page = include_str!("../../../docs/sigma.md");
+        for (field, column) in TAXONOMY {
+            assert!(page.contains(&format!("| `{field}` | `{column}` |")), "docs/sigma.md: `{field}` is `{column}`");
+        }
+        for name in names(Table::ProcessEvents) {
+            let is_column = Table::ProcessEvents.columns().iter().any(|column| column.name == name);
+            assert!(is_column || page.contains(&format!("`{name}`")), "docs/sigma.md does not have `{name}`");
+        }
+    }
 }

@@ -15,6 +15,9 @@ use super::{CompileError, all, any, known_field};
 
 /// The predicate that `field`, named `name` in the rule, matches; never NULL.
 pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatcher) -> Result<Expr, CompileError> {
+    if !field.only.is_empty() {
+        check_only(name, field.only, matcher)?;
+    }
     let inner = |matcher: &IrMatcher| compile(table, name, field, matcher);
     let several = |matchers: &[IrMatcher]| matchers.iter().map(inner).collect::<Result<Vec<_>, _>>();
     let expr = match matcher {
@@ -76,6 +79,19 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::TimestampPart { .. } => return Err(unsupported(name, "a part of a time")),
     };
     Ok(coalesce(vec![expr, lit(false)]))
+}
+
+/// A field of which only one text is known cannot be compared to others.
+fn check_only(name: &str, only: &str, matcher: &IrMatcher) -> Result<(), CompileError> {
+    match matcher {
+        IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => {
+            matchers.iter().try_for_each(|matcher| check_only(name, only, matcher))
+        }
+        IrMatcher::Not(matcher) => check_only(name, only, matcher),
+        IrMatcher::Exists(_) | IrMatcher::Null => Ok(()),
+        IrMatcher::Str { op: IrStrOp::Exact, pattern, .. } if pattern.as_plain().as_deref() == Some(only) => Ok(()),
+        _ => Err(wrong(name, format!("the kernel knows no names but `{only}`; compare `uid`, the user's number"))),
+    }
 }
 
 /// The comparison with a text without wildcards.

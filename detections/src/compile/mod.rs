@@ -3,6 +3,7 @@
 //! A missing field does not match, and negation applies after that: a comparison that is NULL becomes `false`.
 //! Source: Sigma specification 2.0, "Detection" and "Modifiers".
 
+pub(crate) mod auditd;
 pub(crate) mod command_lines;
 mod commands;
 mod encodings;
@@ -156,6 +157,19 @@ fn check_size(predicate: &Expr) -> Result<(), CompileError> {
 /// The column that a rule groups by, as text.
 pub(crate) fn group_column(table: Table, name: &str) -> Result<Expr, CompileError> {
     Ok(datafusion::prelude::cast(known_field(table, name)?.expr, arrow::datatypes::DataType::Utf8))
+}
+
+/// The column that `name` means.
+///
+/// Errors: there is no such field, or it is computed.
+pub(crate) fn column(table: Table, name: &str) -> Result<String, CompileError> {
+    match known_field(table, name)?.expr {
+        Expr::Column(column) => Ok(column.name),
+        _ => Err(CompileError::UnsupportedField {
+            field: name.to_owned(),
+            what: "to group by a computed field".to_owned(),
+        }),
+    }
 }
 
 fn known_field(table: Table, name: &str) -> Result<Field, CompileError> {
@@ -314,7 +328,7 @@ impl Scope<'_> {
             self.table.columns().into_iter().filter(|column| column.data_type == arrow::datatypes::DataType::Utf8);
         let parts = texts
             .map(|column| {
-                let field = Field { expr: col(column.name), data_type: column.data_type };
+                let field = Field::new(col(column.name), column.data_type);
                 matcher::compile(self.table, column.name, &field, &matcher::as_keyword(matcher))
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -61,4 +61,13 @@ activities! {
         sentence: Sentence("FINDING {severity|unrated}: {rule|unnamed rule}[ ({techniques})][: {message}] [[{finding_id}]"),
         boundary: None,
     }
+    /// A finding counts further events: `suppressed_count` has how many, and the row has the last of them.
+    UPDATE = "update" {
+        records: &[],
+        ocsf: ocsf::Classification { class: &ocsf::FINDING, activity: "Update" },
+        ecs: ecs::Classification { category: &["intrusion_detection"], kind: &["info"], action: "update" },
+        sigma: &[],
+        sentence: Sentence("FINDING {severity|unrated} again: {rule|unnamed rule}[ ({techniques})][: {message}] [[{finding_id}]"),
+        boundary: None,
+    }
 }

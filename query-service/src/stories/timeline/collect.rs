@@ -4,7 +4,7 @@
 //! source does not report origins; calls by others on those processes; findings on all of them; losses of their nodes in
 //! that time. Each table contributes at most `max_events` rows, the first or the last; a table that has more is named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::{Expr, lit};
@@ -203,8 +203,26 @@ async fn findings(
         cuts.push(format!("findings: only the first {MAX_MARKS} are shown"));
     }
     found.sort();
-    found.dedup_by(|one, other| one.finding_id == other.finding_id);
-    Ok(found)
+    Ok(with_updates(found))
+}
+
+/// Each finding once, as it began, with the latest count of its updates.
+fn with_updates(found: Vec<Finding>) -> Vec<Finding> {
+    let mut place_of: HashMap<String, usize> = HashMap::new();
+    let mut findings: Vec<Finding> = Vec::new();
+    for finding in found {
+        match place_of.get(&finding.finding_id) {
+            Some(place) => {
+                let count = &mut findings[*place].suppressed_count;
+                *count = finding.suppressed_count.max(*count);
+            }
+            None => {
+                place_of.insert(finding.finding_id.clone(), findings.len());
+                findings.push(finding);
+            }
+        }
+    }
+    findings
 }
 
 /// Losses on `nodes` that may have happened inside `span`.

@@ -360,6 +360,7 @@ pub(crate) const FINDING: &[&str] = &[
     "time",
     "event_refs",
     "message",
+    "suppressed_count",
     "process_uid",
     "pid",
 ];
@@ -377,6 +378,8 @@ pub(crate) struct Finding {
     pub(crate) attack_tactics: Vec<String>,
     pub(crate) attack_techniques: Vec<String>,
     pub(crate) message: Option<String>,
+    /// Further events of the same kind that it counts.
+    pub(crate) suppressed_count: i64,
     pub(crate) event_refs: Vec<String>,
     pub(crate) process_uid: Option<String>,
 }
@@ -395,6 +398,7 @@ pub(crate) fn finding(values: &Values, row: usize) -> Finding {
         attack_tactics: values.list("attack_tactics", row),
         attack_techniques: values.list("attack_techniques", row),
         message: text("message"),
+        suppressed_count: values.number("suppressed_count", row).unwrap_or_default(),
         event_refs: values.list("event_refs", row),
         process_uid: text("process_uid"),
     }

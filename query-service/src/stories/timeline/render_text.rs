@@ -195,10 +195,18 @@ pub(crate) fn finding_line(finding: &Finding) -> String {
         "severity" => finding.severity.clone(),
         "rule" => finding.rule_name.clone().or_else(|| finding.rule_id.clone()),
         "techniques" => Some(finding.attack_techniques.join(", ")).filter(|techniques| !techniques.is_empty()),
-        "message" => finding.message.clone(),
+        "message" => Some(finding.message.clone().unwrap_or_default() + &more(finding)).filter(|text| !text.is_empty()),
         "finding_id" => Some(finding.finding_id.clone()),
         _ => None,
     })
+}
+
+/// `, and 39 more like it`.
+fn more(finding: &Finding) -> String {
+    match finding.suppressed_count {
+        0 => String::new(),
+        count => format!(", and {count} more like it"),
+    }
 }
 
 /// `120 events are missing until 10:00:01.000 (ring_full, cpu 1)`.

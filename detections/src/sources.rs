@@ -1,0 +1,141 @@
+//! Where rules come from: the program itself, files and folders.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use include_dir::{Dir, include_dir};
+
+use crate::collection;
+use crate::document::Documents;
+use crate::placeholders::Placeholders;
+use crate::rules::{Rule, RuleError, Rules};
+
+static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/rules");
+
+/// Files of rules that are compiled together: a correlation or a filter may name rules of another file.
+#[derive(Debug, Default)]
+pub struct Sources {
+    files: Vec<Result<Documents, RuleError>>,
+    placeholders: Placeholders,
+}
+
+impl Sources {
+    /// The files that are part of the program.
+    pub fn shipped() -> Self {
+        let mut sources = Self::default();
+        shipped_files().for_each(|(path, text)| sources.add(path, text));
+        sources
+    }
+
+    /// With values for what the rules leave open (`%name%`, where the modifier `expand` is).
+    pub fn with_placeholders(self, placeholders: Placeholders) -> Self {
+        Self { placeholders, ..self }
+    }
+
+    /// Adds the file `path` with the content `text`.
+    pub fn add(&mut self, path: &Path, text: &str) {
+        self.files.push(Documents::parse(path, text));
+    }
+
+    /// Adds a file that cannot be read.
+    pub fn refuse(&mut self, error: RuleError) {
+        self.files.push(Err(error));
+    }
+
+    /// Adds every file that [`files`] finds at `dir`. One that cannot be read is among those refused.
+    ///
+    /// Errors: `dir`, or a folder in it, cannot be read.
+    pub fn add_folder(&mut self, dir: &Path) -> Result<(), RuleError> {
+        for path in files(dir)? {
+            match read(&path) {
+                Ok(text) => self.add(&path, &text),
+                // Where `dir` is a file.
+                Err(error) if path == dir => return Err(error),
+                Err(error) => self.refuse(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules of all files. What cannot be used is [`Rules::refused`], in the order of the files.
+    pub fn compile(self) -> Rules {
+        let mut rules = Rules::default();
+        for rule in self.compiled() {
+            if let Err(error) = rule.and_then(|rule| rules.add(rule)) {
+                rules.refused.push(Arc::new(error));
+            }
+        }
+        rules
+    }
+
+    /// The rules of all files.
+    ///
+    /// Errors: the first that cannot be used.
+    pub fn compile_all(self) -> Result<Rules, RuleError> {
+        let mut rules = Rules::default();
+        self.compiled().into_iter().try_for_each(|rule| rules.add(rule?))?;
+        Ok(rules)
+    }
+
+    /// The rules of one file with the content `text`.
+    ///
+    /// Errors: the first that cannot be used.
+    pub fn compile_file(path: &Path, text: &str) -> Result<Rules, RuleError> {
+        let mut sources = Self::default();
+        sources.add(path, text);
+        sources.compile_all()
+    }
+
+    fn compiled(self) -> Vec<Result<Rule, RuleError>> {
+        collection::compile(self.files, &self.placeholders)
+    }
+}
+
+/// Text of each file that is part of the program, with its name.
+pub fn shipped_files() -> impl Iterator<Item = (&'static Path, &'static str)> {
+    SHIPPED.files().filter(|file| is_yaml(file.path())).filter_map(|file| Some((file.path(), file.contents_utf8()?)))
+}
+
+/// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
+///
+/// A folder is read once, however many links lead to it. Pipes, sockets and devices are left out.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, RuleError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    folder(path, &mut BTreeSet::new(), &mut found)?;
+    Ok(found)
+}
+
+fn folder(path: &Path, seen: &mut BTreeSet<(u64, u64)>, found: &mut Vec<PathBuf>) -> Result<(), RuleError> {
+    let failed = |source| RuleError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !seen.insert((metadata.dev(), metadata.ino())) {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    entries.sort();
+    for entry in entries {
+        match std::fs::metadata(&entry) {
+            Ok(metadata) if metadata.is_dir() => folder(&entry, seen, found)?,
+            // A link that leads nowhere is named when it is read.
+            Ok(metadata) if !metadata.is_file() => {}
+            _ if is_yaml(&entry) => found.push(entry),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The text of a rule file.
+pub fn read(path: &Path) -> Result<String, RuleError> {
+    std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}
