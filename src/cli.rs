@@ -120,7 +120,8 @@ fn replay_about() -> String {
 /// `kerntrail replay`
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Files of exported events: NDJSON, concatenated JSON objects or arrays, also gzip or zstd; - is standard input.
+    /// Files of exported events, or folders of them (such as /var/log/pods): JSON objects, one per line or otherwise, also inside of the
+    /// lines of container logs, gzip or zstd; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Show no progress.

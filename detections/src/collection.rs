@@ -1,18 +1,22 @@
 //! All documents of all files, compiled to rules.
 //!
-//! A correlation names rules, of any file. A rule that only serves correlations makes no finding of its own, unless one of
+//! A correlation names rules, of any file. A rule that serves correlations makes no finding of its own, unless one of
 //! them says `generate: true`. A filter adds a condition to rules of its log source.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
+use datafusion::prelude::Expr;
+use kerntrail_common::error::chain;
 use kerntrail_common::period::Period;
 use kerntrail_schemas::identity::RuleId;
 use rsigma_ir::{LowerOptions, lower_rule};
 use rsigma_parser::{CorrelationRule, FilterRule, Level, SigmaRule};
 use serde::Deserialize;
 
-use crate::compile::{self, Compiled, auditd};
+use crate::compile::auditd::{self, About};
+use crate::compile::{self, CompileError, Compiled};
 use crate::document::{Documents, on_deep_stack};
 use crate::filters::Filters;
 use crate::placeholders::Placeholders;
@@ -54,7 +58,7 @@ pub(crate) struct Collection<'a> {
 }
 
 /// What a document says about itself.
-struct About<'a> {
+struct Said<'a> {
     id: &'a Option<String>,
     title: &'a str,
     level: Option<Level>,
@@ -91,22 +95,24 @@ impl<'a> Collection<'a> {
 
     fn compile(&self) -> Vec<(usize, Result<Rule, RuleError>)> {
         let mut results = Vec::new();
-        // Rules whose events another rule makes a finding of.
-        let mut serving: BTreeSet<*const SigmaRule> = BTreeSet::new();
         let mut correlations = Vec::new();
+        // Rules of whose events a correlation makes findings, and those that make their own as well.
+        let (mut serving, mut own): (BTreeSet<*const SigmaRule>, BTreeSet<*const SigmaRule>) = Default::default();
         for (place, file) in self.files {
             for document in &file.collection.correlations {
-                let compiled = self.correlation(file, document);
-                if compiled.is_ok() && !document.generate {
-                    serving.extend(document.rules.iter().filter_map(|name| Some(self.find(file, name)?.1 as *const _)));
+                let compiled = unless_it_panics(file, &document.title, || self.correlation(file, document));
+                if compiled.is_ok() && self.is_first(&document.id, document as *const _ as *const ()) {
+                    let rules = document.rules.iter().filter_map(|name| Some(self.find(file, name)?.1 as *const _));
+                    if document.generate { own.extend(rules) } else { serving.extend(rules) }
                 }
                 correlations.push((*place, compiled));
             }
         }
         for (place, file) in self.files {
             for document in &file.collection.rules {
-                if !serving.contains(&(document as *const _)) {
-                    results.push((*place, self.single(file, document)));
+                let key = document as *const _;
+                if own.contains(&key) || !serving.contains(&key) {
+                    results.push((*place, unless_it_panics(file, &document.title, || self.single(file, document))));
                 }
             }
         }
@@ -126,6 +132,16 @@ impl<'a> Collection<'a> {
         })
     }
 
+    /// Whether no other document before this one has the same id, so that it will be used.
+    fn is_first(&self, id: &Option<String>, document: *const ()) -> bool {
+        let documents = self.files.iter().flat_map(|(_, file)| {
+            let rules = file.collection.rules.iter().map(|rule| (&rule.id, rule as *const _ as *const ()));
+            let correlations = file.collection.correlations.iter();
+            rules.chain(correlations.map(|other| (&other.id, other as *const _ as *const ())))
+        });
+        documents.into_iter().find(|(other, _)| *other == id).is_none_or(|(_, first)| first == document)
+    }
+
     /// Whether `name` is the name or id of a correlation.
     pub(crate) fn has_correlation(&self, name: &str) -> bool {
         let mut all = self.files.iter().flat_map(|(_, file)| &file.collection.correlations);
@@ -134,29 +150,47 @@ impl<'a> Collection<'a> {
 
     fn single(&self, file: &Documents, rule: &SigmaRule) -> Result<Rule, RuleError> {
         let SigmaRule { id, title, level, tags, fields, .. } = rule;
-        let about = About { id, title, level: *level, tags, fields, own: own(&rule.custom_attributes) };
-        ready(file, about, RuleKind::Single(self.step(file, rule)?))
+        let said = Said { id, title, level: *level, tags, fields, own: own(&rule.custom_attributes) };
+        ready(file, said, RuleKind::Single(self.step(file, rule)?))
     }
 
     fn correlation(&self, file: &'a Documents, document: &CorrelationRule) -> Result<Rule, RuleError> {
         let CorrelationRule { id, title, level, tags, fields, .. } = document;
-        let about = About { id, title, level: *level, tags, fields, own: own(&document.custom_attributes) };
+        let said = Said { id, title, level: *level, tags, fields, own: own(&document.custom_attributes) };
         let compiled = correlation::compile(self, file, document)?;
-        ready(file, about, RuleKind::Correlation(compiled))
+        ready(file, said, RuleKind::Correlation(compiled))
+    }
+
+    /// The predicate of the rule that the document `title` in `file` calls `name`.
+    pub(crate) fn named_step(&self, file: &'a Documents, title: &str, name: &str) -> Result<Step, RuleError> {
+        if let Some((of, rule)) = self.find(file, name) {
+            return self.step(of, rule).map_err(|error| {
+                let reason = format!("correlation \"{title}\" names the rule `{name}`, which cannot be used: {}", chain(&error));
+                file.wrong(title, reason)
+            });
+        }
+        match self.has_correlation(name) {
+            true => Err(file.cannot(title, CompileError::unsupported(format!("a correlation of the correlation `{name}`")))),
+            false => Err(file.wrong(title, format!("correlation \"{title}\" names the rule `{name}`, which there is not"))),
+        }
     }
 
     /// The predicate of `rule`, which is in `file`, with its filters.
     pub(crate) fn step(&self, file: &Documents, rule: &SigmaRule) -> Result<Step, RuleError> {
-        let Compiled { table, predicate, activities, required } = self.compiled(file, rule)?;
-        let predicate = self.filters.apply(rule, predicate, |filter| self.filter(rule, filter));
+        let about = auditd::about(rule).map_err(|source| file.cannot(&rule.title, source))?;
+        let Compiled { table, predicate, activities, required } = self.compiled(file, rule, about)?;
+        let filters = self.filters.of(rule, |filter| self.filter(rule, about, filter));
+        let predicate = compile::with_conditions(predicate, filters);
+        let predicate = predicate.map_err(|source| file.cannot(&rule.title, source))?;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());
         Ok(Step { name, table, predicate, activities, required })
     }
 
-    fn compiled(&self, file: &Documents, rule: &SigmaRule) -> Result<Compiled, RuleError> {
+    fn compiled(&self, file: &Documents, rule: &SigmaRule, about: Option<About>) -> Result<Compiled, RuleError> {
         ignored::check_values(&rule.detection).map_err(|source| file.cannot(&rule.title, source))?;
         let filled = self.placeholders.fill(rule).map_err(|source| file.cannot(&rule.title, source))?;
-        let filled = auditd::translate(&filled).map_err(|source| file.cannot(&rule.title, source))?.unwrap_or(filled);
+        let translated = about.map_or(Ok(filled.clone()), |about| auditd::translate(&filled, about));
+        let filled = translated.map_err(|source| file.cannot(&rule.title, source))?;
         let lowered = lower_rule(&filled, &LowerOptions::default()).map_err(|error| {
             let line = line::of_key(&file.text, &rule.title, "condition");
             file.wrong_at(line, format!("rule \"{}\": {error}", rule.title))
@@ -164,15 +198,17 @@ impl<'a> Collection<'a> {
         compile::rule(&lowered).map_err(|source| file.cannot(&rule.title, source))
     }
 
-    /// The condition that `filter` adds to `rule`: that of a rule of the same events with the filter's detection.
+    /// The condition that `filter` adds to `rule`, which is `about` something: that of a rule of the same events with the filter's
+    /// detection.
     fn filter(
         &self,
         rule: &SigmaRule,
+        about: Option<About>,
         (file, filter): (&Documents, &FilterRule),
-    ) -> Result<datafusion::prelude::Expr, RuleError> {
+    ) -> Result<Expr, RuleError> {
         let title = filter.title.clone();
         let as_rule = SigmaRule { title, detection: filter.detection.clone(), ..rule.clone() };
-        Ok(self.compiled(file, &as_rule)?.predicate)
+        Ok(self.compiled(file, &as_rule, about)?.predicate)
     }
 }
 
@@ -182,65 +218,75 @@ fn own<V: serde::Serialize>(attributes: &HashMap<String, V>) -> Option<serde_jso
 
 /// Which findings of a rule belong together: what it says itself, else by its `fields`, else by the program; for a time that
 /// depends on its level.
-fn suppression(file: &Documents, about: &About<'_>, kind: &RuleKind) -> Result<Suppression, RuleError> {
-    let wrong = |reason: String| file.wrong_at(line::of_key(&file.text, about.title, "kerntrail"), reason);
-    let own: Own = about
+fn suppression(file: &Documents, said: &Said<'_>, kind: &RuleKind) -> Result<Suppression, RuleError> {
+    let wrong = |reason: String| file.wrong_at(line::of_key(&file.text, said.title, "kerntrail"), reason);
+    let own: Own = said
         .own
         .clone()
         .map_or_else(|| Ok(Own::default()), serde_json::from_value)
-        .map_err(|error| wrong(format!("rule \"{}\": kerntrail: {error}", about.title)))?;
+        .map_err(|error| wrong(format!("rule \"{}\": kerntrail: {error}", said.title)))?;
     let named = own.suppress.as_ref().and_then(|suppress| suppress.by.clone());
     let by = match kind {
         RuleKind::Correlation(_) if named.is_some() => {
             return Err(wrong(format!(
                 "correlation \"{}\" groups its findings by group-by, not by kerntrail.suppress.by",
-                about.title
+                said.title
             )));
         }
         RuleKind::Correlation(_) => Vec::new(),
         RuleKind::Single(Step { table, .. }) => match named {
             Some(names) => {
                 let column =
-                    |name: &String| compile::column(*table, name).map_err(|source| file.cannot(about.title, source));
+                    |name: &String| compile::column(*table, name).map_err(|source| file.cannot(said.title, source));
                 names.iter().map(column).collect::<Result<_, _>>()?
             }
             None => {
                 // They are meant for whoever reads the finding, and need not be columns.
-                let by: Vec<_> = about.fields.iter().filter_map(|name| compile::column(*table, name).ok()).collect();
+                let by: Vec<_> = said.fields.iter().filter_map(|name| compile::column(*table, name).ok()).collect();
                 if by.is_empty() { suppression::default_columns(*table) } else { by }
             }
         },
     };
-    let default = Suppression::of_level(about.level.unwrap_or(Level::Medium), by);
+    let default = Suppression::of_level(said.level.unwrap_or(Level::Medium), by);
     let within_us = match own.suppress.and_then(|suppress| suppress.within).as_deref() {
         None => default.within_us,
         Some("never") => 0,
         Some(text) => {
             let period = text.parse::<Period>();
             let period = period
-                .map_err(|reason| wrong(format!("rule \"{}\": kerntrail.suppress.within: {reason}", about.title)))?;
+                .map_err(|reason| wrong(format!("rule \"{}\": kerntrail.suppress.within: {reason}", said.title)))?;
             i64::try_from(period.0.as_micros()).unwrap_or(i64::MAX)
         }
     };
     Ok(Suppression { within_us, ..default })
 }
 
+/// What `work` makes of the document `title`; an error if it panics, so that the others are compiled.
+fn unless_it_panics(
+    file: &Documents,
+    title: &str,
+    work: impl FnOnce() -> Result<Rule, RuleError>,
+) -> Result<Rule, RuleError> {
+    let panicked = |_| Err(file.wrong(title, format!("rule \"{title}\": its compiler panicked")));
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
+}
+
 /// A rule, from what its document says.
-fn ready(file: &Documents, about: About<'_>, kind: RuleKind) -> Result<Rule, RuleError> {
-    let no_id = || file.wrong(about.title, format!("rule \"{}\" has no id", about.title));
-    let id = about.id.as_ref().ok_or_else(no_id)?;
+fn ready(file: &Documents, said: Said<'_>, kind: RuleKind) -> Result<Rule, RuleError> {
+    let no_id = || file.wrong(said.title, format!("rule \"{}\" has no id", said.title));
+    let id = said.id.as_ref().ok_or_else(no_id)?;
     let attack = |tag: &String| tag.strip_prefix("attack.").map(str::to_owned);
     let (techniques, tactics): (Vec<String>, Vec<String>) =
-        about.tags.iter().filter_map(attack).partition(|tag| is_technique(tag));
+        said.tags.iter().filter_map(attack).partition(|tag| is_technique(tag));
     Ok(Rule {
         id: RuleId::new(id.clone()),
-        title: about.title.to_owned(),
+        title: said.title.to_owned(),
         version: file.version.clone(),
-        level: about.level.unwrap_or(Level::Medium),
+        level: said.level.unwrap_or(Level::Medium),
         tactics,
         techniques: techniques.iter().map(|technique| technique.to_uppercase()).collect(),
         file: file.path.clone(),
-        suppression: suppression(file, &about, &kind)?,
+        suppression: suppression(file, &said, &kind)?,
         kind,
     })
 }

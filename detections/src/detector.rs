@@ -1,6 +1,6 @@
 //! The schedule: every interval, each rule is evaluated on the rows that were added to its tables since its cursor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::DetectorConfig;
 use crate::correlation::{RowsOf, completed};
-use crate::evaluate::{Events, matches, session};
+use crate::evaluate::{Events, Order, matches, session};
 use crate::finding::{self, Finding, Writer};
 use crate::fresh::{RuleScan, Scans};
 use crate::metrics;
-use crate::rules::{Rule, RuleKind, Rules};
+use crate::rules::{Condition, Rule, RuleKind, Rules};
 use crate::set_aside::SetAside;
 use crate::state::{Cursors, DetectorStateError, State, StoredMessage};
 use crate::suppression::{Admitted, Candidate};
@@ -169,22 +169,34 @@ impl Detector {
             findings.extend(self.look(rule, scanned, &fresh, &before.cursors, &mut state).await?);
         }
         metrics::behind(state.behind.len());
-        if begins {
-            self.leave_out_known(&mut findings).await?;
-        }
         if findings.is_empty() && before.is_still(&state) && !state.groups.has_due(now_us()) {
             return Ok(0);
         }
-        let findings = self.group(findings, &mut state)?;
+        let known = if begins && !findings.is_empty() { self.known().await? } else { HashSet::new() };
+        let findings = self.group(findings, &known, &mut state)?;
         let count = findings.len();
         self.store_and_send(findings, state, &path).await?;
         Ok(count)
     }
 
-    /// Those of `found` that are the first of their group; the others are counted in them, or in what was found before.
-    fn group(&self, found: Vec<Finding>, state: &mut State) -> Result<Vec<Finding>, DetectError> {
+    /// The ids of the findings that the lake holds: they were made before the state was lost.
+    async fn known(&self) -> Result<HashSet<String>, DetectError> {
+        let failed = |source| DetectError::Lake { table: Table::Findings, source };
+        let Some(table) = self.lake.existing(Table::Findings).await.map_err(failed)? else { return Ok(HashSet::new()) };
+        finding::ids(&self.session, table.provider()).await.map_err(DetectError::Known)
+    }
+
+    /// Those of `found` that are the first of their group, and not `known`; the others are counted in them, or in what was
+    /// found before.
+    fn group(
+        &self,
+        found: Vec<Finding>,
+        known: &HashSet<String>,
+        state: &mut State,
+    ) -> Result<Vec<Finding>, DetectError> {
         let (now_us, most) = (now_us(), self.config.max_findings_per_hour);
         let mut first: Vec<Finding> = Vec::new();
+        let mut places: HashMap<FindingId, usize> = HashMap::new();
         let mut updates: BTreeMap<FindingId, Finding> = BTreeMap::new();
         for finding in found {
             let candidate = Candidate {
@@ -195,22 +207,31 @@ impl Detector {
                 time_us: finding.last_us,
                 within_us: finding.within_us,
             };
-            match state.groups.admit(&candidate, most, now_us) {
-                Admitted::First => first.push(finding),
+            let admitted = state.groups.admit(&candidate, most, now_us);
+            let is_known = known.contains(finding.id.as_str());
+            match admitted {
+                Admitted::Same => {}
+                Admitted::First | Admitted::Limit if is_known => {}
+                Admitted::First => {
+                    places.insert(finding.id.clone(), first.len());
+                    first.push(finding);
+                }
                 Admitted::Limit => {
                     metrics::limited(finding.rule_title());
-                    tracing::warn!(
-                        rule = finding.rule_title(),
-                        most,
-                        "a rule makes too many findings in an hour; further ones are counted"
-                    );
+                    let rule = finding.rule_title();
+                    tracing::warn!(rule, most, "a rule finds too much in an hour; what follows is counted");
+                    places.insert(finding.id.clone(), first.len());
                     first.push(finding.into_limit(most));
                 }
-                Admitted::Again { finding: of, first_us, suppressed } => {
+                Admitted::Again(counted) => {
                     metrics::suppressed(finding.rule_title());
-                    match first.iter_mut().rev().find(|first| first.id == of) {
-                        Some(first) => first.count(suppressed, finding.last_us),
-                        None => drop(updates.insert(of.clone(), finding.into_update(of, first_us, suppressed))),
+                    match places.get(&counted.finding) {
+                        Some(place) => first[*place].count(&counted),
+                        None => {
+                            let last = updates.remove(&counted.finding).filter(|last| last.last_us > finding.last_us);
+                            let update = last.unwrap_or(finding).into_update(&counted);
+                            updates.insert(counted.finding, update);
+                        }
                     }
                 }
             }
@@ -227,17 +248,6 @@ impl Detector {
     fn messages(&self, findings: &[Finding], batch: i64) -> Result<Vec<Message>, DetectError> {
         let rows = finding::rows(findings).map_err(DetectError::Rows)?;
         Message::of_rows(&rows, &self.config.node, &self.writer.stream, batch).map_err(DetectError::Encode)
-    }
-
-    /// Removes from `findings` those that the lake holds: they were made before the state was lost.
-    async fn leave_out_known(&self, findings: &mut Vec<Finding>) -> Result<(), DetectError> {
-        let failed = |source| DetectError::Lake { table: Table::Findings, source };
-        let Some(table) = self.lake.existing(Table::Findings).await.map_err(failed)? else { return Ok(()) };
-        if !findings.is_empty() {
-            let known = finding::ids(&self.session, table.provider()).await.map_err(DetectError::Known)?;
-            findings.retain(|finding| !known.contains(finding.id.as_str()));
-        }
-        Ok(())
     }
 
     /// What the rules that are not behind find in the `fresh` rows, by their places.
@@ -399,14 +409,21 @@ impl Detector {
             }
             RuleKind::Correlation(correlation) => {
                 let recent = state.recent_of(rule.id.as_str());
-                let is_found = |group: &str, time_us: i64| recent.has(group, time_us);
+                let is_found = |group: &str, order: Order| recent.has(group, order);
                 let complete = completed(&self.session, correlation, &fresh.added, &fresh.all, &is_found).await?;
-                let found = complete.into_iter().filter_map(|events| Finding::new(rule, events, &self.writer));
-                Ok(found
-                    .filter(|finding| {
-                        state.is_new_correlation(rule.id.as_str(), &finding.group, finding.first_us, finding.last_us)
-                    })
-                    .collect())
+                let is_threshold = matches!(correlation.condition, Condition::Threshold(_));
+                let mut found = Vec::new();
+                for events in complete {
+                    let span = events.span();
+                    let Some(finding) = Finding::new(rule, events, &self.writer) else { continue };
+                    // A threshold has left out what was found before.
+                    let is_new = is_threshold || state.is_new(rule.id.as_str(), &finding.group, span);
+                    if is_new {
+                        state.remember(rule.id.as_str(), &finding.group, span);
+                        found.push(finding);
+                    }
+                }
+                Ok(found)
             }
         }
     }

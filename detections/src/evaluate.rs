@@ -10,6 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::{Expr, SessionContext, col};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::{StreamId, event_id};
+use serde::{Deserialize, Serialize};
 
 use crate::rules::Step;
 
@@ -76,6 +77,12 @@ impl Events {
         Self { rows, refs, summary: None }
     }
 
+    /// The first and the last.
+    pub(crate) fn span(&self) -> (Order, Order) {
+        let order = |event: Option<&Match>| event.map(|event| event.order).unwrap_or_default();
+        (order(self.rows.first()), order(self.rows.last()))
+    }
+
     /// Those of `refs`, of which `rows` are the first and the last.
     pub(crate) fn summary(rows: Vec<Match>, mut refs: Vec<String>, summary: String) -> Self {
         refs.truncate(MOST_REFS);
@@ -84,12 +91,18 @@ impl Events {
 }
 
 /// Orders a node's events: time, kernel's clock, processor, number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(crate) struct Order {
     pub(crate) time_us: i64,
-    boot_ns: i64,
+    pub(crate) boot_ns: i64,
     pub(crate) cpu: i32,
     pub(crate) seq: i64,
+}
+
+impl Order {
+    /// Before and after all others of the same time.
+    pub(crate) const LEAST: Self = Self { time_us: 0, boot_ns: i64::MIN, cpu: i32::MIN, seq: i64::MIN };
+    pub(crate) const GREATEST: Self = Self { time_us: 0, boot_ns: i64::MAX, cpu: i32::MAX, seq: i64::MAX };
 }
 
 /// A matched row without its columns: what a correlation needs.

@@ -1,12 +1,13 @@
 //! Sigma filters: conditions that are added to rules, usually to exclude what is known on this machine.
 //!
-//! A filter applies to the rules that it names, or to `any`, of its log source. One that cannot be applied is named, and
-//! the rule runs without it. Source: Sigma specification 2.1, "Sigma Filters".
+//! A filter applies to the rules that it names, or to `any`, of its log source. What cannot be applied is named, and
+//! the rule in question runs without it. Source: Sigma specification 2.1, "Sigma Filters".
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::prelude::Expr;
+use kerntrail_common::error::chain;
 use rsigma_parser::{FilterRule, FilterRuleTarget, LogSource, SigmaRule};
 
 use crate::collection::is_named;
@@ -16,8 +17,10 @@ use crate::rules::RuleError;
 /// The filters of all files.
 pub(crate) struct Filters<'a> {
     filters: Vec<Filter<'a>>,
-    /// Why a filter is not applied, by its place.
+    /// Of each filter, by its place, the first error.
     failed: RefCell<BTreeMap<usize, RuleError>>,
+    /// Those that could be applied to a rule.
+    applied: RefCell<BTreeSet<usize>>,
 }
 
 struct Filter<'a> {
@@ -37,53 +40,62 @@ impl<'a> Filters<'a> {
             .collect();
         let wrong = filters.iter().enumerate().filter_map(|(number, filter)| Some((number, filter.check(files)?)));
         let failed = RefCell::new(wrong.collect());
-        Self { filters, failed }
+        Self { filters, failed, applied: RefCell::default() }
     }
 
-    /// `predicate` of `rule`, and the conditions of its filters, each made by `compile`.
-    pub(crate) fn apply(
+    /// The conditions that filters add to `rule`, each made by `compile`.
+    pub(crate) fn of(
         &self,
         rule: &SigmaRule,
-        predicate: Expr,
         compile: impl Fn((&Documents, &FilterRule)) -> Result<Expr, RuleError>,
-    ) -> Expr {
-        let of_rule = self
-            .filters
-            .iter()
-            .enumerate()
-            .filter(|(number, filter)| filter.is_for(rule) && !self.failed.borrow().contains_key(number));
-        let mut predicate = predicate;
-        for (number, filter) in of_rule.collect::<Vec<_>>() {
+    ) -> Vec<Expr> {
+        let mut conditions = Vec::new();
+        for (number, filter) in self.filters.iter().enumerate().filter(|(_, filter)| filter.is_for(rule)) {
             match compile((filter.file, filter.filter)) {
-                Ok(condition) => predicate = predicate.and(condition),
-                Err(error) => drop(self.failed.borrow_mut().insert(number, error)),
+                Ok(condition) => {
+                    self.applied.borrow_mut().insert(number);
+                    conditions.push(condition);
+                }
+                Err(error) => {
+                    let reason = format!("does not apply to the rule \"{}\": {}", rule.title, chain(&error));
+                    self.failed.borrow_mut().entry(number).or_insert_with(|| filter.wrong(reason));
+                }
             }
         }
-        predicate
+        conditions
     }
 
-    /// Why filters are not applied, each with the place of its file.
+    /// Why filters are not applied, each with the place of its file. A filter for any rule need not apply to every one.
     pub(crate) fn refused(&self) -> Vec<(usize, RuleError)> {
         let failed = std::mem::take(&mut *self.failed.borrow_mut());
-        failed.into_iter().map(|(number, error)| (self.filters[number].place, error)).collect()
+        let applied = self.applied.borrow();
+        let matters = |number: &usize| {
+            self.filters[*number].filter.rules != FilterRuleTarget::Any || !applied.contains(number)
+        };
+        let failed = failed.into_iter().filter(|(number, _)| matters(number));
+        failed.map(|(number, error)| (self.filters[number].place, error)).collect()
     }
 }
 
 impl Filter<'_> {
+    fn wrong(&self, reason: String) -> RuleError {
+        let title = &self.filter.title;
+        self.file.wrong(title, format!("filter \"{title}\" {reason}"))
+    }
+
     /// What is wrong with it.
     fn check(&self, files: &[(usize, Documents)]) -> Option<RuleError> {
-        let title = &self.filter.title;
-        let wrong = |reason: String| Some(self.file.wrong(title, format!("filter \"{title}\" {reason}")));
-        let Some(source) = &self.filter.logsource else { return wrong("has no logsource".to_owned()) };
+        let Some(source) = &self.filter.logsource else { return Some(self.wrong("has no logsource".to_owned())) };
         let FilterRuleTarget::Specific(names) = &self.filter.rules else { return None };
-        let rules = || files.iter().flat_map(|(_, file)| &file.collection.rules);
         for name in names {
-            match rules().find(|rule| is_meant(rule, name)) {
-                None => return wrong(format!("names the rule `{name}`, which there is not")),
-                Some(rule) if !covers(source, &rule.logsource) => {
-                    return wrong(format!("has another logsource than the rule `{name}`, so it does not apply to it"));
-                }
-                Some(_) => {}
+            let named = files.iter().flat_map(|(_, file)| &file.collection.rules).filter(|rule| is_meant(rule, name));
+            let named: Vec<_> = named.collect();
+            if named.is_empty() {
+                return Some(self.wrong(format!("names the rule `{name}`, which there is not")));
+            }
+            if !named.iter().any(|rule| covers(source, &rule.logsource)) {
+                let reason = format!("has another logsource than the rule `{name}`, so it does not apply to it");
+                return Some(self.wrong(reason));
             }
         }
         None

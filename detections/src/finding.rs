@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::evaluate::{Events, Match, int, text};
 use crate::rules::{Rule, RuleKind};
+use crate::suppression::Counted;
 
 /// A finding to be sent to the event log.
 #[derive(Clone, Debug)]
@@ -109,20 +110,19 @@ impl Finding {
 }
 
 impl Finding {
-    /// This, as an update of `finding`, which began at `first_us` and counts `suppressed` more by now.
-    pub(crate) fn into_update(mut self, finding: FindingId, first_us: i64, suppressed: i64) -> Self {
+    /// This, as an update of the finding that counts it.
+    pub(crate) fn into_update(mut self, counted: &Counted) -> Self {
         self.envelope.activity = Some(UPDATE.name.into());
-        self.own.finding_id = Some(finding.clone());
-        self.own.first_time = Some(Micros(first_us));
-        self.own.suppressed_count = Some(suppressed);
-        Self { id: finding, ..self }
+        self.own.finding_id = Some(counted.finding.clone());
+        self.count(counted);
+        self
     }
 
-    /// Counts in what will be sent for the first time.
-    pub(crate) fn count(&mut self, suppressed: i64, last_us: i64) {
-        self.last_us = self.last_us.max(last_us);
-        self.own.last_time = Some(Micros(self.last_us));
-        self.own.suppressed_count = Some(suppressed);
+    /// Has what is `counted` in it.
+    pub(crate) fn count(&mut self, counted: &Counted) {
+        self.own.first_time = Some(Micros(counted.first_us));
+        self.own.last_time = Some(Micros(counted.last_us));
+        self.own.suppressed_count = Some(counted.suppressed);
     }
 
     /// This, as the finding that counts what a rule finds beyond `most` findings of an hour.

@@ -70,10 +70,33 @@ fn check_keys(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usi
         let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
         return Err((line::of_key(text, title, "condition"), reason));
     }
+    check_names(text, document)?;
     for key in document.keys().filter(|key| key.len() > 3 && !KEYS.contains(&key.as_str())) {
         if let Some(right) = typo_of(key, KEYS.iter().copied(), 1) {
             let reason = format!("unknown key `{key}`; did you mean `{right}`?");
             return Err((line::of_first_key(text, key), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Line and reason of a list of names with something else in it: the parser drops that, and takes no names for all.
+fn check_names(text: &str, document: &BTreeMap<String, Value>) -> Result<(), (usize, String)> {
+    let title = document.get("title").and_then(Value::as_str).unwrap_or_default();
+    for (section, key, is_needed) in
+        [("filter", "rules", true), ("correlation", "rules", true), ("correlation", "group-by", false)]
+    {
+        let Some(section) = document.get(section).filter(|section| section.is_mapping()) else { continue };
+        let is_right = match section.get(key) {
+            None => !is_needed,
+            Some(Value::String(name)) => !name.is_empty(),
+            Some(Value::Sequence(names)) => (!names.is_empty() || !is_needed) && names.iter().all(Value::is_string),
+            Some(_) => false,
+        };
+        if !is_right {
+            let any = if section.get("type").is_none() { ", or any" } else { "" };
+            let reason = format!("`{key}` takes a list of names{any}");
+            return Err((line::of_key(text, title, key), reason));
         }
     }
     Ok(())

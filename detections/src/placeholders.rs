@@ -93,14 +93,14 @@ impl Placeholders {
             let values = self.0.get(name).filter(|values| !values.is_empty()).ok_or_else(|| {
                 format!("the placeholder `%{name}%` has no values; give it some in rules.placeholders")
             })?;
+            if texts.len().saturating_mul(values.len()) > MOST_VALUES {
+                return Err(format!("its placeholders stand for more than {MOST_VALUES} values"));
+            }
             let before = &text[end..whole.start];
             texts = texts
                 .iter()
                 .flat_map(|text| values.iter().map(move |value| format!("{text}{before}{value}")))
                 .collect();
-            if texts.len() > MOST_VALUES {
-                return Err(format!("its placeholders stand for more than {MOST_VALUES} values"));
-            }
             end = whole.end;
         }
         texts.iter_mut().for_each(|filled| filled.push_str(&text[end..]));

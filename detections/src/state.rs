@@ -17,10 +17,11 @@ use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::{Headers, Message, Newer};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::Order;
 use crate::suppression::Groups;
 
-/// Findings of correlations kept to detect an overlap.
-const MOST_RECENT: usize = 10_000;
+/// Findings of each correlation kept to detect an overlap.
+const MOST_RECENT: usize = 1_000;
 
 /// The last version read of each table.
 pub(crate) type Cursors = BTreeMap<String, i64>;
@@ -122,17 +123,31 @@ struct Recent {
     group: String,
     first_us: i64,
     last_us: i64,
+    /// The events themselves; missing in files of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<Order>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<Order>,
 }
 
-/// By group, first and last time of what one rule found.
+impl Recent {
+    fn span(&self) -> Span {
+        let first = self.first.unwrap_or(Order { time_us: self.first_us, ..Order::LEAST });
+        (first, self.last.unwrap_or(Order { time_us: self.last_us, ..Order::GREATEST }))
+    }
+}
+
+/// First and last event of a finding.
+pub(crate) type Span = (Order, Order);
+
+/// By group, the spans of what one rule found.
 #[derive(Debug, Default)]
-pub(crate) struct Found(BTreeMap<String, Vec<(i64, i64)>>);
+pub(crate) struct Found(BTreeMap<String, Vec<Span>>);
 
 impl Found {
-    /// Whether `group` has something at this time, in µs.
-    pub(crate) fn has(&self, group: &str, time_us: i64) -> bool {
-        let spans = self.0.get(group).into_iter().flatten();
-        spans.into_iter().any(|(first, last)| (*first..=*last).contains(&time_us))
+    /// Whether an event of `group` is part of it, or happened meanwhile.
+    pub(crate) fn has(&self, group: &str, event: Order) -> bool {
+        self.0.get(group).into_iter().flatten().any(|(first, last)| (*first..=*last).contains(&event))
     }
 }
 
@@ -211,23 +226,35 @@ impl State {
     pub(crate) fn recent_of(&self, rule: &str) -> Found {
         let mut found = Found::default();
         for recent in self.recent.iter().filter(|recent| recent.rule == rule) {
-            found.0.entry(recent.group.clone()).or_default().push((recent.first_us, recent.last_us));
+            found.0.entry(recent.group.clone()).or_default().push(recent.span());
         }
         found
     }
 
-    /// Remembers what a correlation found; `false` when one of the same rule and group overlaps it in time, so that it is not a new finding.
-    pub(crate) fn is_new_correlation(&mut self, rule: &str, group: &str, first_us: i64, last_us: i64) -> bool {
+    /// Whether nothing that the correlation `rule` found of `group` overlaps `span` in time.
+    pub(crate) fn is_new(&self, rule: &str, group: &str, (first, last): Span) -> bool {
         let overlaps = |have: &Recent| {
-            have.rule == rule && have.group == group && have.first_us <= last_us && first_us <= have.last_us
+            have.rule == rule && have.group == group && have.first_us <= last.time_us && first.time_us <= have.last_us
         };
-        if self.recent.iter().any(overlaps) {
-            return false;
+        !self.recent.iter().any(overlaps)
+    }
+
+    /// Remembers what the correlation `rule` found of `group`.
+    pub(crate) fn remember(&mut self, rule: &str, group: &str, (first, last): Span) {
+        let own = self.recent.iter().filter(|recent| recent.rule == rule).count();
+        if own >= MOST_RECENT
+            && let Some(oldest) = self.recent.iter().position(|recent| recent.rule == rule)
+        {
+            self.recent.remove(oldest);
         }
-        self.recent.push(Recent { rule: rule.to_owned(), group: group.to_owned(), first_us, last_us });
-        let surplus = self.recent.len().saturating_sub(MOST_RECENT);
-        self.recent.drain(..surplus);
-        true
+        self.recent.push(Recent {
+            rule: rule.to_owned(),
+            group: group.to_owned(),
+            first_us: first.time_us,
+            last_us: last.time_us,
+            first: Some(first),
+            last: Some(last),
+        });
     }
 }
 
@@ -264,9 +291,17 @@ mod tests {
             ("b", "g", 15, 16, true),
             ("a", "g", 21, 30, true),
         ];
+        let at = |time_us| Order { time_us, ..Order::default() };
         for (rule, group, first, last, new) in cases {
-            assert_eq!(state.is_new_correlation(rule, group, first, last), new, "{rule} {group} {first}..{last}");
+            let span = (at(first), at(last));
+            assert_eq!(state.is_new(rule, group, span), new, "{rule} {group} {first}..{last}");
+            if new {
+                state.remember(rule, group, span);
+            }
         }
+        let found = state.recent_of("a");
+        let later = Order { seq: 1, ..at(30) };
+        assert!(found.has("g", at(10)) && found.has("g", at(30)) && !found.has("g", later) && !found.has("x", at(10)));
     }
 
     #[test]

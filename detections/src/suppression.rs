@@ -51,8 +51,8 @@ impl Suppression {
     /// The group of an event.
     pub(crate) fn group(&self, event: &Match) -> String {
         let columns = ["node", "origin_container_id"].into_iter().chain(self.by.iter().map(String::as_str));
-        let values = columns.map(|column| text_of(&event.row, column).unwrap_or_default());
-        values.collect::<Vec<_>>().join("|")
+        let values = columns.map(|column| text_of(&event.row, column).unwrap_or_else(|| "\0".to_owned()));
+        values.collect::<Vec<_>>().join("\u{1f}")
     }
 }
 
@@ -64,20 +64,22 @@ pub(crate) fn default_columns(table: Table) -> Vec<String> {
 /// The open groups of all rules, and how many findings each rule made of an hour.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Groups {
-    /// Oldest first.
-    open: Vec<Group>,
-    /// By rule and hour.
+    /// By rule and group, oldest first.
+    open: BTreeMap<String, Vec<Group>>,
+    /// By hour and rule, so that the oldest hours are first.
     made: BTreeMap<String, u32>,
 }
 
 /// A finding that counts what follows.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Group {
-    rule: String,
-    key: String,
     finding: String,
-    first_us: i64,
+    /// What happened between these times belongs to it, µs.
+    from_us: i64,
     until_us: i64,
+    /// First and last event so far.
+    first_us: i64,
+    last_us: i64,
     suppressed: i64,
     /// When it was last sent, µs of the clock.
     sent_us: i64,
@@ -93,8 +95,19 @@ pub(crate) enum Admitted {
     First,
     /// The first beyond the findings of an hour.
     Limit,
-    /// One more of a group, whose finding, with the time of its first event, counts `suppressed` by now.
-    Again { finding: FindingId, first_us: i64, suppressed: i64 },
+    /// The one that opened its group.
+    Same,
+    /// One more of a group.
+    Again(Counted),
+}
+
+/// A finding that counts one more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) finding: FindingId,
+    pub(crate) first_us: i64,
+    pub(crate) last_us: i64,
+    pub(crate) suppressed: i64,
 }
 
 /// A match that may become a finding.
@@ -114,71 +127,78 @@ impl Groups {
 
     /// Counts a match at the clock's `now_us`, of a rule that may make `most` findings of an hour.
     pub(crate) fn admit(&mut self, candidate: &Candidate<'_>, most: u32, now_us: i64) -> Admitted {
-        if let Some(again) = self.again(candidate.rule, candidate.key, candidate.time_us) {
+        let key = format!("{}\u{1f}{}", candidate.rule, candidate.key);
+        if let Some(again) = self.again(&key, candidate) {
             return again;
         }
         let hour = candidate.time_us.div_euclid(HOUR_US);
-        let made = self.made.entry(format!("{} {hour}", candidate.rule)).or_default();
+        let made = self.made.entry(format!("{hour:08} {}", candidate.rule)).or_default();
         if *made >= most {
-            let key = format!("\0hour {hour}");
-            if let Some(again) = self.again(candidate.rule, &key, candidate.time_us) {
-                return again;
-            }
-            self.open(candidate, key, (hour * HOUR_US, (hour + 1) * HOUR_US - 1), now_us);
-            return Admitted::Limit;
+            let key = format!("{}\u{1e}{hour}", candidate.rule);
+            let open = self.again(&key, candidate);
+            return open.unwrap_or_else(|| {
+                self.open(key, candidate, (hour * HOUR_US, (hour + 1) * HOUR_US - 1), now_us);
+                Admitted::Limit
+            });
         }
         *made += 1;
         while self.made.len() > MOST_HOURS {
             self.made.pop_first();
         }
         if candidate.within_us > 0 {
-            let until_us = candidate.first_us.saturating_add(candidate.within_us);
-            self.open(candidate, candidate.key.to_owned(), (candidate.first_us, until_us), now_us);
+            let from_us = candidate.first_us.saturating_sub(candidate.within_us);
+            let until_us = candidate.time_us.saturating_add(candidate.within_us);
+            self.open(key, candidate, (from_us, until_us), now_us);
         }
         Admitted::First
     }
 
-    fn again(&mut self, rule: &str, key: &str, time_us: i64) -> Option<Admitted> {
-        let is_of = |group: &&mut Group| {
-            group.rule == rule && group.key == key && (group.first_us..=group.until_us).contains(&time_us)
-        };
-        let group = self.open.iter_mut().rev().find(is_of)?;
+    fn again(&mut self, key: &str, candidate: &Candidate<'_>) -> Option<Admitted> {
+        let belongs = |group: &&mut Group| (group.from_us..=group.until_us).contains(&candidate.time_us);
+        let group = self.open.get_mut(key)?.iter_mut().rev().find(belongs)?;
+        if group.finding == candidate.finding.as_str() {
+            return Some(Admitted::Same);
+        }
         group.suppressed += 1;
-        let (finding, first_us, suppressed) = (FindingId::new(group.finding.clone()), group.first_us, group.suppressed);
-        Some(Admitted::Again { finding, first_us, suppressed })
+        group.first_us = group.first_us.min(candidate.first_us);
+        group.last_us = group.last_us.max(candidate.time_us);
+        let Group { first_us, last_us, suppressed, .. } = *group;
+        let finding = FindingId::new(group.finding.clone());
+        Some(Admitted::Again(Counted { finding, first_us, last_us, suppressed }))
     }
 
-    fn open(&mut self, candidate: &Candidate<'_>, key: String, (first_us, until_us): (i64, i64), now_us: i64) {
-        self.open.push(Group {
-            rule: candidate.rule.to_owned(),
-            key,
+    fn open(&mut self, key: String, candidate: &Candidate<'_>, (from_us, until_us): (i64, i64), now_us: i64) {
+        self.open.entry(key).or_default().push(Group {
             finding: candidate.finding.to_string(),
-            first_us,
+            from_us,
             until_us,
+            first_us: candidate.first_us,
+            last_us: candidate.time_us,
             suppressed: 0,
             sent_us: now_us,
             waiting: None,
         });
     }
 
-    /// Keeps `update` of `finding` until its time has come.
+    /// Keeps `update` of the group of `candidate` until its time has come.
     pub(crate) fn wait(&mut self, finding: &FindingId, update: StoredMessage) {
-        if let Some(group) = self.open.iter_mut().rev().find(|group| group.finding == finding.as_str()) {
+        let group = self.open.values_mut().flatten().find(|group| group.finding == finding.as_str());
+        if let Some(group) = group {
             group.waiting = Some(update);
         }
     }
 
     /// Whether an update is due at the clock's `now_us`.
     pub(crate) fn has_due(&self, now_us: i64) -> bool {
-        self.open.iter().any(|group| group.is_due(now_us))
+        self.open.values().flatten().any(|group| group.is_due(now_us))
     }
 
-    /// The updates that are due at the clock's `now_us`; the oldest groups are forgotten where there are too many.
+    /// The updates that are due at the clock's `now_us`. Groups that count nothing any more are forgotten, and the oldest where
+    /// there are too many.
     pub(crate) fn due(&mut self, now_us: i64) -> Vec<StoredMessage> {
-        let surplus = self.open.len().saturating_sub(MOST_GROUPS);
-        let mut due: Vec<_> = self.open.drain(..surplus).filter_map(|group| group.waiting).collect();
-        let mut waiting = self.open.iter().filter(|group| group.waiting.is_some()).count();
-        for group in &mut self.open {
+        let mut due = self.forget(now_us);
+        let mut waiting = self.open.values().flatten().filter(|group| group.waiting.is_some()).count();
+        for group in self.open.values_mut().flatten() {
             if group.is_due(now_us) || (waiting > MOST_WAITING && group.waiting.is_some()) {
                 group.sent_us = now_us;
                 waiting -= 1;
@@ -186,6 +206,29 @@ impl Groups {
             }
         }
         due
+    }
+
+    /// The updates of groups that are forgotten at the clock's `now_us`.
+    fn forget(&mut self, now_us: i64) -> Vec<StoredMessage> {
+        let mut sent: Vec<i64> = self.open.values().flatten().map(|group| group.sent_us).collect();
+        let mut too_old = i64::MIN;
+        if sent.len() > MOST_GROUPS {
+            let surplus = sent.len() - MOST_GROUPS;
+            too_old = *sent.select_nth_unstable(surplus - 1).1;
+        }
+        let mut forgotten = Vec::new();
+        self.open.retain(|_, groups| {
+            groups.retain_mut(|group| {
+                let is_over = group.waiting.is_none() && now_us - group.sent_us > group.until_us - group.from_us + HOUR_US;
+                let is_kept = !is_over && group.sent_us > too_old;
+                if !is_kept {
+                    forgotten.extend(group.waiting.take());
+                }
+                is_kept
+            });
+            !groups.is_empty()
+        });
+        forgotten
     }
 }
 
@@ -208,24 +251,28 @@ mod tests {
         groups.admit(&candidate, 3, 0)
     }
 
-    fn again(finding: &str, first: i64, suppressed: i64) -> Admitted {
-        Admitted::Again { finding: FindingId::new(finding.to_owned()), first_us: first * 1_000_000, suppressed }
+    fn again(finding: &str, first: i64, last: i64, suppressed: i64) -> Admitted {
+        let (first_us, last_us) = (first * 1_000_000, last * 1_000_000);
+        Admitted::Again(Counted { finding: FindingId::new(finding.to_owned()), first_us, last_us, suppressed })
     }
 
     #[test]
     fn what_happens_again_within_the_time_counts_in_the_first_finding() {
         let mut groups = Groups::default();
         let cases = [
-            ("r", "a", 0, Admitted::First),
-            ("r", "a", 5, again("r a 0", 0, 1)),
-            ("r", "a", 10, again("r a 0", 0, 2)),
+            ("r", "a", 20, Admitted::First),
+            ("r", "a", 25, again("r a 20", 20, 25, 1)),
+            ("r", "a", 30, again("r a 20", 20, 30, 2)),
             // Another group, another rule, another time.
-            ("r", "b", 5, Admitted::First),
-            ("s", "a", 5, Admitted::First),
-            ("r", "a", 11, Admitted::First),
-            ("r", "a", 12, again("r a 11", 11, 1)),
-            // A late row belongs to the time in which it happened.
-            ("r", "a", 3, again("r a 0", 0, 3)),
+            ("r", "b", 25, Admitted::First),
+            ("s", "a", 25, Admitted::First),
+            ("r", "a", 31, Admitted::First),
+            ("r", "a", 32, again("r a 31", 31, 32, 1)),
+            // Late rows belong to what happened around them.
+            ("r", "a", 15, again("r a 20", 15, 30, 3)),
+            ("r", "a", 9, Admitted::First),
+            // Rows that are read again are not counted.
+            ("r", "a", 20, Admitted::Same),
         ];
         for (rule, key, second, expected) in cases {
             assert_eq!(admit(&mut groups, rule, key, second), expected, "{rule} {key} {second}");
@@ -239,8 +286,8 @@ mod tests {
             assert_eq!(admit(&mut groups, "r", key, 0), Admitted::First);
         }
         assert_eq!(admit(&mut groups, "r", "d", 1), Admitted::Limit);
-        assert_eq!(admit(&mut groups, "r", "e", 2), again("r d 1", 0, 1));
-        assert_eq!(admit(&mut groups, "r", "a", 2), again("r a 0", 0, 1), "groups go on counting");
+        assert_eq!(admit(&mut groups, "r", "e", 2), again("r d 1", 1, 2, 1));
+        assert_eq!(admit(&mut groups, "r", "a", 2), again("r a 0", 0, 2, 1), "groups go on counting");
         assert_eq!(admit(&mut groups, "s", "d", 2), Admitted::First, "other rules are not concerned");
         assert_eq!(admit(&mut groups, "r", "d", 3_600), Admitted::First, "the next hour");
     }
@@ -255,5 +302,23 @@ mod tests {
         assert!(groups.has_due(60_000_000));
         assert_eq!(groups.due(60_000_000).len(), 1);
         assert!(!groups.has_due(600_000_000) && groups.due(600_000_000).is_empty(), "each is sent once");
+    }
+
+    #[test]
+    fn neither_groups_nor_hours_grow_without_a_bound() {
+        let mut groups = Groups::default();
+        for number in 0..MOST_GROUPS as i64 + 10 {
+            let key = number.to_string();
+            let finding = FindingId::new(key.clone());
+            let (rule, time_us) = (if number % 2 == 0 { "r" } else { "s" }, number * HOUR_US);
+            let candidate = Candidate { rule, key: &key, finding: &finding, first_us: time_us, time_us, within_us: 1 };
+            groups.admit(&candidate, 3, number);
+        }
+        assert!(groups.due(MOST_GROUPS as i64).is_empty());
+        assert_eq!(groups.open.values().flatten().count(), MOST_GROUPS);
+        assert_eq!(groups.made.len(), MOST_HOURS);
+        assert!(groups.made.keys().next().unwrap().starts_with("00000010 "), "the oldest hours go first");
+        groups.due(3 * HOUR_US);
+        assert!(groups.open.is_empty(), "what counts nothing any more");
     }
 }

@@ -158,7 +158,7 @@ fn unsupported_features_are_named() {
             "product `windows`",
         ),
         (rule("{pid: 1}").replace(source, "logsource: {category: dns_query}"), "category `dns_query`"),
-        (rule("{pid: 1}").replace(source, "logsource: {product: linux, service: auditd}"), "service `auditd`"),
+        (rule("{pid: 1}").replace(source, "logsource: {product: linux, service: sshd}"), "service `sshd`"),
         (rule("{pid: 1}").replace("id: rule-1\n", ""), "has no id"),
         (
             correlation("  type: event_count\n  rules: [a]\n  condition: {lt: 3}\n"),

@@ -44,6 +44,7 @@ correlation:
   rules: [first, second]
   group-by: [node, container_id]
   timespan: 60s
+kerntrail: {suppress: {within: never}}
 ";
 
 async fn exec(bench: &Bench, second: i64, path: &str, container: &str) {
@@ -155,7 +156,8 @@ async fn a_failing_log_neither_loses_nor_duplicates_findings() {
 async fn a_failing_rule_delays_no_other_and_misses_nothing() {
     let bench = Bench::new();
     let rules = format!(
-        "{SINGLE}---\ntitle: A setns\nid: rule-3\nlogsource: {{category: kernel_events}}\ndetection:\n  s: {{activity: setns}}\n  condition: s\n"
+        "{SINGLE}---\ntitle: A setns\nid: rule-3\nlogsource: {{category: kernel_events}}\ndetection:\n  s: {{activity: setns}}\n  condition: s\n\
+         kerntrail: {{suppress: {{within: never}}}}\n"
     );
     let detector = bench.detector(&rules);
     exec(&bench, 100, "/bin/sh", "c1").await;
@@ -219,7 +221,7 @@ async fn a_lost_state_neither_repeats_nor_loses_findings() {
 pub(crate) fn a_minute_passes(bench: &Bench) {
     let path = bench.state_file();
     let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for group in state["groups"]["open"].as_array_mut().unwrap() {
+    for group in state["groups"]["open"].as_object_mut().unwrap().values_mut().flat_map(|of| of.as_array_mut().unwrap()) {
         group["sent_us"] = json!(group["sent_us"].as_i64().unwrap() - 60_000_000);
     }
     std::fs::write(&path, state.to_string()).unwrap();
@@ -295,6 +297,40 @@ correlation: {type: event_count, rules: [shell], group-by: [node, container_id],
         exec(&bench, second, "/bin/sh", "c1").await;
     }
     assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "no event counts twice");
+    // A late row before the first finding, and one behind: five that are in none yet.
+    exec(&bench, 99, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "it belongs to what follows within the time");
+    exec(&bench, 300, "/bin/sh", "c1").await;
+    for _ in 0..4 {
+        exec(&bench, 300, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "the same group again within the time of its level");
+    a_minute_passes(&bench);
+    bench.detector(rules).pass().await.unwrap();
+    let last = bench.findings().pop().unwrap();
+    let count = last.column_by_name("suppressed_count").unwrap().as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    assert_eq!(count, 2, "both are counted in the first");
     exec(&bench, 109, "/bin/sh", "c2").await;
     assert_eq!(bench.detector(rules).pass().await.unwrap(), 0, "another group");
+}
+
+/// What the lake has is not found again, and what it counted is not found as new.
+#[tokio::test]
+async fn a_lost_state_makes_no_second_finding_of_a_group() {
+    let rules = SINGLE.replace("kerntrail: {suppress: {within: never}}", "");
+    let bench = Bench::new();
+    for second in 0..5 {
+        exec(&bench, second, "/bin/sh", "c1").await;
+    }
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
+    bench.store_findings().await;
+    std::fs::remove_file(bench.state_file()).unwrap();
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
+    exec(&bench, 5, "/bin/sh", "c1").await;
+    assert_eq!(bench.detector(&rules).pass().await.unwrap(), 0);
+    a_minute_passes(&bench);
+    bench.detector(&rules).pass().await.unwrap();
+    let last = bench.findings().pop().unwrap();
+    let count = last.column_by_name("suppressed_count").unwrap().as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    assert_eq!(count, 5, "as before, and one more");
 }

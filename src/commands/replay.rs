@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::parts::{self, event_log, event_log::Opened};
 
 /// Imports the files one after the other; fails when a record of any of them was rejected.
 pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
+    let node = Some(config.node.name.clone()).filter(|name| !name.is_empty());
+    let replay = Files { paths: files(&replay.files)?, quiet: replay.quiet, node };
     let opened = match event_log::open(config).await? {
         Opened::Here(opened) => opened,
         Opened::InServer(_) => return all(&replay, Route::Server(Box::new(config.clone()))).await,
@@ -43,10 +45,47 @@ enum Route {
     Server(Box<Config>),
 }
 
-async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
+/// What to import.
+struct Files {
+    paths: Vec<PathBuf>,
+    quiet: bool,
+    /// Node of records that name none, where it is configured.
+    node: Option<String>,
+}
+
+/// The files that `named` are, and those of folders in the order of their names: of a container's log, the rotated ones
+/// (`0.log.20260301-100000.gz`) before the current one (`0.log`).
+fn files(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in named {
+        match path.is_dir() {
+            true => folder(path, &mut files).with_context(|| format!("cannot read {}", path.display()))?,
+            false => files.push(path.clone()),
+        }
+    }
+    Ok(files)
+}
+
+fn folder(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    // The longer name of a rotated file goes first.
+    entries.sort_by_key(|path| path.as_os_str().as_encoded_bytes().iter().copied().chain([0xff]).collect::<Vec<_>>());
+    for entry in entries {
+        match entry.symlink_metadata()?.file_type() {
+            kind if kind.is_dir() => folder(&entry, files)?,
+            // Where kubelet links to what Docker keeps.
+            kind if kind.is_file() || entry.is_file() => files.push(entry),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn all(replay: &Files, route: Route) -> anyhow::Result<ExitCode> {
     let mut good = true;
-    for path in &replay.files {
-        match one(path, replay.quiet, &route).await {
+    for path in &replay.paths {
+        match one(path, replay, &route).await {
             Ok(outcome) => {
                 report(path, &outcome);
                 good &= outcome.rejected == 0;
@@ -61,12 +100,12 @@ async fn all(replay: &Replay, route: Route) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn one(path: &Path, quiet: bool, route: &Route) -> anyhow::Result<ImportSummary> {
+async fn one(path: &Path, replay: &Files, route: &Route) -> anyhow::Result<ImportSummary> {
     let from_stdin = path == Path::new("-");
     let cannot = || format!("cannot read {}", path.display());
     let bytes = if from_stdin { None } else { Some(std::fs::metadata(path).with_context(cannot)?.len()) };
-    let input = Input { name: path.display().to_string(), bytes };
-    let bar = bar(&input, quiet);
+    let input = Input { name: path.display().to_string(), bytes, node: replay.node.clone() };
+    let bar = bar(&input, replay.quiet);
     let mut on_progress = |line: Line| show(&bar, &input.name, &line);
     let outcome = match route {
         Route::Here(importer) => {

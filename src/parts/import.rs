@@ -59,6 +59,8 @@ pub struct Input {
     pub name: String,
     /// Its length, where known.
     pub bytes: Option<u64>,
+    /// Node of records that name none.
+    pub node: Option<String>,
 }
 
 /// Progress of an import; over HTTP, a line of the response.
@@ -125,6 +127,7 @@ impl Importer {
         self.settle().await.context("cannot commit what the event log still holds")?;
         let mut options = ImportOptions::new(input.name.clone(), self.rejects_dir.clone());
         options.bytes_total = input.bytes;
+        options.missing_node = input.node.clone();
         options.cluster = self.cluster.clone();
         let mut progress = |now: ImportProgress| {
             on_progress(Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected });
@@ -316,6 +319,7 @@ pub async fn ask_server(
     let client = http::Client::new(config)?;
     let mut parameters = vec![("name", input.name.clone())];
     parameters.extend(input.bytes.map(|bytes| ("bytes", bytes.to_string())));
+    parameters.extend(input.node.clone().map(|node| ("node", node)));
     let request = client.post(PATH, &parameters)?.body(body);
     let response = request.send().await.context("cannot reach the running kerntrail")?;
     if !response.status().is_success() {

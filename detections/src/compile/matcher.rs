@@ -59,7 +59,9 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         },
         IrMatcher::FieldRef { field: other, op, case_insensitive } => {
             let folded = |text: Expr| if *case_insensitive { lower(text) } else { text };
-            let (own, other) = (folded(text(name, field)?), folded(text(other, &known_field(table, other)?)?));
+            let other_field = known_field(table, other)?;
+            check_is_known(other, &other_field)?;
+            let (own, other) = (folded(text(name, field)?), folded(text(other, &other_field)?));
             match op {
                 IrStrOp::Exact => own.eq(other),
                 IrStrOp::Contains => strpos(own, other).gt(lit(0)),
@@ -79,6 +81,14 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::TimestampPart { .. } => return Err(unsupported(name, "a part of a time")),
     };
     Ok(coalesce(vec![expr, lit(false)]))
+}
+
+/// A field of which only one text is known has no value that could be used for others.
+pub(super) fn check_is_known(name: &str, field: &Field) -> Result<(), CompileError> {
+    match field.only {
+        "" => Ok(()),
+        only => Err(wrong(name, format!("the kernel knows no names but `{only}`; use `uid`, the user's number"))),
+    }
 }
 
 /// A field of which only one text is known cannot be compared to others.
@@ -107,6 +117,10 @@ pub(super) fn as_keyword(matcher: &IrMatcher) -> IrMatcher {
         IrMatcher::Str { op: IrStrOp::Exact, pattern, case_insensitive } => {
             IrMatcher::Str { op: IrStrOp::Contains, pattern: pattern.clone(), case_insensitive: *case_insensitive }
         }
+        IrMatcher::NumericEq(number) => match number {
+            IrNumber::Literal(number) => plain(IrStrOp::Contains, number.to_string(), true),
+            _ => matcher.clone(),
+        },
         IrMatcher::AnyOf(matchers) => IrMatcher::AnyOf(several(matchers)),
         IrMatcher::AllOf(matchers) => IrMatcher::AllOf(several(matchers)),
         other => other.clone(),

@@ -156,7 +156,16 @@ fn check_size(predicate: &Expr) -> Result<(), CompileError> {
 
 /// The column that a rule groups by, as text.
 pub(crate) fn group_column(table: Table, name: &str) -> Result<Expr, CompileError> {
-    Ok(datafusion::prelude::cast(known_field(table, name)?.expr, arrow::datatypes::DataType::Utf8))
+    let field = known_field(table, name)?;
+    matcher::check_is_known(name, &field)?;
+    Ok(datafusion::prelude::cast(field.expr, arrow::datatypes::DataType::Utf8))
+}
+
+/// `predicate`, and `conditions` as well.
+pub(crate) fn with_conditions(predicate: Expr, conditions: Vec<Expr>) -> Result<Expr, CompileError> {
+    let predicate = all([vec![predicate], conditions].concat());
+    check_size(&predicate)?;
+    Ok(predicate)
 }
 
 /// The column that `name` means.

@@ -29,14 +29,7 @@ fn steps<'a>(
     file: &'a Documents,
     document: &CorrelationRule,
 ) -> Result<Vec<Step>, RuleError> {
-    let title = &document.title;
-    let steps = document.rules.iter().map(|name| match collection.find(file, name) {
-        Some((file, rule)) => collection.step(file, rule),
-        None if collection.has_correlation(name) => {
-            Err(file.cannot(title, CompileError::unsupported(format!("a correlation of the correlation `{name}`"))))
-        }
-        None => Err(file.wrong(title, format!("correlation \"{title}\" names the rule `{name}`, which there is not"))),
-    });
+    let steps = document.rules.iter().map(|name| collection.named_step(file, &document.title, name));
     steps.collect()
 }
 
@@ -90,9 +83,10 @@ fn sequence(document: &CorrelationRule, ordered: bool) -> Result<Condition, Comp
 
 fn percentile(document: &CorrelationRule) -> Result<u64, CompileError> {
     let CorrelationCondition::Threshold { percentile, .. } = &document.condition else { return Ok(50) };
-    match percentile.unwrap_or(50) {
-        percentile @ 0..=100 => Ok(percentile),
-        other => Err(CompileError::unsupported(format!("a percentile of {other}"))),
+    match percentile {
+        Some(percentile @ 0..=100) => Ok(*percentile),
+        // The parser leaves out what is not a whole number.
+        _ => Err(CompileError::unsupported("`value_percentile` without a `percentile` that is a whole number from 0 to 100")),
     }
 }
 

@@ -7,7 +7,7 @@ mod compile;
 mod sequence;
 mod threshold;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -17,9 +17,9 @@ use datafusion::scalar::ScalarValue;
 use kerntrail_schemas::Table;
 
 pub(crate) use self::compile::compile;
-use self::sequence::chains;
+use self::sequence::{Chain, chains};
 use self::threshold::{Measured, reached};
-use crate::evaluate::{Events, Mark, marks, matches};
+use crate::evaluate::{Events, Mark, Match, Order, marks, matches};
 use crate::rules::{Condition, Correlation, Measure, Threshold};
 
 /// Microseconds of a day.
@@ -34,8 +34,8 @@ const MOST_PUSHED: usize = 256;
 /// A group, by the parts of its key.
 type Group = Vec<String>;
 
-/// Whether an event of a group, at this time in µs, is part of what was found before.
-pub(crate) type IsFound<'a> = &'a (dyn Fn(&str, i64) -> bool + Sync);
+/// Whether an event of a group is part of what was found before.
+pub(crate) type IsFound<'a> = &'a (dyn Fn(&str, Order) -> bool + Sync);
 
 /// What `added` rows complete; `all` has every row, also the added.
 pub(crate) async fn completed(
@@ -82,13 +82,12 @@ impl Reading<'_> {
                 by_group.entry(mark.group.clone()).or_default().push((step, mark));
             }
         }
-        let mut complete = Vec::new();
-        for marks in by_group.into_iter().filter(|(group, _)| alive.contains(group)).map(|(_, marks)| marks) {
-            for chain in chains(self.correlation.steps.len(), self.correlation.timespan_us, ordered, marks) {
-                complete.extend(self.whole(&chain).await?.map(Events::each));
-            }
-        }
-        Ok(complete)
+        let alive = by_group.into_iter().filter(|(group, _)| alive.contains(group));
+        let found: Vec<Chain> = alive
+            .flat_map(|(_, marks)| chains(self.correlation.steps.len(), self.correlation.timespan_us, ordered, marks))
+            .collect();
+        let rows = self.rows(found.iter().flatten().cloned()).await?;
+        Ok(found.iter().filter_map(|chain| whole(&rows, chain)).map(Events::each).collect())
     }
 
     async fn thresholds(
@@ -100,18 +99,30 @@ impl Reading<'_> {
         let mut by_group: BTreeMap<Group, Vec<Measured>> = BTreeMap::new();
         for step in 0..self.correlation.steps.len() {
             for event in self.events(step, &threshold.values[step], groups).await? {
-                if !is_found(&key(&event.mark.group), event.mark.order.time_us) {
+                if !is_found(&key(&event.mark.group), event.mark.order) {
                     by_group.entry(event.mark.group.clone()).or_default().push(event);
                 }
             }
         }
-        let mut complete = Vec::new();
-        for events in by_group.into_values() {
-            for events in reached(threshold, self.correlation.timespan_us, events) {
-                complete.extend(self.summary(threshold, &events).await?);
-            }
-        }
-        Ok(complete)
+        let found: Vec<Vec<Measured>> = by_group
+            .into_values()
+            .flat_map(|events| reached(threshold, self.correlation.timespan_us, self.once(events)))
+            .collect();
+        let ends = |events: &[Measured]| -> Vec<(usize, Mark)> {
+            let ends = events.first().into_iter().chain(events.last().filter(|_| events.len() > 1));
+            ends.map(|event| (event.step, event.mark.clone())).collect()
+        };
+        let rows = self.rows(found.iter().flat_map(|events| ends(events))).await?;
+        Ok(found.iter().filter_map(|events| self.summary(threshold, events, whole(&rows, &ends(events))?)).collect())
+    }
+
+    /// `events` in order, each once where several steps match it.
+    fn once(&self, mut events: Vec<Measured>) -> Vec<Measured> {
+        let table = |event: &Measured| self.correlation.steps[event.step].table;
+        let identity = |event: &Measured| (event.mark.order, event.mark.stream.clone(), table(event));
+        events.sort_by_cached_key(|event| (identity(event), event.step));
+        events.dedup_by(|one, other| identity(one) == identity(other));
+        events
     }
 
     /// The events of the step with this number that are of one of `groups`, with the `values` that are to be measured.
@@ -133,35 +144,44 @@ impl Reading<'_> {
         Ok(measured.filter(|event| groups.contains(&event.mark.group)).collect())
     }
 
-    /// What a finding says of many events: the first and the last of them; `None` when one of both has been removed meanwhile.
-    async fn summary(&self, threshold: &Threshold, events: &[Measured]) -> Result<Option<Events>, DataFusionError> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
-        let ends = [first, last].map(|event| (event.step, event.mark.clone()));
-        let ends = if events.len() == 1 { &ends[..1] } else { &ends[..] };
-        let Some(whole) = self.whole(ends).await? else { return Ok(None) };
-        let ids = events
-            .iter()
-            .map(|event| format!("{}/{}", self.correlation.steps[event.step].table, event.mark.event_id()));
+    /// What a finding says of many events, of which `ends` are the first and the last.
+    fn summary(&self, threshold: &Threshold, events: &[Measured], ends: Vec<Match>) -> Option<Events> {
+        let (first, last) = (events.first()?, events.last()?);
+        let ids = events.iter().map(|event| {
+            format!("{}/{}", self.correlation.steps[event.step].table, event.mark.event_id())
+        });
         let within_us = last.mark.order.time_us - first.mark.order.time_us;
-        Ok(Some(Events::summary(whole, ids.collect(), describe(threshold, events, within_us))))
+        Some(Events::summary(ends, ids.collect(), describe(threshold, events, within_us)))
     }
 
-    /// The rows of `chain`; `None` when one of them has been removed meanwhile.
-    async fn whole(&self, chain: &[(usize, Mark)]) -> Result<Option<Vec<crate::evaluate::Match>>, DataFusionError> {
-        let mut events = Vec::new();
-        for (step, mark) in chain {
-            let (predicate, group) = (&self.correlation.steps[*step], &self.correlation.groups[*step]);
-            let Some(rows) = self.all.get(&predicate.table) else { return Ok(None) };
-            let this = col("time")
-                .eq(lit(micros(mark.order.time_us)))
-                .and(col("stream").eq(lit(mark.stream.as_str())))
-                .and(col("cpu").eq(lit(mark.order.cpu)))
-                .and(col("seq").eq(lit(mark.order.seq)));
-            let found = matches(self.session, Arc::clone(rows), predicate, group, Some(this)).await?;
-            events.extend(found.into_iter().take(1));
+    /// The rows of `events`, as far as they are still there.
+    async fn rows(&self, events: impl Iterator<Item = (usize, Mark)>) -> Result<Rows, DataFusionError> {
+        let mut by_step: BTreeMap<usize, Vec<Mark>> = BTreeMap::new();
+        events.for_each(|(step, mark)| by_step.entry(step).or_default().push(mark));
+        let mut rows = Rows::new();
+        for (step, marks) in by_step {
+            let (predicate, group) = (&self.correlation.steps[step], &self.correlation.groups[step]);
+            let Some(all) = self.all.get(&predicate.table) else { continue };
+            for marks in marks.chunks(MOST_PUSHED) {
+                let times: BTreeSet<i64> = marks.iter().map(|mark| mark.order.time_us).collect();
+                let numbers: BTreeSet<i64> = marks.iter().map(|mark| mark.order.seq).collect();
+                let these = col("time")
+                    .in_list(times.into_iter().map(|time_us| lit(micros(time_us))).collect(), false)
+                    .and(col("seq").in_list(numbers.into_iter().map(lit).collect(), false));
+                let found = matches(self.session, Arc::clone(all), predicate, group, Some(these)).await?;
+                rows.extend(found.into_iter().map(|row| ((step, row.event_id.clone()), row)));
+            }
         }
-        Ok((events.len() == chain.len()).then_some(events))
+        Ok(rows)
     }
+}
+
+/// Rows by step and id of their event.
+type Rows = HashMap<(usize, String), Match>;
+
+/// The rows of `events`; `None` when one of them has been removed meanwhile.
+fn whole(rows: &Rows, events: &[(usize, Mark)]) -> Option<Vec<Match>> {
+    events.iter().map(|(step, mark)| rows.get(&(*step, mark.event_id())).cloned()).collect()
 }
 
 /// "12 events within 40s".

@@ -15,9 +15,9 @@ pub(super) struct Measured {
     pub(super) values: Vec<String>,
 }
 
-/// The events of one group, in order, that reach the bounds within `timespan_us`; no event is in two of them.
-pub(super) fn reached(threshold: &Threshold, timespan_us: i64, mut events: Vec<Measured>) -> Vec<Vec<Measured>> {
-    events.sort_by_key(|event| event.mark.order);
+/// Those of `events`, which are of one group and in order, that reach the bounds within `timespan_us`; no event is in two of
+/// them.
+pub(super) fn reached(threshold: &Threshold, timespan_us: i64, events: Vec<Measured>) -> Vec<Vec<Measured>> {
     let mut reached = Vec::new();
     let mut window = Window::new(threshold);
     for event in events {
@@ -36,22 +36,26 @@ struct Window<'a> {
     events: VecDeque<Measured>,
     /// How often each value is among them.
     counts: HashMap<Vec<String>, usize>,
-    /// Their values as numbers, in order of size.
+    /// Their values as numbers, in order of size; of [`Measure::Percentile`] only.
     numbers: Vec<f64>,
+    sum: f64,
 }
 
 impl<'a> Window<'a> {
     fn new(threshold: &'a Threshold) -> Self {
-        Self { threshold, events: VecDeque::new(), counts: HashMap::new(), numbers: Vec::new() }
+        Self { threshold, events: VecDeque::new(), counts: HashMap::new(), numbers: Vec::new(), sum: 0.0 }
     }
 
     fn add(&mut self, event: Measured) {
         match self.threshold.measure {
             Measure::Events => {}
             Measure::Values => *self.counts.entry(event.values.clone()).or_default() += 1,
+            // What is no number is not measured.
             Measure::Sum | Measure::Average | Measure::Percentile(_) => match number(&event) {
-                Some(number) => self.numbers.insert(self.place(number), number),
-                // What is no number is not measured.
+                Some(number) if matches!(self.threshold.measure, Measure::Percentile(_)) => {
+                    self.numbers.insert(self.place(number), number);
+                }
+                Some(number) => self.sum += number,
                 None => return,
             },
         }
@@ -61,8 +65,10 @@ impl<'a> Window<'a> {
     /// Removes the events up to this time.
     fn forget_until(&mut self, time_us: i64) {
         while let Some(event) = self.events.pop_front_if(|event| event.mark.order.time_us < time_us) {
-            if let Some(number) = number(&event).filter(|_| !self.numbers.is_empty()) {
-                self.numbers.remove(self.place(number));
+            match (self.threshold.measure, number(&event)) {
+                (Measure::Percentile(_), Some(number)) => drop(self.numbers.remove(self.place(number))),
+                (Measure::Sum | Measure::Average, Some(number)) => self.sum -= number,
+                _ => {}
             }
             if let Some(count) = self.counts.get_mut(&event.values) {
                 *count -= 1;
@@ -94,13 +100,13 @@ impl<'a> Window<'a> {
 
     /// `None` where there is nothing to measure.
     fn measure(&self) -> Option<f64> {
-        let count = self.numbers.len();
+        let count = self.events.len();
         match self.threshold.measure {
-            Measure::Events => Some(self.events.len() as f64),
+            Measure::Events => Some(count as f64),
             Measure::Values => Some(self.counts.len() as f64),
             _ if count == 0 => None,
-            Measure::Sum => Some(self.numbers.iter().sum()),
-            Measure::Average => Some(self.numbers.iter().sum::<f64>() / count as f64),
+            Measure::Sum => Some(self.sum),
+            Measure::Average => Some(self.sum / count as f64),
             // The nearest rank.
             Measure::Percentile(percent) => {
                 let rank = (percent as f64 / 100.0 * count as f64).ceil() as usize;

@@ -1,7 +1,7 @@
 //! Exports of other tools, as rows of our tables in the event log.
 //!
-//! A record passes through: [`source`] (bytes, decompressed) -> [`split`] (one object each) -> [`parse`], in several
-//! threads: its [`format`] (rows) and [`identity`] (numbers) -> [`run`], which drops what the lake holds -> [`outbox`]
+//! A record passes through: [`source`] (bytes, decompressed) -> [`log_lines`] (without what a container's log put around
+//! them) -> [`split`] (one object each) -> [`parse`], in several threads: its [`format`], or that of the record in its [`envelope`] (rows) and [`identity`] (numbers) -> [`run`], which drops what the lake holds -> [`outbox`]
 //! (messages in the log). [`stages`] has the threads and queues between them, [`formats`] the formats.
 //!
 //! Invariant: every record is counted once: added, already there, without a place in the tables, or rejected.
@@ -11,10 +11,12 @@
 
 mod batch_numbers;
 mod docs;
+mod envelope;
 pub mod format;
 mod formats;
 mod identity;
 mod json;
+mod log_lines;
 mod mapping;
 mod options;
 mod outbox;
@@ -62,12 +64,13 @@ pub async fn import<R: Read + Send + 'static>(
     lake: &Lake,
     progress: &mut (dyn FnMut(ImportProgress) + Send),
 ) -> Result<ImportReport, ImportError> {
-    let ImportOptions { name, bytes_total, node, cluster, rejects_dir, parsers, max_record_bytes, formats } = options;
+    let ImportOptions { name, bytes_total, rejects_dir, parsers, .. } = options;
     let reject_file = RejectFile::new(&rejects_dir, &name)
         .map_err(|source| ImportError::Rejects { path: rejects_dir.clone(), source })?;
     let mut run = ImportRun::new(log, lake, reject_file);
     let meter = Arc::new(Meter::default());
-    let parsing = ParseOptions { formats, max_record_bytes, node, cluster };
+    let ImportOptions { node, missing_node, cluster, max_record_bytes, formats, .. } = options;
+    let parsing = ParseOptions { formats, max_record_bytes, node, missing_node, cluster };
     let chunks = stages::start(input, Arc::clone(&meter), parsers, &parsing);
     let mut chunks = chunks.map_err(|error| ImportError::Thread(error.into()))?;
     let end = loop {

@@ -17,6 +17,8 @@ pub struct ImportOptions {
     pub bytes_total: Option<u64>,
     /// Node to use instead of the one that records name.
     pub node: Option<String>,
+    /// Node of records that name none.
+    pub missing_node: Option<String>,
     /// Cluster to use instead of the one that records name.
     pub cluster: Option<String>,
     /// Folder for rejected records.
@@ -36,6 +38,7 @@ impl ImportOptions {
             name: name.into(),
             bytes_total: None,
             node: None,
+            missing_node: None,
             cluster: None,
             rejects_dir: rejects_dir.into(),
             parsers: default_parsers(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::envelope;
 use super::format::{FormatScope, ImportFormat, ImportedRow, Reading, RecordRefusal};
 use super::identity::canonical;
 use super::reject_file::MAX_RAW;
@@ -40,6 +41,7 @@ pub(super) struct ParseOptions {
     pub(super) formats: &'static [&'static dyn ImportFormat],
     pub(super) max_record_bytes: usize,
     pub(super) node: Option<String>,
+    pub(super) missing_node: Option<String>,
     pub(super) cluster: Option<String>,
 }
 
@@ -54,9 +56,9 @@ pub(super) struct Parser {
 impl Parser {
     /// `actors` is shared by the parsers of an import.
     pub(super) fn new(options: ParseOptions, actors: &Arc<Actors>) -> Self {
-        let ParseOptions { formats, max_record_bytes, node, cluster } = options;
+        let ParseOptions { formats, max_record_bytes, node, missing_node, cluster } = options;
         let scope = |format: &dyn ImportFormat| {
-            FormatScope::new(format.name(), node.clone(), cluster.clone(), Arc::clone(actors))
+            FormatScope::new(format.name(), (node.clone(), missing_node.clone()), cluster.clone(), Arc::clone(actors))
         };
         let formats = formats.iter().map(|format| (*format, scope(*format))).collect();
         Self { formats, rows: Vec::new(), max_record_bytes }
@@ -66,7 +68,7 @@ impl Parser {
     pub(super) fn parse(&mut self, buffer: &[u8], piece: &Piece, parsed: &mut Parsed) {
         let (bytes, line) = (&buffer[piece.range.clone()], piece.line);
         let refused = match piece.broken {
-            Some(why) => Refused { reason: why.to_owned(), may_be_several: false },
+            Some(why) => Refused::because(why.to_owned()),
             None => match self.record(bytes, line, &mut parsed.rows) {
                 Ok(record) => return parsed.records.push(record),
                 Err(refused) => refused,
@@ -95,9 +97,24 @@ impl Parser {
         true
     }
 
-    /// Reads one object by the format that recognizes it, and appends its rows.
+    /// Reads one object, or the record that an envelope of it has inside, and appends its rows.
     fn record(&mut self, bytes: &[u8], line: u64, rows: &mut Vec<ImportedRow>) -> Result<ParsedRecord, Refused> {
         let text = str::from_utf8(bytes).map_err(|error| Refused::because(format!("not UTF-8: {error}")))?;
+        let refused = match self.object(text, line, rows) {
+            Err(refused) if refused.is_unknown => refused,
+            read => return read,
+        };
+        for inner in envelope::inside(text) {
+            match self.object(&inner, line, rows) {
+                Err(inner) if inner.is_unknown => {}
+                read => return read,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Reads one object by the format that recognizes it, and appends its rows.
+    fn object(&mut self, text: &str, line: u64, rows: &mut Vec<ImportedRow>) -> Result<ParsedRecord, Refused> {
         let mut shape = None;
         for (format, scope) in &mut self.formats {
             self.rows.clear();
@@ -117,13 +134,13 @@ impl Parser {
                 Err(RecordRefusal::Content(reason)) => return Err(Refused::because(reason)),
                 // Text that is not JSON is refused by every format alike.
                 Err(RecordRefusal::Json(error)) if error.is_syntax() => {
-                    return Err(Refused { reason: json_reason(&error, line), may_be_several: true });
+                    return Err(Refused { may_be_several: true, ..Refused::because(json_reason(&error, line)) });
                 }
                 // A record of another format may have a value of another type under the same name.
                 Err(RecordRefusal::Json(error)) => shape = shape.or(Some(json_reason(&error, line))),
             }
         }
-        Err(Refused::because(shape.unwrap_or_else(|| self.unknown())))
+        Err(Refused { is_unknown: true, ..Refused::because(shape.unwrap_or_else(|| self.unknown())) })
     }
 
     fn unknown(&self) -> String {
@@ -137,11 +154,13 @@ struct Refused {
     reason: String,
     /// Whether several objects side by side would be refused in the same way.
     may_be_several: bool,
+    /// Whether no format recognized it.
+    is_unknown: bool,
 }
 
 impl Refused {
     fn because(reason: String) -> Self {
-        Self { reason, may_be_several: false }
+        Self { reason, may_be_several: false, is_unknown: false }
     }
 }
 

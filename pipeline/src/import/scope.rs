@@ -69,6 +69,8 @@ pub struct FormatScope {
     format: &'static str,
     /// Node to use instead of the one that records name.
     node: Option<String>,
+    /// Node of records that name none.
+    missing_node: Option<String>,
     /// Cluster to use instead of the one that records name.
     cluster: Option<String>,
     nodes: HashMap<String, Arc<EventOrigin>>,
@@ -77,17 +79,19 @@ pub struct FormatScope {
 }
 
 impl FormatScope {
-    /// For records of `format`. `node`, `cluster`: to use instead of what records name. `actors`: shared by the parsers.
+    /// For records of `format`. `node`, `cluster`: to use instead of what records name; `missing_node`: where they name none.
+    /// `actors`: shared by the parsers.
     pub(super) fn new(
         format: &'static str,
-        node: Option<String>,
+        (node, missing_node): (Option<String>, Option<String>),
         cluster: Option<String>,
         actors: Arc<Actors>,
     ) -> Self {
-        Self { format, node, cluster, nodes: HashMap::new(), others: HashMap::new(), actors }
+        Self { format, node, missing_node, cluster, nodes: HashMap::new(), others: HashMap::new(), actors }
     }
 
-    /// The node of a record that names `named`, unless the user named another; `None` when there is neither.
+    /// The node of a record that names `named`, unless the user named another; `None` when there is none of both, nor one for
+    /// records without.
     pub fn node(&mut self, named: Option<&str>) -> Option<Arc<EventOrigin>> {
         match self.node.take() {
             Some(node) => {
@@ -95,7 +99,10 @@ impl FormatScope {
                 self.node = Some(node);
                 origin
             }
-            None => self.origin(named?, true),
+            None => match named {
+                Some(named) => self.origin(named, true),
+                None => self.origin(&self.missing_node.clone()?, true),
+            },
         }
     }
 

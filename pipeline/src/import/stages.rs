@@ -4,13 +4,14 @@
 //! Bounds: a chunk is about 1 MiB (more only where one record is longer, up to its limit), and at most
 //! [`IN_FLIGHT`] chunks are between the reader and the consumer. A slow consumer stops the reader.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::log_lines::LogLines;
 use super::parse::{ParseOptions, Parsed, ParsedRecord, Parser};
 use super::scope::Actors;
 use super::source::{self, Compression, Meter};
@@ -82,7 +83,10 @@ impl InputReader {
     fn run<R: Read + Send + 'static>(&mut self, input: R, meter: Arc<Meter>) -> InputEnd {
         match source::open(input, Arc::clone(&meter)) {
             Ok((Compression::Other(name), _)) => InputEnd::NotReadable(name),
-            Ok((compression, reader)) => self.read(reader, compression, &meter),
+            Ok((compression, reader)) => {
+                let lines = LogLines::new(BufReader::with_capacity(CHUNK / 4, reader), self.max_record_bytes);
+                self.read(Box::new(lines), compression, &meter)
+            }
             Err(error) => InputEnd::Failed(error),
         }
     }

@@ -4,12 +4,14 @@ use kerntrail_schemas::cell::Micros;
 
 /// The time that `text` names in RFC 3339, with any number of fractional digits; nanoseconds are truncated.
 ///
-/// `None`: it is not a time, or is before 1970.
+/// `None`: it is not a time, is before 1970, or is so late (after 2262-04-11) that its nanoseconds do not fit 64 bits, in which many
+/// functions count.
 pub(crate) fn rfc3339(text: &str) -> Option<Micros> {
-    utc(text.as_bytes()).or_else(|| {
+    let time = utc(text.as_bytes()).or_else(|| {
         let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         (time.timestamp() >= 0).then(|| Micros(time.timestamp_micros()))
-    })
+    });
+    time.filter(|time| time.0.checked_mul(1_000).is_some())
 }
 
 /// The common form, `2026-09-01T00:00:00.123456789Z`. It is read here because every record has several.
@@ -78,6 +80,9 @@ mod tests {
             ("2026-04-31T00:00:00Z", None),
             ("2026-09-01T24:00:00Z", None),
             ("2026-13-01T00:00:00Z", None),
+            ("2262-04-11T23:47:16.854775807Z", Some(9_223_372_036_854_775)),
+            ("2262-04-11T23:47:16.854776Z", None),
+            ("9999-12-31T23:59:59+00:00", None),
             ("2026-09-01", None),
             ("2026-09-01T00:00:00", None),
             ("2026-09-01T00:00:00.Z", None),

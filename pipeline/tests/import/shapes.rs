@@ -1,5 +1,7 @@
 //! One recording, however it is written, is the same rows; and only once.
 
+use serde_json::json;
+
 use super::*;
 
 /// The recording in every shape that is taken.
@@ -12,7 +14,7 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
     let array = serde_json::to_string_pretty(&records).unwrap();
     let (first, rest) = ESCAPE.split_at(ESCAPE.len() / 2);
     let escaped: String = ESCAPE.replace("/bin/sh", "\\/bin\\u002fsh");
-    vec![
+    let mut shapes: Vec<(&'static str, Vec<u8>)> = vec![
         ("ndjson", ESCAPE.into()),
         ("ndjson without the last line break", ESCAPE.trim_end().into()),
         ("ndjson, CRLF", ESCAPE.replace('\n', "\r\n").into()),
@@ -41,7 +43,56 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
         ("zstd", zstd(ESCAPE.as_bytes())),
         ("zstd, two frames", [zstd(first.as_bytes()), zstd(rest.as_bytes())].concat()),
         ("zstd of a pretty array", zstd(array.as_bytes())),
+    ];
+    shapes.extend(shipped(&compact).map(|(shape, text)| (shape, text.into_bytes())));
+    shapes
+}
+
+/// The records as container logs, log shippers and SIEMs keep them.
+fn shipped(records: &[String]) -> impl Iterator<Item = (&'static str, String)> {
+    let time = "2026-03-01T10:00:00.000000001Z";
+    let lines = |line: &dyn Fn(&str) -> String| records.iter().map(|record| line(record) + "\n").collect::<String>();
+    let object = |value: serde_json::Value| value.to_string();
+    let halves = |record: &str| {
+        let middle = record.floor_char_boundary(record.len() / 2);
+        [record[..middle].to_owned(), record[middle..].to_owned()]
+    };
+    let value = |record: &str| serde_json::from_str::<serde_json::Value>(record).unwrap();
+    [
+        ("CRI", lines(&|record| format!("{time} stdout F {record}"))),
+        (
+            "CRI in parts, both streams",
+            lines(&|record| {
+                let [first, rest] = halves(record);
+                format!("{time} stdout P {first}\n{time} stderr F \n{time} stdout F {rest}")
+            }),
+        ),
+        ("json-file", lines(&|record| object(json!({"log": format!("{record}\n"), "stream": "stdout", "time": time})))),
+        (
+            "json-file in parts",
+            lines(&|record| {
+                let [first, rest] = halves(record);
+                let part = |text: String| object(json!({"log": text, "stream": "stdout", "time": time}));
+                format!("{}\n{}", part(first), part(rest + "\n"))
+            }),
+        ),
+        ("kubectl --prefix", lines(&|record| format!("[pod/tetragon-x/export-stdout] {record}"))),
+        ("kubectl --timestamps", lines(&|record| format!("{time} {record}"))),
+        ("kubectl with both", lines(&|record| format!("[pod/tetragon-x/export-stdout] {time} {record}"))),
+        ("Vector", lines(&|record| object(json!({"file": "/x", "host": "h", "message": record, "timestamp": time})))),
+        ("Fluent Bit", lines(&|record| object(json!({"date": 1.5, "log": format!("{time} stdout F {record}")})))),
+        ("HEC", lines(&|record| object(json!({"event": value(record), "host": "h", "time": 1})))),
+        (
+            "Splunk's export",
+            lines(&|record| object(json!({"preview": false, "result": {"_raw": record, "host": "h"}}))),
+        ),
+        ("Elasticsearch", lines(&|record| object(json!({"_index": "i", "_source": {"message": record}})))),
+        (
+            "pretty HEC",
+            lines(&|record| serde_json::to_string_pretty(&json!({"event": value(record), "time": 1})).unwrap()),
+        ),
     ]
+    .into_iter()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +155,22 @@ async fn long_inputs_keep_the_order_of_each_node() {
         let node = ["a", "b", "c"][number % 3];
         assert_eq!(*row, [node.to_owned(), format!("tetragon:{node}"), number.to_string()]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_node_can_be_given() {
+    let importing = Importing::new();
+    let named = exec("a", 1);
+    let unnamed = r#"{"process_exec":{"process":{"pid":2,"binary":"/bin/x","start_time":"2026-09-01T00:00:00Z"}}}"#;
+    let input = format!("{named}\n{unnamed}\n");
+    let options = ImportOptions { missing_node: Some("b".into()), ..importing.options("x") };
+    importing.import_to(&importing.log, options, Cursor::new(input)).await.unwrap();
+    importing.drain().await;
+    let rows = importing.rows(Table::ProcessEvents, "node, stream, pid").await;
+    let expected = [["a", "tetragon:a", "1"], ["b", "tetragon:b", "2"]];
+    assert!(expected.iter().all(|row| rows.iter().any(|have| have == row)), "{rows:?}");
+    let times = importing.rows(Table::ProcessEvents, "time").await;
+    assert!(times.iter().any(|time| time[0].starts_with("2026-09-01T00:00:00")), "of its start: {times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

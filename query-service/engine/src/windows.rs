@@ -27,21 +27,39 @@ use crate::pieces::Pieces;
 /// `plan`, whose windows reserve what they keep.
 pub(crate) fn account_for_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let accounted = plan.transform_up(|node| {
-        // One that needs all rows also copies them into one batch.
-        let copies = match (node.downcast_ref::<WindowAggExec>(), node.downcast_ref::<BoundedWindowAggExec>()) {
-            (Some(_), _) => 2,
-            (None, Some(_)) => 1,
+        let keeps = match (node.downcast_ref::<WindowAggExec>(), node.downcast_ref::<BoundedWindowAggExec>()) {
+            // One that needs all rows also copies them into one batch.
+            (Some(window), _) => Keeps { copies: 2, results: window.window_expr().len() },
+            (None, Some(window)) => Keeps { copies: 1, results: window.window_expr().len() },
             (None, None) => return Ok(Transformed::no(node)),
         };
         let kept = Kept::default();
         let side =
-            |side, node| Arc::new(Accounted { side, node, copies, kept: kept.clone() }) as Arc<dyn ExecutionPlan>;
+            |side, node| Arc::new(Accounted { side, node, keeps, kept: kept.clone() }) as Arc<dyn ExecutionPlan>;
         let inputs = node.children().into_iter().map(|input| side(Side::In, Arc::clone(input))).collect();
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         let window = Pieces::of(node.replace_children(inputs, options)?);
         Ok(Transformed::yes(side(Side::Out, window)))
     });
     accounted.data()
+}
+
+/// What a window keeps of its input.
+#[derive(Clone, Copy, Debug)]
+struct Keeps {
+    /// How often each batch is in memory.
+    copies: usize,
+    /// Results of each row.
+    results: usize,
+}
+
+/// Bytes of a result, while it is a value and then an item of a column.
+const RESULT: usize = 16;
+
+impl Keeps {
+    fn bytes(self, batch: &RecordBatch) -> usize {
+        get_record_batch_memory_size(batch) * self.copies + batch.num_rows() * self.results * RESULT
+    }
 }
 
 /// What one window keeps, by its partitions.
@@ -71,8 +89,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn keep(&self, batch: &RecordBatch, copies: usize) -> Result<()> {
-        self.reservation.try_grow(get_record_batch_memory_size(batch) * copies)?;
+    fn keep(&self, batch: &RecordBatch, keeps: Keeps) -> Result<()> {
+        self.reservation.try_grow(keeps.bytes(batch))?;
         *self.count.lock().unwrap_or_else(PoisonError::into_inner) += batch.num_rows();
         Ok(())
     }
@@ -98,7 +116,7 @@ enum Side {
 struct Accounted {
     side: Side,
     node: Arc<dyn ExecutionPlan>,
-    copies: usize,
+    keeps: Keeps,
     kept: Kept,
 }
 
@@ -151,7 +169,7 @@ impl ExecutionPlan for Accounted {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (copies, side) = (self.copies, self.side);
+        let (keeps, side) = (self.keeps, self.side);
         let rows = match side {
             Side::Out => Some(self.kept.begin(partition, &context)),
             Side::In => self.kept.of(partition),
@@ -162,7 +180,7 @@ impl ExecutionPlan for Accounted {
         let counted = self.node.execute(partition, context)?.map(move |batch| {
             let batch = batch?;
             match side {
-                Side::In => rows.keep(&batch, copies)?,
+                Side::In => rows.keep(&batch, keeps)?,
                 Side::Out => rows.release(batch.num_rows()),
             }
             Ok(batch)

@@ -147,20 +147,22 @@ async fn last_with(snapshot: &Snapshot, pid: i32, window: &Window) -> Result<Sel
 async fn finding(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
     let frame = scan(snapshot, Table::Findings, window).await?;
     let frame = frame.filter(starts_with(ident("finding_id"), lit(prefix)))?;
-    let columns = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs"];
+    let columns =
+        ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs", "suppressed_count"];
     let mut found = rows(frame, &columns, |values, row| {
         let texts = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid"];
-        (texts.map(|name| values.text(name, row)), values.list("event_refs", row))
+        // As it began, before its updates.
+        let place = values.number("suppressed_count", row).unwrap_or_default();
+        (place, texts.map(|name| values.text(name, row)), values.list("event_refs", row))
     })
     .await?;
     found.sort();
-    found.dedup();
-    let ids: BTreeSet<_> = found.iter().filter_map(|(texts, _)| texts[0].clone()).collect();
+    let ids: BTreeSet<_> = found.iter().filter_map(|(_, texts, _)| texts[0].clone()).collect();
     if ids.len() > 1 {
         let some: Vec<String> = ids.into_iter().take(NAMED).collect();
         return Err(QueryError::user(format!("several finding ids start with that: {}", some.join(", "))));
     }
-    let Some(([Some(id), rule, origin, container, uid], refs)) = found.into_iter().next() else {
+    let Some((_, [Some(id), rule, origin, container, uid], refs)) = found.into_iter().next() else {
         return Err(QueryError::user(format!("there is no finding \"{}\" in that time", visible(prefix))));
     };
     let mut processes: BTreeSet<String> = uid.iter().cloned().collect();

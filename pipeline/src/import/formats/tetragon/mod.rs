@@ -57,7 +57,7 @@ impl ImportFormat for Tetragon {
         let Some((kind, body)) = &record.event else {
             return Ok(record.other.map_or(Reading::OtherFormat, Reading::NoPlace));
         };
-        let event = EventContext::new(&record, body, scope)?;
+        let event = EventContext::new(&record, (*kind, body), scope)?;
         let (name, entries) = if CALL_KINDS.contains(kind) {
             let function = given(&body.function_name);
             let function = function.ok_or_else(|| RecordRefusal::content("a call without function_name"))?;
@@ -75,9 +75,12 @@ impl ImportFormat for Tetragon {
     }
 }
 
+/// The event of a program that was started.
+const EXEC_KIND: &str = "process_exec";
+
 /// Which fields fill the envelope; [`EventContext`] reads them.
 const ENVELOPE: &[(&str, &str)] = &[
-    ("time", "`time`, else the time in the event"),
+    ("time", "`time`, else the time in the event, else, of `process_exec`, `process.start_time`"),
     ("cluster", "`cluster_name`, unless the configuration names a cluster"),
     ("node", "`node_name`, else the node in `process.exec_id`"),
     (
@@ -98,7 +101,11 @@ struct EventContext<'a> {
 }
 
 impl<'a> EventContext<'a> {
-    fn new(record: &Record<'_>, body: &'a Body<'a>, scope: &mut FormatScope) -> Result<Self, RecordRefusal> {
+    fn new(
+        record: &Record<'_>,
+        (kind, body): (&str, &'a Body<'a>),
+        scope: &mut FormatScope,
+    ) -> Result<Self, RecordRefusal> {
         let process = body.process.as_ref().ok_or_else(|| RecordRefusal::content("no process"))?;
         let inside = || given(&process.exec_id).and_then(ExecId::read).map(|id| id.node);
         let origin = match given(&record.node_name) {
@@ -106,8 +113,12 @@ impl<'a> EventContext<'a> {
             None => scope.node(inside().as_deref()),
         };
         let origin = origin.ok_or_else(|| RecordRefusal::content("no node_name"))?;
-        let time = given(&record.time).or(given(&body.time)).ok_or_else(|| RecordRefusal::content("no time"))?;
-        let time = rfc3339(time).ok_or_else(|| RecordRefusal::content(format!("time {time:?} is not a time")))?;
+        // A process starts when its program does.
+        let started = || given(&process.start_time).filter(|_| kind == EXEC_KIND);
+        let time = given(&record.time).or(given(&body.time)).or_else(started);
+        let time = time.ok_or_else(|| RecordRefusal::content("no time"))?;
+        let impossible = || RecordRefusal::content(format!("time {time:?} is not a time between 1970 and 2262"));
+        let time = rfc3339(time).ok_or_else(impossible)?;
         let count = record.aggregation_info.as_ref().and_then(|info| info.count);
         let envelope = Envelope {
             cluster: scope.cluster(given(&record.cluster_name)),
