@@ -165,13 +165,18 @@ impl<'a> Collection<'a> {
     pub(crate) fn named_step(&self, file: &'a Documents, title: &str, name: &str) -> Result<Step, RuleError> {
         if let Some((of, rule)) = self.find(file, name) {
             return self.step(of, rule).map_err(|error| {
-                let reason = format!("correlation \"{title}\" names the rule `{name}`, which cannot be used: {}", chain(&error));
+                let reason =
+                    format!("correlation \"{title}\" names the rule `{name}`, which cannot be used: {}", chain(&error));
                 file.wrong(title, reason)
             });
         }
         match self.has_correlation(name) {
-            true => Err(file.cannot(title, CompileError::unsupported(format!("a correlation of the correlation `{name}`")))),
-            false => Err(file.wrong(title, format!("correlation \"{title}\" names the rule `{name}`, which there is not"))),
+            true => {
+                Err(file.cannot(title, CompileError::unsupported(format!("a correlation of the correlation `{name}`"))))
+            }
+            false => {
+                Err(file.wrong(title, format!("correlation \"{title}\" names the rule `{name}`, which there is not")))
+            }
         }
     }
 

@@ -69,9 +69,8 @@ impl<'a> Filters<'a> {
     pub(crate) fn refused(&self) -> Vec<(usize, RuleError)> {
         let failed = std::mem::take(&mut *self.failed.borrow_mut());
         let applied = self.applied.borrow();
-        let matters = |number: &usize| {
-            self.filters[*number].filter.rules != FilterRuleTarget::Any || !applied.contains(number)
-        };
+        let matters =
+            |number: &usize| self.filters[*number].filter.rules != FilterRuleTarget::Any || !applied.contains(number);
         let failed = failed.into_iter().filter(|(number, _)| matters(number));
         failed.map(|(number, error)| (self.filters[number].place, error)).collect()
     }

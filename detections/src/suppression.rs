@@ -219,7 +219,8 @@ impl Groups {
         let mut forgotten = Vec::new();
         self.open.retain(|_, groups| {
             groups.retain_mut(|group| {
-                let is_over = group.waiting.is_none() && now_us - group.sent_us > group.until_us - group.from_us + HOUR_US;
+                let is_over =
+                    group.waiting.is_none() && now_us - group.sent_us > group.until_us - group.from_us + HOUR_US;
                 let is_kept = !is_over && group.sent_us > too_old;
                 if !is_kept {
                     forgotten.extend(group.waiting.take());

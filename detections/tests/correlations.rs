@@ -68,8 +68,14 @@ fn what_a_correlation_cannot_ask_is_named() {
         ("  type: value_count\n  condition: {gte: 3}\n", "`value_count` without a field"),
         ("  type: value_sum\n  condition: {field: [pid, uid], gte: 3}\n", "`value_sum` of several fields"),
         ("  type: value_sum\n  condition: {field: pidd, gte: 3}\n", "has no field `pidd`; did you mean `pid`?"),
-        ("  type: value_percentile\n  condition: {field: pid, percentile: 101, gte: 3}\n", "a `percentile` that is a whole"),
-        ("  type: value_percentile\n  condition: {field: pid, percentile: 99.9, gte: 3}\n", "a `percentile` that is a whole"),
+        (
+            "  type: value_percentile\n  condition: {field: pid, percentile: 101, gte: 3}\n",
+            "a `percentile` that is a whole",
+        ),
+        (
+            "  type: value_percentile\n  condition: {field: pid, percentile: 99.9, gte: 3}\n",
+            "a `percentile` that is a whole",
+        ),
         ("  type: value_percentile\n  condition: {field: pid, gte: 3}\n", "a `percentile` that is a whole"),
         ("  type: event_count\n  group-by: [1]\n  condition: {gte: 3}\n", "`group-by` takes a list of names"),
         ("  type: event_count\n  group-by: [User]\n  condition: {gte: 3}\n", "field `User`: the kernel knows no names"),
@@ -110,7 +116,11 @@ fn correlations_name_rules_of_other_files() {
         (correlation("base", "generate: true\n"), &["base", "c"], ""),
         // One of several correlations is enough.
         (
-            format!("{}---\n{}", correlation("base", "generate: true\n"), correlation("base", "").replace(": c\n", ": d\n")),
+            format!(
+                "{}---\n{}",
+                correlation("base", "generate: true\n"),
+                correlation("base", "").replace(": c\n", ": d\n")
+            ),
             &["base", "c", "d"],
             "",
         ),
@@ -206,7 +216,8 @@ async fn placeholders_have_the_values_of_a_file() {
 #[tokio::test]
 async fn an_event_counts_once() {
     let body = "  type: event_count\n  condition: {gte: 2}\n";
-    let text = correlated(body, &["at: 0, activity: exec, pid: 1"], 0).replace("rules: [base]", "rules: [base, base-id]");
+    let text =
+        correlated(body, &["at: 0, activity: exec, pid: 1"], 0).replace("rules: [base]", "rules: [base, base-id]");
     assert_eq!(found(&text).await, (0, 0));
     let text = correlated(body, &["at: 0, activity: exec, pid: 1", "at: 0, activity: exec, pid: 2"], 1);
     assert_eq!(found(&text.replace("rules: [base]", "rules: [base, base-id]")).await, (1, 1));
@@ -219,22 +230,60 @@ async fn rules_for_auditd_match_rows_with_the_same_content() {
     };
     let exec = "table: process_events, activity: exec";
     let cases = [
-        ("s: {type: EXECVE, a0: cp, a1: /bin/sh, a2|endswith: /crond}, condition: s", exec, "args: [cp, /bin/sh, /tmp/crond]", 1),
+        (
+            "s: {type: EXECVE, a0: cp, a1: /bin/sh, a2|endswith: /crond}, condition: s",
+            exec,
+            "args: [cp, /bin/sh, /tmp/crond]",
+            1,
+        ),
         ("s: {type: EXECVE, a0: cp, a1: /bin/sh}, condition: s", exec, "args: [cp, -a, /bin/sh]", 0),
         ("s: {type: execve, a0: chmod, a1: 777}, condition: s", exec, "args: [chmod, '777', x]", 1),
         ("s: {a1|startswith: --cpu-priority}, condition: s", exec, "args: [x, --cpu-priority=5]", 1),
-        ("s: {a1|startswith: --cpu-priority}, condition: s", "table: process_events, activity: exit", "args: [x, --cpu-priority=5]", 0),
+        (
+            "s: {a1|startswith: --cpu-priority}, condition: s",
+            "table: process_events, activity: exit",
+            "args: [x, --cpu-priority=5]",
+            0,
+        ),
         ("s: {type: SYSCALL, exe|startswith: /tmp/}, condition: s", exec, "process_path: /tmp/x", 1),
         ("s: {type: SYSCALL, SYSCALL: [execve, execveat], euid: 33}, condition: s", exec, "euid: 33", 1),
-        ("s: {type: SYSCALL, comm: insmod, exe: /usr/bin/kmod}, condition: s", exec, "process_name: insmod, process_path: /usr/bin/kmod", 1),
+        (
+            "s: {type: SYSCALL, comm: insmod, exe: /usr/bin/kmod}, condition: s",
+            exec,
+            "process_name: insmod, process_path: /usr/bin/kmod",
+            1,
+        ),
         ("s: {type: EXECVE}, k: ['--to-ports 42'], condition: s and k", exec, "args: [iptables, --to-ports, '42']", 1),
-        ("s: {type: PATH, name: /etc/audit/*}, condition: s", "table: file_events, activity: write", "path: /etc/audit/rules.d", 1),
-        ("s: {type: SYSCALL, syscall: finit_module}, condition: s", "table: kernel_events, activity: module_load", "pid: 1", 1),
-        ("s: {type: SYSCALL, syscall: mount}, f: {exe: /usr/bin/podman}, condition: s and not f", "table: kernel_events, activity: mount", "process_path: /bin/x", 1),
-        ("s: {type: SYSCALL, syscall: mount}, f: {exe: /usr/bin/podman}, condition: s and not f", "table: kernel_events, activity: setns", "process_path: /bin/x", 0),
+        (
+            "s: {type: PATH, name: /etc/audit/*}, condition: s",
+            "table: file_events, activity: write",
+            "path: /etc/audit/rules.d",
+            1,
+        ),
+        (
+            "s: {type: SYSCALL, syscall: finit_module}, condition: s",
+            "table: kernel_events, activity: module_load",
+            "pid: 1",
+            1,
+        ),
+        (
+            "s: {type: SYSCALL, syscall: mount}, f: {exe: /usr/bin/podman}, condition: s and not f",
+            "table: kernel_events, activity: mount",
+            "process_path: /bin/x",
+            1,
+        ),
+        (
+            "s: {type: SYSCALL, syscall: mount}, f: {exe: /usr/bin/podman}, condition: s and not f",
+            "table: kernel_events, activity: setns",
+            "process_path: /bin/x",
+            0,
+        ),
     ];
     for (detection, event, more, finds) in cases {
-        let text = format!("{}kerntrail: {{tests: [{{name: n, finds: 0, events: [{{{event}, {more}}}]}}]}}\n", rule(detection));
+        let text = format!(
+            "{}kerntrail: {{tests: [{{name: n, finds: 0, events: [{{{event}, {more}}}]}}]}}\n",
+            rule(detection)
+        );
         let (found, _) = found(&text).await;
         assert_eq!(found, finds, "{detection}: {event}, {more}");
     }
@@ -245,8 +294,14 @@ async fn rules_for_auditd_match_rows_with_the_same_content() {
         ("s: {type: SYSCALL, key: x}, condition: s", "field `key`: auditd's key"),
         ("s: {type: SYSCALL, a0: 4}, condition: s", "field `a0`: an argument of a call"),
         ("s: {type: PATH, nametype: CREATE}, condition: s", "field `nametype`: a field of auditd's"),
-        ("p: {type: PATH, name: x}, e: {type: EXECVE, a0: y}, condition: 1 of them", "auditd's records of several kinds"),
-        ("s: {type: SYSCALL, exe: x}, f: {SYSCALL: execve}, condition: s and not f", "`not` of a detection of nothing but"),
+        (
+            "p: {type: PATH, name: x}, e: {type: EXECVE, a0: y}, condition: 1 of them",
+            "auditd's records of several kinds",
+        ),
+        (
+            "s: {type: SYSCALL, exe: x}, f: {SYSCALL: execve}, condition: s and not f",
+            "`not` of a detection of nothing but",
+        ),
     ];
     for (detection, expected) in refused {
         let error = Sources::compile_file(Path::new("case.yml"), &rule(detection)).expect_err(detection);
@@ -273,7 +328,8 @@ async fn filters_of_rules_for_auditd() {
         let rules = of(&[("base.yml", base.clone()), ("filter.yml", filter.clone())]);
         let results = testing::run(&rules, Path::new("base.yml"), &base).await.unwrap();
         assert_eq!(results[0].found.len(), finds, "{filter}");
-        let errors: Vec<String> = rules.refused().map(|error| kerntrail_common::error::chain(error).to_string()).collect();
+        let errors: Vec<String> =
+            rules.refused().map(|error| kerntrail_common::error::chain(error).to_string()).collect();
         assert_eq!(errors.len(), usize::from(!refused.is_empty()), "{errors:?}");
         assert!(errors.iter().all(|error| error.contains(refused)), "{errors:?}");
     }

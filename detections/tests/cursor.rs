@@ -221,7 +221,8 @@ async fn a_lost_state_neither_repeats_nor_loses_findings() {
 pub(crate) fn a_minute_passes(bench: &Bench) {
     let path = bench.state_file();
     let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for group in state["groups"]["open"].as_object_mut().unwrap().values_mut().flat_map(|of| of.as_array_mut().unwrap()) {
+    for group in state["groups"]["open"].as_object_mut().unwrap().values_mut().flat_map(|of| of.as_array_mut().unwrap())
+    {
         group["sent_us"] = json!(group["sent_us"].as_i64().unwrap() - 60_000_000);
     }
     std::fs::write(&path, state.to_string()).unwrap();

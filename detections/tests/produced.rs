@@ -20,7 +20,9 @@ async fn the_list_of_activities_and_columns_of_rules_is_current() {
     bench.event(Table::ProcessEvents, 100, event(json!({"activity": "exec", "process_path": "/first"}))).await;
     bench.event(Table::KernelEvents, 101, event(json!({"activity": "setns"}))).await;
     // Tags give the attack columns.
-    let rules = SEQUENCE.replace("kerntrail: {suppress: {within: never}}\n", "").replace("id: rule-2\n", "id: rule-2\ntags: [attack.privilege_escalation, attack.t1611]\n");
+    let rules = SEQUENCE
+        .replace("kerntrail: {suppress: {within: never}}\n", "")
+        .replace("id: rule-2\n", "id: rule-2\ntags: [attack.privilege_escalation, attack.t1611]\n");
     assert_eq!(bench.detector(&rules).pass().await.unwrap(), 1);
     // The same again is an update, once its time has come.
     bench.event(Table::ProcessEvents, 200, event(json!({"activity": "exec", "process_path": "/first"}))).await;

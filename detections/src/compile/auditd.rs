@@ -76,7 +76,9 @@ pub(crate) fn about(rule: &SigmaRule) -> Result<Option<About>, CompileError> {
     match about.into_iter().collect::<Vec<_>>().as_slice() {
         [] => Ok(Some(About::Programs)),
         [one] => Ok(Some(*one)),
-        _ => Err(CompileError::unsupported("a rule about auditd's records of several kinds (programs, files, other calls)")),
+        _ => Err(CompileError::unsupported(
+            "a rule about auditd's records of several kinds (programs, files, other calls)",
+        )),
     }
 }
 
@@ -192,7 +194,9 @@ fn is_of_kinds_only(detection: &Detection) -> bool {
 
 fn negates(condition: &ConditionExpr, names: &[&String], is_negated: bool) -> bool {
     match condition {
-        ConditionExpr::And(parts) | ConditionExpr::Or(parts) => parts.iter().any(|part| negates(part, names, is_negated)),
+        ConditionExpr::And(parts) | ConditionExpr::Or(parts) => {
+            parts.iter().any(|part| negates(part, names, is_negated))
+        }
         ConditionExpr::Not(inner) => negates(inner, names, !is_negated),
         ConditionExpr::Identifier(name) => is_negated && names.contains(&name),
         ConditionExpr::Selector { pattern, .. } => is_negated && names.iter().any(|name| selects(pattern, name)),

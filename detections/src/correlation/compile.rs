@@ -86,7 +86,9 @@ fn percentile(document: &CorrelationRule) -> Result<u64, CompileError> {
     match percentile {
         Some(percentile @ 0..=100) => Ok(*percentile),
         // The parser leaves out what is not a whole number.
-        _ => Err(CompileError::unsupported("`value_percentile` without a `percentile` that is a whole number from 0 to 100")),
+        _ => Err(CompileError::unsupported(
+            "`value_percentile` without a `percentile` that is a whole number from 0 to 100",
+        )),
     }
 }
 

@@ -147,9 +147,9 @@ impl Reading<'_> {
     /// What a finding says of many events, of which `ends` are the first and the last.
     fn summary(&self, threshold: &Threshold, events: &[Measured], ends: Vec<Match>) -> Option<Events> {
         let (first, last) = (events.first()?, events.last()?);
-        let ids = events.iter().map(|event| {
-            format!("{}/{}", self.correlation.steps[event.step].table, event.mark.event_id())
-        });
+        let ids = events
+            .iter()
+            .map(|event| format!("{}/{}", self.correlation.steps[event.step].table, event.mark.event_id()));
         let within_us = last.mark.order.time_us - first.mark.order.time_us;
         Some(Events::summary(ends, ids.collect(), describe(threshold, events, within_us)))
     }

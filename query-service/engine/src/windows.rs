@@ -34,8 +34,7 @@ pub(crate) fn account_for_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dy
             (None, None) => return Ok(Transformed::no(node)),
         };
         let kept = Kept::default();
-        let side =
-            |side, node| Arc::new(Accounted { side, node, keeps, kept: kept.clone() }) as Arc<dyn ExecutionPlan>;
+        let side = |side, node| Arc::new(Accounted { side, node, keeps, kept: kept.clone() }) as Arc<dyn ExecutionPlan>;
         let inputs = node.children().into_iter().map(|input| side(Side::In, Arc::clone(input))).collect();
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         let window = Pieces::of(node.replace_children(inputs, options)?);

@@ -147,8 +147,15 @@ async fn last_with(snapshot: &Snapshot, pid: i32, window: &Window) -> Result<Sel
 async fn finding(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
     let frame = scan(snapshot, Table::Findings, window).await?;
     let frame = frame.filter(starts_with(ident("finding_id"), lit(prefix)))?;
-    let columns =
-        ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid", "event_refs", "suppressed_count"];
+    let columns = [
+        "finding_id",
+        "rule_name",
+        "origin_container_id",
+        "container_id",
+        "process_uid",
+        "event_refs",
+        "suppressed_count",
+    ];
     let mut found = rows(frame, &columns, |values, row| {
         let texts = ["finding_id", "rule_name", "origin_container_id", "container_id", "process_uid"];
         // As it began, before its updates.

@@ -59,8 +59,12 @@ pub static NETWORK: Class = Class {
 };
 
 /// <https://schema.ocsf.io/1.8.0/classes/detection_finding>
-pub static FINDING: Class =
-    Class { uid: 2004, name: "Detection Finding", category: (2, "Findings"), activities: &[(1, "Create")] };
+pub static FINDING: Class = Class {
+    uid: 2004,
+    name: "Detection Finding",
+    category: (2, "Findings"),
+    activities: &[(1, "Create"), (2, "Update")],
+};
 
 /// <https://schema.ocsf.io/1.8.0/classes/base_event>
 pub static BASE: Class = Class { uid: 0, name: "Base Event", category: (0, "Uncategorized"), activities: &[] };
