@@ -116,7 +116,7 @@ pub(crate) struct Mark {
 
 impl Mark {
     pub(crate) fn event_id(&self) -> String {
-        event_id(&StreamId::new(self.stream.clone()), self.order.cpu, self.order.seq)
+        event_id(StreamId::new(self.stream.clone()), self.order.cpu, self.order.seq)
     }
 
     #[cfg(test)]

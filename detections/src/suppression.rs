@@ -246,10 +246,15 @@ mod tests {
     use super::*;
 
     fn admit(groups: &mut Groups, rule: &str, key: &str, second: i64) -> Admitted {
+        admit_of(groups, (rule, key), second, 100)
+    }
+
+    /// Of a rule that may make `most` findings of an hour.
+    fn admit_of(groups: &mut Groups, (rule, key): (&str, &str), second: i64, most: u32) -> Admitted {
         let finding = FindingId::new(format!("{rule} {key} {second}"));
         let time_us = second * 1_000_000;
         let candidate = Candidate { rule, key, finding: &finding, first_us: time_us, time_us, within_us: 10_000_000 };
-        groups.admit(&candidate, 3, 0)
+        groups.admit(&candidate, most, 0)
     }
 
     fn again(finding: &str, first: i64, last: i64, suppressed: i64) -> Admitted {
@@ -284,13 +289,13 @@ mod tests {
     fn a_rule_makes_so_many_findings_of_an_hour() {
         let mut groups = Groups::default();
         for key in ["a", "b", "c"] {
-            assert_eq!(admit(&mut groups, "r", key, 0), Admitted::First);
+            assert_eq!(admit_of(&mut groups, ("r", key), 0, 3), Admitted::First);
         }
-        assert_eq!(admit(&mut groups, "r", "d", 1), Admitted::Limit);
-        assert_eq!(admit(&mut groups, "r", "e", 2), again("r d 1", 1, 2, 1));
-        assert_eq!(admit(&mut groups, "r", "a", 2), again("r a 0", 0, 2, 1), "groups go on counting");
-        assert_eq!(admit(&mut groups, "s", "d", 2), Admitted::First, "other rules are not concerned");
-        assert_eq!(admit(&mut groups, "r", "d", 3_600), Admitted::First, "the next hour");
+        assert_eq!(admit_of(&mut groups, ("r", "d"), 1, 3), Admitted::Limit);
+        assert_eq!(admit_of(&mut groups, ("r", "e"), 2, 3), again("r d 1", 1, 2, 1));
+        assert_eq!(admit_of(&mut groups, ("r", "a"), 2, 3), again("r a 0", 0, 2, 1), "groups go on counting");
+        assert_eq!(admit_of(&mut groups, ("s", "d"), 2, 3), Admitted::First, "other rules are not concerned");
+        assert_eq!(admit_of(&mut groups, ("r", "d"), 3_600, 3), Admitted::First, "the next hour");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::envelope::FIELDS;
 use super::format::{ImportFormat, MappedColumn, MappedRow};
 
 /// The page that describes every format of `formats` and its mapping, in Markdown.
@@ -16,10 +17,31 @@ pub fn importing_page(formats: &[&dyn ImportFormat]) -> String {
          second and later rows include the row's position. Of a kernel call, text 1 is the first argument that is \
          a text, and number 1 the first that is a number.\n",
     );
+    page.push_str(&around());
     for format in formats {
         section(&mut page, *format);
     }
     page
+}
+
+/// What may be around the records.
+fn around() -> String {
+    let fields: Vec<String> = FIELDS.iter().map(|field| format!("`{field}`")).collect();
+    format!(
+        "\n## What may be around a record\n\n\
+         A record has the same rows whatever is around it, so it is imported once from all of these.\n\n\
+         | where | what is read |\n|---|---|\n\
+         | a container's log in the CRI format (`/var/log/pods`), in Docker's json-file, and from `kubectl logs` with or \
+         without `--prefix` and `--timestamps` | the text of each line; parts of a line are joined |\n\
+         | an object of a log shipper or a SIEM (Vector, Fluent Bit, Fluentd, journald, Splunk's HEC and exports, \
+         OpenTelemetry, Google Cloud Logging, Elasticsearch) | the object, or the text with an object, in one of these \
+         fields: {}; up to four deep |\n\
+         | a folder | every file in it and below, rotated logs first |\n\n\
+         `--node-name NAME` gives records that name no node this one. A record with a time before 1970 or after \
+         2262-04-11, in which nanoseconds do not fit 64 bits, is rejected; rejected records are kept with their \
+         line and reason.\n",
+        fields.join(", ")
+    )
 }
 
 fn section(page: &mut String, format: &dyn ImportFormat) {

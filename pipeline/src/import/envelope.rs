@@ -9,7 +9,7 @@ use super::log_lines;
 /// Fields that hold what was shipped. Sources: the default schemas of Vector (`message`), Fluent Bit (`log`), Fluentd,
 /// journald (`MESSAGE`), Splunk's HEC (`event`) and its exports (`result`, `_raw`), OpenTelemetry (`body`, `stringValue`),
 /// Google Cloud Logging (`jsonPayload`, `textPayload`), Elasticsearch (`_source`).
-const FIELDS: [&str; 12] = [
+pub(super) const FIELDS: [&str; 12] = [
     "message",
     "log",
     "event",

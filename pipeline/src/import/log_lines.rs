@@ -200,7 +200,7 @@ mod tests {
             (format!("{time} stdout P {{\"a\"\n{time} stderr F oh\n{time} stdout F :1}}\n"), "\noh\n{\"a\":1}\n"),
             // The end is missing.
             (format!("{time} stdout P {{\"a\"\n"), "\n{\"a\"\n"),
-            (format!("{time} stdout X {{}}\n"), &format!("stdout X {{}}\n")),
+            (format!("{time} stdout X {{}}\n"), "stdout X {}\n"),
             (format!("{time} {{\"a\":1}}\n"), "{\"a\":1}\n"),
             (format!("[pod/t/c] {{\"a\":1}}\n[pod/t/c] {time} {{\"b\":2}}\n"), "{\"a\":1}\n{\"b\":2}\n"),
             ("{\"log\":\"{\\\"a\\\":1}\\n\",\"stream\":\"stdout\",\"time\":\"x\"}\n".to_owned(), "{\"a\":1}\n"),

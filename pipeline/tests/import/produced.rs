@@ -60,6 +60,8 @@ async fn the_list_of_activities_and_columns_of_tetragon_is_current() {
     for (kind, ends) in CONNECTIONS {
         input.push_str(&format!("{{\"{kind}\":{{{process},{ends}}},{at}}}\n"));
     }
+    input.push_str(&format!("{{\"rate_limit_info\":{{\"number_of_dropped_process_events\":\"3\"}},{at}}}\n"));
+    input.push_str(&format!("{{\"process_throttle\":{{\"type\":\"THROTTLE_START\",\"cgroup\":\"c\"}},{at}}}\n"));
     let importing = Importing::new();
     let report = importing.import("all", &input).await;
     assert_eq!(report.rejected, 0, "{report:?}");

@@ -378,18 +378,15 @@ async fn records_without_a_table_are_counted_by_name() {
         call("security_file_permission", r#"[{"file_arg":{"path":"/a"}}]"#),
         call("security_file_permission", r#"[{"file_arg":{"path":"/a"}},{"int_arg":1}]"#),
         r#"{"process_tracepoint":{"process":{"pid":1}},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#.to_owned(),
-        r#"{"rate_limit_info":{"number_of_dropped_process_events":"3"},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#
-            .to_owned(),
     ];
     let importing = Importing::new();
     let report = importing.import("x", input.join("\n")).await;
-    assert_eq!(counts(&report), (0, 0, 8, 0));
+    assert_eq!(counts(&report), (0, 0, 7, 0));
     let names: Vec<_> = report.without_place.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     assert_eq!(
         names,
         [
             ("process_tracepoint", 1),
-            ("rate_limit_info", 1),
             ("security_file_permission", 2),
             ("security_socket_connect", 1),
             ("tcp_close", 1),
@@ -397,4 +394,22 @@ async fn records_without_a_table_are_counted_by_name() {
         ]
     );
     assert_eq!(report.rejects_file, None);
+}
+
+/// What Tetragon says it left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_of_the_exporter_are_rows() {
+    let at = r#""node_name":"n","time":"2026-11-24T12:00:00Z""#;
+    let input = [
+        format!(r#"{{"rate_limit_info":{{"number_of_dropped_process_events":"1234"}},{at}}}"#),
+        format!(r#"{{"process_throttle":{{"type":"THROTTLE_START","cgroup":"cri-containerd-9c"}},{at}}}"#),
+        format!(r#"{{"rate_limit_info":{{"number_of_dropped_process_events":"-"}},{at}}}"#),
+    ];
+    let importing = Importing::new();
+    let report = importing.import("x", input.join("\n")).await;
+    assert_eq!(counts(&report), (2, 0, 0, 1));
+    let rows = importing.rows(Table::EventLoss, "activity, node, lost, event_kind").await;
+    for expected in [["rate_limited", "n", "1234", "-"], ["throttled", "n", "-", "cri-containerd-9c"]] {
+        assert!(rows.iter().any(|row| row == &expected), "{rows:?}");
+    }
 }

@@ -38,7 +38,7 @@ columns! {
         lost: i64 = "how many events were lost",
         start_time: Micros = "start of the time in which they were lost, UTC",
         end_time: Micros = "end of the time in which they were lost, UTC",
-        event_kind: String = "what is missing, where known: kinds of records, or activities; separated by commas",
+        event_kind: String = "what is missing, where known: kinds of records, activities, or the cgroup; separated by commas",
     }
 }
 
@@ -98,6 +98,24 @@ activities! {
         records: &[],
         ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
         ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "not_supported" },
+        sigma: &[],
+        sentence: MISSING,
+        boundary: None,
+    }
+    /// The rate limit of another tool's export left out `lost` events before `end_time`.
+    RATE_LIMITED = "rate_limited" {
+        records: &[],
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "rate_limited" },
+        sigma: &[],
+        sentence: MISSING,
+        boundary: None,
+    }
+    /// Another tool began or ceased to leave out the events of the cgroup in `event_kind`, which had too many.
+    THROTTLED = "throttled" {
+        records: &[],
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "throttled" },
         sigma: &[],
         sentence: MISSING,
         boundary: None,

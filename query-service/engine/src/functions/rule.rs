@@ -27,8 +27,8 @@ pub(crate) struct BoundFunctions {
     pub(crate) most_over_window: usize,
 }
 
-/// Bytes that one call may make at a time, however many there are: 512 for each row of a batch.
-const LEAST: usize = 4 << 20;
+/// Bytes that one call may make at a time, however many there are: 1 KiB for each row of a batch.
+const LEAST: usize = 8 << 20;
 
 impl AnalyzerRule for BoundFunctions {
     fn name(&self) -> &str {

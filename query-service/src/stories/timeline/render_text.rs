@@ -88,7 +88,12 @@ pub(crate) fn facts(timeline: &Timeline) -> Vec<(&'static str, String)> {
 }
 
 fn escape(timeline: &Timeline) -> String {
-    let Some(index) = timeline.summary.escape else { return "none seen".to_owned() };
+    let Some(index) = timeline.summary.escape else {
+        // Only namespaces show one.
+        let known = timeline.collected.events.iter().any(|event| event.actor.mnt_ns.or(event.actor.pid_ns).is_some());
+        let text = if known { "none seen" } else { "not known: these events carry no namespaces" };
+        return text.to_owned();
+    };
     let event = &timeline.collected.events[index];
     // One program often crosses several boundaries, with one call each.
     let same = timeline

@@ -9,6 +9,7 @@ mod call;
 mod calls;
 mod events;
 mod fields;
+mod losses;
 mod names;
 mod process;
 mod record;
@@ -48,12 +49,16 @@ impl ImportFormat for Tetragon {
         FormatMapping {
             envelope: ENVELOPE.iter().map(|(column, from)| MappedColumn::new(column, *from)).collect(),
             actor: process::describe(),
-            rows: EVENTS.iter().chain(CALLS).map(|entry| entry.describe()).collect(),
+            rows: EVENTS.iter().chain(CALLS).map(|entry| entry.describe()).chain(losses::describe()).collect(),
         }
     }
 
     fn read(&self, text: &str, scope: &mut FormatScope, rows: &mut Vec<ImportedRow>) -> Result<Reading, RecordRefusal> {
         let record: Record<'_> = serde_json::from_str(text)?;
+        if let Some(loss) = &record.loss {
+            rows.push(losses::row(&record, loss, scope)?);
+            return Ok(Reading::Rows);
+        }
         let Some((kind, body)) = &record.event else {
             return Ok(record.other.map_or(Reading::OtherFormat, Reading::NoPlace));
         };

@@ -52,6 +52,8 @@ number_records! {
     SecurityContext { privileged: bool, }
     /// An inode.
     Inode { number: Number, }
+    /// What the exporter's rate limit left out.
+    RateLimit { number_of_dropped_process_events: Number, }
 }
 
 records! {
@@ -98,6 +100,8 @@ records! {
     BinaryProperties { file: BinaryFile<'a>, }
     /// The file of a program that has no name on disk.
     BinaryFile { inode: Inode, path: Text<'a>, }
+    /// A cgroup of which events were no longer, or are again reported.
+    Throttle { cgroup: Text<'a>, }
     /// A file, of `file_arg`, `path_arg` and `linux_binprm_arg`.
     FileArg { path: Text<'a>, }
     /// A socket; the source is this side.
@@ -159,11 +163,20 @@ records! {
     }
 }
 
+/// What a record says is missing.
+#[derive(Debug)]
+pub(super) enum Loss<'a> {
+    RateLimit(RateLimit),
+    Throttle(Throttle<'a>),
+}
+
 /// One record of the export.
 #[derive(Debug, Default)]
 pub(super) struct Record<'a> {
     /// The event and the name of its kind, if that is in a mapping table.
     pub(super) event: Option<(&'static str, Body<'a>)>,
+    /// What the record says is missing.
+    pub(super) loss: Option<Loss<'a>>,
     /// Name of an event of another kind.
     pub(super) other: Option<String>,
     pub(super) node_name: MaybeText<'a>,
@@ -195,6 +208,8 @@ impl<'de> Visitor<'de> for RecordVisitor {
                 "time" => once(&mut record.time, "time", &mut map)?,
                 "cluster_name" => once(&mut record.cluster_name, "cluster_name", &mut map)?,
                 "aggregation_info" => once(&mut record.aggregation_info, "aggregation_info", &mut map)?,
+                "rate_limit_info" => record.loss = map.next_value::<Option<RateLimit>>()?.map(Loss::RateLimit),
+                "process_throttle" => record.loss = map.next_value::<Option<Throttle<'de>>>()?.map(Loss::Throttle),
                 key => match kind(key) {
                     Some(_) if record.event.is_some() => {
                         return Err(serde::de::Error::custom(format_args!("a second event, `{key}`")));
@@ -202,7 +217,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
                     Some(kind) => record.event = map.next_value::<Option<Body<'de>>>()?.map(|body| (kind, body)),
                     None => {
                         map.next_value::<IgnoredAny>()?;
-                        if key.starts_with("process_") || key == "rate_limit_info" {
+                        if key.starts_with("process_") {
                             record.other = Some(key.to_owned());
                         }
                     }
