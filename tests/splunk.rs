@@ -27,7 +27,7 @@ fn import(program: &Program, from: u64, to: u64) {
 fn every_selected_row_arrives_and_a_refused_one_does_not_block_others() {
     let mut hec = Hec::start().expect("the HEC server");
     let refused =
-        |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IncorrectIndex);
+        |event: &serde_json::Value| event.to_string().contains("--number 77\"").then_some(Code::IndexedFields);
     hec.refuse(refused);
     let program = Program::new();
     std::fs::create_dir_all(program.data_dir()).unwrap();
@@ -59,7 +59,7 @@ fn every_selected_row_arrives_and_a_refused_one_does_not_block_others() {
     let dlq = |args: &[&str]| program.run(&[&["sinks", "dlq"], args, &config[..2]].concat());
     let listed = dlq(&["list", "-o", "csv"]);
     assert_eq!(listed.lines().count(), 2, "{listed}");
-    assert!(listed.contains(Code::IncorrectIndex.text()), "the server's words are missing: {listed}");
+    assert!(listed.contains(Code::IndexedFields.text()), "the server's words are missing: {listed}");
     let id = listed.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert!(dlq(&["show", &id]).contains("--number 77"));
     hec.refuse_nothing();

@@ -8,6 +8,7 @@ pub mod durable;
 pub mod error;
 pub mod ids;
 pub mod lock;
+pub mod mask;
 pub mod metric_names;
 pub mod period;
 pub mod settings;

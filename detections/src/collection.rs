@@ -184,7 +184,7 @@ impl<'a> Collection<'a> {
     pub(crate) fn step(&self, file: &Documents, rule: &SigmaRule) -> Result<Step, RuleError> {
         let about = auditd::about(rule).map_err(|source| file.cannot(&rule.title, source))?;
         let Compiled { table, predicate, activities, required } = self.compiled(file, rule, about)?;
-        let filters = self.filters.of(rule, |filter| self.filter(rule, about, filter));
+        let filters = self.filters.of(rule, about, |filter| self.filter(rule, about, filter));
         let predicate = compile::with_conditions(predicate, filters);
         let predicate = predicate.map_err(|source| file.cannot(&rule.title, source))?;
         let name = rule.name.clone().or_else(|| rule.id.clone()).unwrap_or_else(|| rule.title.clone());

@@ -40,6 +40,7 @@ impl Documents {
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, RuleError> {
         let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
         let failed = |source| RuleError::Read { path: path.to_owned(), source };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let parsed = on_deep_stack(|| check_size(text).and_then(|()| ignored::check(text)).and_then(|()| parse(text)));
         let panicked = || failed(io::Error::other("its parser panicked"));
         let collection = parsed.map_err(failed)?.ok_or_else(panicked)?.map_err(wrong)?;

@@ -4,13 +4,14 @@
 //! the rule in question runs without it. Source: Sigma specification 2.1, "Sigma Filters".
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use datafusion::prelude::Expr;
 use kerntrail_common::error::chain;
 use rsigma_parser::{FilterRule, FilterRuleTarget, LogSource, SigmaRule};
 
 use crate::collection::is_named;
+use crate::compile::auditd::About;
 use crate::document::Documents;
 use crate::rules::RuleError;
 
@@ -21,7 +22,12 @@ pub(crate) struct Filters<'a> {
     failed: RefCell<BTreeMap<usize, RuleError>>,
     /// Those that could be applied to a rule.
     applied: RefCell<BTreeSet<usize>>,
+    /// Conditions by filter and log source: most rules have the log source of others.
+    made: RefCell<HashMap<(usize, String), Option<Expr>>>,
 }
+
+/// Most filters of a rule: each of them is evaluated for it.
+const MOST: usize = 100;
 
 struct Filter<'a> {
     /// Of its file.
@@ -40,29 +46,44 @@ impl<'a> Filters<'a> {
             .collect();
         let wrong = filters.iter().enumerate().filter_map(|(number, filter)| Some((number, filter.check(files)?)));
         let failed = RefCell::new(wrong.collect());
-        Self { filters, failed, applied: RefCell::default() }
+        Self { filters, failed, applied: RefCell::default(), made: RefCell::default() }
     }
 
-    /// The conditions that filters add to `rule`, each made by `compile`.
+    /// The conditions that filters add to `rule`, which is `about` some of auditd's records or none, each made by `compile`.
     pub(crate) fn of(
         &self,
         rule: &SigmaRule,
+        about: Option<About>,
         compile: impl Fn((&Documents, &FilterRule)) -> Result<Expr, RuleError>,
     ) -> Vec<Expr> {
+        let LogSource { category, product, service, .. } = &rule.logsource;
+        let source = format!("{category:?} {product:?} {service:?} {about:?}");
         let mut conditions = Vec::new();
         for (number, filter) in self.filters.iter().enumerate().filter(|(_, filter)| filter.is_for(rule)) {
-            match compile((filter.file, filter.filter)) {
-                Ok(condition) => {
-                    self.applied.borrow_mut().insert(number);
-                    conditions.push(condition);
-                }
-                Err(error) => {
-                    let reason = format!("does not apply to the rule \"{}\": {}", rule.title, chain(&error));
-                    self.failed.borrow_mut().entry(number).or_insert_with(|| filter.wrong(reason));
-                }
+            if conditions.len() >= MOST {
+                self.fail(
+                    number,
+                    format!("is one too many of the rule \"{}\": {MOST} are applied to a rule", rule.title),
+                );
+                continue;
             }
+            let known = self.made.borrow().get(&(number, source.clone())).cloned();
+            let made = known.unwrap_or_else(|| {
+                let condition = compile((filter.file, filter.filter)).map_err(|error| {
+                    self.fail(number, format!("does not apply to the rule \"{}\": {}", rule.title, chain(&error)));
+                });
+                self.made.borrow_mut().entry((number, source.clone())).or_insert(condition.ok()).clone()
+            });
+            if made.is_some() {
+                self.applied.borrow_mut().insert(number);
+            }
+            conditions.extend(made);
         }
         conditions
+    }
+
+    fn fail(&self, number: usize, reason: String) {
+        self.failed.borrow_mut().entry(number).or_insert_with(|| self.filters[number].wrong(reason));
     }
 
     /// Why filters are not applied, each with the place of its file. A filter for any rule need not apply to every one.

@@ -133,7 +133,12 @@ fn folder(path: &Path, seen: &mut BTreeSet<(u64, u64)>, found: &mut Vec<PathBuf>
 
 /// The text of a rule file.
 pub fn read(path: &Path) -> Result<String, RuleError> {
-    std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })
+    let failed = |source| RuleError::Read { path: path.to_owned(), source };
+    // A pipe or a device may have no end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("not a file")));
+    }
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -58,6 +58,19 @@ const REFUSED: &[(&str, &str)] = &[
     ("select pid isnull from process_events", "IS NULL"),
     ("select text \"label\"", "double quotes"),
     ("select trim('x', 'a', 'b')", "TRIM"),
+    ("select row_number() ignore nulls over (order by pid) from process_events", "IGNORE NULLS and RESPECT NULLS"),
+    ("select min(pid) respect nulls over () from process_events", "IGNORE NULLS and RESPECT NULLS"),
+    ("select cast(now() as timestamp with time zone)", "a time type with a zone"),
+    ("select cast('2026-01-01T00:00:00' as timestamptz)", "a time type with a zone"),
+    (
+        "select a.x from range(3) a(x) join range(3) b(y) on a.x not in (select value from range(2))",
+        "cannot stand in ON",
+    ),
+    (
+        "select a.x from range(3) a(x) join range(3) b(y) on a.x = b.y and a.x <> all (select value from range(2))",
+        "cannot stand in ON",
+    ),
+    ("select pid in (select pid from process_events) from process_events", "IN, EXISTS, ANY and ALL of a subquery"),
     // What it carries out otherwise than it says, with the issue upstream.
     // apache/datafusion#12955, #12956
     ("select * from (values (1),(1)) intersect all select * from (values (1))", "INTERSECT ALL"),
@@ -326,6 +339,19 @@ async fn what_is_meant_is_carried_out() {
         (
             "select count(*) as n from (values (1), (2)) a(x) where (x in (select y from (values (2)) b(y)) or x in (select y from (values (1)) b(y))) and x not in (select y from (values (7)) b(y))",
             "2",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where coalesce(7, id) not in (select i.id from (values (1), (null)) i(id))",
+            "0",
+        ),
+        (
+            "select count(*) as n from (values (1), (2)) o(id) where case when true then 7 else id end not in (select i.id from (values (1), (2)) i(id))",
+            "2",
+        ),
+        // A filter stays on the side of the join that it is about.
+        (
+            "with g as (select value as x, value * 2 as z from range(1, 5) union all select 7, 8) select count(*) as n from (select c.x from g a cross join g b right join g c on a.x = c.z + 100 where b.z + c.x > 0) t",
+            "0",
         ),
         // The left side and the subquery have columns of the same name.
         (

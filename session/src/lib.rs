@@ -21,6 +21,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 /// A session for plans that the program builds itself: `settings` on top of the common configuration.
@@ -45,10 +47,18 @@ pub fn build(
     rules.push(Arc::new(arithmetic::ExactArithmetic));
     let state = SessionStateBuilder::new().with_config(settings(config()));
     let state = state.with_expr_planners(vec![Arc::new(indexes::SignedIndexes)]).with_default_features();
-    let state = state.with_analyzer_rules(rules);
+    let state = state.with_analyzer_rules(rules).with_physical_optimizer_rules(physical_rules());
     let session = SessionContext::new_with_state(complete(state).build());
     session.register_udaf(sum::exact_sum());
     session
+}
+
+/// DataFusion's, without the one that moves filters below joins once more.
+///
+/// It finds a column by its name on a join's other side, where the sides were swapped, and filters by that
+/// (apache/datafusion#25244 is of the same kind). Filters have been moved to the tables before, by the logical plan.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    PhysicalOptimizer::new().rules.into_iter().filter(|rule| rule.name() != "FilterPushdown").collect()
 }
 
 /// `plan` with all its expressions rewritten, innermost first; `rewrite` also gets the columns that an expression can refer

@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::expr_fn::bool_or;
 use datafusion::logical_expr::expr::{BinaryExpr, InSubquery, SetComparison, SetQuantifier};
@@ -35,7 +35,11 @@ impl AnalyzerRule for ExactMembership {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let exact = plan.transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::Filter(_) | LogicalPlan::Join(_) => plan.map_expressions(|expr| exact(expr, Place::Condition)),
+            LogicalPlan::Filter(_) => plan.map_expressions(|expr| exact(expr, Place::Condition)),
+            LogicalPlan::Join(_) => {
+                check_join(&plan)?;
+                plan.map_expressions(|expr| exact(expr, Place::Condition))
+            }
             other => Ok(Transformed::no(other)),
         })?;
         let named = Cell::new(0);
@@ -44,6 +48,23 @@ impl AnalyzerRule for ExactMembership {
         })?;
         Ok(alone.data)
     }
+}
+
+/// In the condition of a join, the join for `NOT IN` knows no NULL.
+fn check_join(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_expressions(|expr| {
+        let is_negated = |part: &Expr| match part {
+            Expr::InSubquery(membership) => membership.negated,
+            Expr::Not(inner) => matches!(**inner, Expr::InSubquery(_) | Expr::SetComparison(_)),
+            Expr::SetComparison(comparison) => comparison.quantifier == SetQuantifier::All,
+            _ => false,
+        };
+        match expr.exists(|part| Ok(is_negated(part)))? {
+            true => plan_err!("NOT IN and ALL of a subquery cannot stand in ON; write them in WHERE, or NOT EXISTS"),
+            false => Ok(TreeNodeRecursion::Continue),
+        }
+    })?;
+    Ok(())
 }
 
 /// A comparison with a subquery that nothing outside of it can be taken for.
@@ -119,11 +140,20 @@ fn exact(expr: Expr, place: Place) -> Result<Transformed<Expr>> {
     }
 }
 
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) => is_column(&cast.expr),
+        _ => false,
+    }
+}
+
 /// Whether DataFusion's join for it selects the right rows.
 fn is_exact(membership: &InSubquery, place: Place) -> bool {
     let InSubquery { expr, subquery, negated } = membership;
     match (place, negated) {
-        (Place::Condition, true) => subquery.outer_ref_columns.is_empty() && !expr.column_refs().is_empty(),
+        // What else there is may be simplified to a constant.
+        (Place::Condition, true) => subquery.outer_ref_columns.is_empty() && is_column(expr),
         (Place::Condition | Place::Alternative, false) => true,
         (Place::Alternative, true) | (Place::Elsewhere, _) => false,
     }

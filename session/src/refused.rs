@@ -163,8 +163,9 @@ fn check_aggregate_over_joins(subquery: &Subquery) -> Result<()> {
 
 /// Outside of conditions, a comparison with ANY or ALL of a subquery is not planned.
 fn check_comparisons(plan: &LogicalPlan) -> Result<()> {
-    plan.apply_expressions(|expr| match expr.exists(|part| Ok(matches!(part, Expr::SetComparison(_))))? {
-        true => plan_err!("ANY and ALL of a subquery can stand in WHERE, HAVING and ON only"),
+    let is_one = |part: &Expr| matches!(part, Expr::SetComparison(_) | Expr::InSubquery(_) | Expr::Exists(_));
+    plan.apply_expressions(|expr| match expr.exists(|part| Ok(is_one(part)))? {
+        true => plan_err!("IN, EXISTS, ANY and ALL of a subquery can stand in WHERE, HAVING and ON only"),
         false => Ok(TreeNodeRecursion::Continue),
     })?;
     Ok(())

@@ -19,7 +19,7 @@ use crate::support::{Running, append, committed, config, message, topic};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_with_too_many_dead_letters_pauses_until_some_are_removed() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
-    hec.refuse(|event| (event["event"]["process"]["pid"].as_i64() < Some(3)).then_some(Code::IncorrectIndex));
+    hec.refuse(|event| (event["event"]["process"]["pid"].as_i64() < Some(3)).then_some(Code::IndexedFields));
     append(&log, 0, 0..10).await;
     let target = json!({"kind": "splunk_hec", "url": hec.url(), "token": Hec::TOKEN});
     let mut sink = Running::start(&config(target, json!({"dead_letters": 2})), &log, dir.path());
@@ -36,7 +36,7 @@ async fn a_sink_with_too_many_dead_letters_pauses_until_some_are_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_at_the_limit_of_dead_letters_commits_nothing_that_is_not_stored() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
-    hec.refuse(|_| Some(Code::IncorrectIndex));
+    hec.refuse(|_| Some(Code::IndexedFields));
     append(&log, 0, 0..3).await;
     let target = json!({"kind": "splunk_hec", "url": hec.url(), "token": Hec::TOKEN});
     let config = config(target, json!({"dead_letters": 2, "drain_seconds": 0}));

@@ -64,7 +64,7 @@ async fn only_selected_rows_are_sent_and_the_others_are_committed() {
 async fn refused_rows_become_letters_and_the_others_arrive_once() {
     let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
     // The first of a request, one in its middle, two side by side, the last.
-    refuse(&hec, &[0, 13, 30, 31, 49], Code::IncorrectIndex);
+    refuse(&hec, &[0, 13, 30, 31, 49], Code::IndexedFields);
     append(&log, 0, 0..50).await;
     let config = hec_config(&hec, json!({}));
     let sink = Running::start(&config, &log, dir.path());
@@ -73,7 +73,7 @@ async fn refused_rows_become_letters_and_the_others_arrive_once() {
     let letters = dlq::list(dir.path(), Some("test")).unwrap().letters;
     let dead: Vec<&str> = letters.iter().map(|letter| letter.event_id.as_str()).collect();
     assert_eq!(counts(dead.into_iter().map(str::to_owned)), once([0, 13, 30, 31, 49]));
-    assert!(letters.iter().all(|letter| letter.words.contains("Incorrect index")), "{letters:?}");
+    assert!(letters.iter().all(|letter| letter.words.contains(Code::IndexedFields.text())), "{letters:?}");
 
     // While the server still refuses, a replay leaves the letters; then it delivers them, beside the running sink.
     let stop = CancellationToken::new();
@@ -147,6 +147,22 @@ async fn a_disabled_token_pauses_the_sink_until_it_is_enabled() {
     assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("Token disabled")), "{state:?}");
     token.enabled = true;
     hec.set_token(token);
+    committed(&log, "test", 2).await;
+    assert_eq!(held(&hec), once(0..20));
+    sink.stop().await;
+}
+
+/// An index is configured once for all rows, so none of them is to blame.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_index_pauses_the_sink_until_it_is_there() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    hec.refuse(|_| Some(Code::IncorrectIndex));
+    append(&log, 0, 0..20).await;
+    let mut sink = Running::start(&hec_config(&hec, json!({})), &log, dir.path());
+    let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
+    assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("Incorrect index")), "{state:?}");
+    assert!(dlq::list(dir.path(), None).unwrap().letters.is_empty());
+    hec.refuse_nothing();
     committed(&log, "test", 2).await;
     assert_eq!(held(&hec), once(0..20));
     sink.stop().await;

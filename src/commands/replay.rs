@@ -26,7 +26,7 @@ pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
     };
     let lake = Arc::new(parts::lake(config)?);
     let pipeline = Arc::new(parts::pipeline(config, &opened, Arc::clone(&lake)));
-    let importer = Arc::new(Importer::new(config, opened, lake, Arc::clone(&pipeline)));
+    let importer = Arc::new(Importer::new(config, opened, lake, Arc::clone(&pipeline))?);
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn({
         let stop = stop.clone();

@@ -55,7 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut parts = Running::default();
 
     let pipeline = Arc::new(parts::pipeline(&config, &opened, Arc::clone(&lake)));
-    let importer = Arc::new(Importer::new(&config, opened.clone(), Arc::clone(&lake), Arc::clone(&pipeline)));
+    let importer = Arc::new(Importer::new(&config, opened.clone(), Arc::clone(&lake), Arc::clone(&pipeline))?);
     let (supervisor, _group) = queries::supervisor(&config)?;
     let process = supervisor.process();
     let (answering, serving) = (parts.stop_of(Stage::Http), parts.stop_of(Stage::Http));

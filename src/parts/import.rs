@@ -15,6 +15,7 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt;
+use kerntrail_common::mask::Mask;
 use kerntrail_lake::{Lake, LakeLock};
 use kerntrail_pipeline::Pipeline;
 use kerntrail_pipeline::import::{ImportOptions, ImportProgress, ImportReport, import};
@@ -47,6 +48,7 @@ pub struct Importer {
     pipeline: Arc<Pipeline>,
     rejects_dir: PathBuf,
     cluster: Option<String>,
+    mask: Arc<Mask>,
     one: Mutex<()>,
     /// Imports that wait for the one that runs.
     waiting: AtomicUsize,
@@ -110,9 +112,13 @@ impl From<ImportReport> for ImportSummary {
 
 impl Importer {
     /// Imports through `opened` and `pipeline`, which must run, into `lake`.
-    pub fn new(config: &Config, opened: Log, lake: Arc<Lake>, pipeline: Arc<Pipeline>) -> Self {
+    ///
+    /// Errors: a rule for secrets is invalid.
+    pub fn new(config: &Config, opened: Log, lake: Arc<Lake>, pipeline: Arc<Pipeline>) -> anyhow::Result<Self> {
         let (rejects_dir, cluster) = (parts::rejected_dir(config), parts::cluster(config));
-        Self { opened, lake, pipeline, rejects_dir, cluster, one: Mutex::new(()), waiting: AtomicUsize::new(0) }
+        let mask = Arc::new(Mask::new(&config.collector.mask)?);
+        let (one, waiting) = (Mutex::new(()), AtomicUsize::new(0));
+        Ok(Self { opened, lake, pipeline, rejects_dir, cluster, mask, one, waiting })
     }
 
     /// Imports `reader` and returns when its rows are committed to the lake.
@@ -129,6 +135,7 @@ impl Importer {
         options.bytes_total = input.bytes;
         options.missing_node = input.node.clone();
         options.cluster = self.cluster.clone();
+        options.mask = Some(Arc::clone(&self.mask));
         let mut progress = |now: ImportProgress| {
             on_progress(Line::Progress { bytes_read: now.bytes_read, rows: now.rows, rejected: now.rejected });
         };

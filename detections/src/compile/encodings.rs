@@ -64,7 +64,7 @@ fn base64_at(offset: usize, value: &[u8]) -> String {
 }
 
 /// Places of dashes of which every combination is looked for.
-const MOST_PLACES: usize = 4;
+const MOST_PLACES: usize = 3;
 
 /// `text` with any dash in any place where `-` or `/` begins an option: none of a word's letters is before it, and one is
 /// behind. Where there are many places, with the same dash in all of them, or as it is.

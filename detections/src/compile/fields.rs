@@ -140,7 +140,9 @@ pub(super) fn names(table: Table) -> Vec<&'static str> {
         .into_iter()
         .chain(CommandLine::names());
     let columns = table.columns().into_iter().map(|column| column.name);
-    columns.chain(TAXONOMY.iter().map(|(sigma, _)| *sigma)).chain(computed).collect()
+    let own = table.columns();
+    let taxonomy = TAXONOMY.iter().filter(|(_, column)| own.iter().any(|have| have.name == *column));
+    columns.chain(taxonomy.map(|(sigma, _)| *sigma)).chain(computed).collect()
 }
 
 #[cfg(test)]

@@ -210,9 +210,22 @@ fn any(parts: Vec<Expr>) -> Expr {
 const DEEPEST: usize = 100;
 /// Most regular expressions in a rule. Each is compiled at every start.
 const MOST_REGEXES: usize = 200;
+/// Most values of a rule that modifiers encode.
+const MOST_ENCODED: usize = 500;
 
 fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
-    match rule.detections.values().map(regexes).sum::<usize>() {
+    let encoded =
+        rule.detections.values().map(|detection| count(detection, &|m| matches!(m, IrMatcher::Encoded { .. })));
+    match encoded.sum::<usize>() {
+        0..=MOST_ENCODED => {}
+        more => {
+            return Err(CompileError::unsupported(format!(
+                "a rule of {more} encoded values ({MOST_ENCODED} are allowed, each of which stands for several)"
+            )));
+        }
+    }
+    let regexes = rule.detections.values().map(|detection| count(detection, &|m| matches!(m, IrMatcher::Regex { .. })));
+    match regexes.sum::<usize>() {
         0..=MOST_REGEXES => Ok(()),
         more => Err(CompileError::unsupported(format!(
             "a rule of {more} regular expressions ({MOST_REGEXES} are allowed; put several into one with `|`)"
@@ -220,20 +233,23 @@ fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
     }
 }
 
-fn regexes(detection: &IrDetection) -> usize {
-    fn of(matcher: &IrMatcher) -> usize {
+/// How many matchers in `detection` are `wanted`.
+fn count(detection: &IrDetection, wanted: &dyn Fn(&IrMatcher) -> bool) -> usize {
+    fn of(matcher: &IrMatcher, wanted: &dyn Fn(&IrMatcher) -> bool) -> usize {
         match matcher {
-            IrMatcher::Regex { .. } => 1,
-            IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => matchers.iter().map(of).sum(),
-            IrMatcher::Not(matcher) => of(matcher),
+            one if wanted(one) => 1,
+            IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => {
+                matchers.iter().map(|matcher| of(matcher, wanted)).sum()
+            }
+            IrMatcher::Not(matcher) => of(matcher, wanted),
             _ => 0,
         }
     }
     match detection {
-        IrDetection::AllOf(items) => items.iter().map(|item| of(&item.matcher)).sum(),
-        IrDetection::AnyOf(parts) | IrDetection::And(parts) => parts.iter().map(regexes).sum(),
-        IrDetection::Keywords(matcher) => of(matcher),
-        IrDetection::Conditional { named, .. } => named.values().map(regexes).sum(),
+        IrDetection::AllOf(items) => items.iter().map(|item| of(&item.matcher, wanted)).sum(),
+        IrDetection::AnyOf(parts) | IrDetection::And(parts) => parts.iter().map(|part| count(part, wanted)).sum(),
+        IrDetection::Keywords(matcher) => of(matcher, wanted),
+        IrDetection::Conditional { named, .. } => named.values().map(|part| count(part, wanted)).sum(),
         IrDetection::ArrayMatch { .. } => 0,
     }
 }

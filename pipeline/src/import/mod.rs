@@ -69,8 +69,8 @@ pub async fn import<R: Read + Send + 'static>(
         .map_err(|source| ImportError::Rejects { path: rejects_dir.clone(), source })?;
     let mut run = ImportRun::new(log, lake, reject_file);
     let meter = Arc::new(Meter::default());
-    let ImportOptions { node, missing_node, cluster, max_record_bytes, formats, .. } = options;
-    let parsing = ParseOptions { formats, max_record_bytes, node, missing_node, cluster };
+    let ImportOptions { node, missing_node, cluster, mask, max_record_bytes, formats, .. } = options;
+    let parsing = ParseOptions { formats, max_record_bytes, node, missing_node, cluster, mask };
     let chunks = stages::start(input, Arc::clone(&meter), parsers, &parsing);
     let mut chunks = chunks.map_err(|error| ImportError::Thread(error.into()))?;
     let end = loop {

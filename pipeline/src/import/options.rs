@@ -1,6 +1,9 @@
 //! How to import an input.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use kerntrail_common::mask::Mask;
 
 use super::format::ImportFormat;
 use super::formats::FORMATS;
@@ -21,6 +24,8 @@ pub struct ImportOptions {
     pub missing_node: Option<String>,
     /// Cluster to use instead of the one that records name.
     pub cluster: Option<String>,
+    /// What masks secrets in command lines; without it, nothing is masked.
+    pub mask: Option<Arc<Mask>>,
     /// Folder for rejected records.
     pub rejects_dir: PathBuf,
     /// Threads that parse.
@@ -40,6 +45,7 @@ impl ImportOptions {
             node: None,
             missing_node: None,
             cluster: None,
+            mask: None,
             rejects_dir: rejects_dir.into(),
             parsers: default_parsers(),
             max_record_bytes: MAX_RECORD_BYTES,

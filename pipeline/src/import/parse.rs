@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kerntrail_common::mask::Mask;
+
 use super::envelope;
 use super::format::{FormatScope, ImportFormat, ImportedRow, Reading, RecordRefusal};
 use super::identity::canonical;
@@ -43,6 +45,7 @@ pub(super) struct ParseOptions {
     pub(super) node: Option<String>,
     pub(super) missing_node: Option<String>,
     pub(super) cluster: Option<String>,
+    pub(super) mask: Option<Arc<Mask>>,
 }
 
 /// Parses pieces, with what it remembers from one record to the next.
@@ -56,9 +59,10 @@ pub(super) struct Parser {
 impl Parser {
     /// `actors` is shared by the parsers of an import.
     pub(super) fn new(options: ParseOptions, actors: &Arc<Actors>) -> Self {
-        let ParseOptions { formats, max_record_bytes, node, missing_node, cluster } = options;
+        let ParseOptions { formats, max_record_bytes, node, missing_node, cluster, mask } = options;
         let scope = |format: &dyn ImportFormat| {
-            FormatScope::new(format.name(), (node.clone(), missing_node.clone()), cluster.clone(), Arc::clone(actors))
+            let nodes = (node.clone(), missing_node.clone());
+            FormatScope::new(format.name(), nodes, cluster.clone(), (Arc::clone(actors), mask.clone()))
         };
         let formats = formats.iter().map(|format| (*format, scope(*format))).collect();
         Self { formats, rows: Vec::new(), max_record_bytes }

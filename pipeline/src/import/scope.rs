@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kerntrail_common::mask::Mask;
+use kerntrail_common::shell;
 use kerntrail_schemas::identity::{BootHash, StreamId};
 use kerntrail_schemas::tables::Actor;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -76,6 +78,7 @@ pub struct FormatScope {
     nodes: HashMap<String, Arc<EventOrigin>>,
     others: HashMap<String, Arc<EventOrigin>>,
     actors: Arc<Actors>,
+    mask: Option<Arc<Mask>>,
 }
 
 impl FormatScope {
@@ -85,9 +88,9 @@ impl FormatScope {
         format: &'static str,
         (node, missing_node): (Option<String>, Option<String>),
         cluster: Option<String>,
-        actors: Arc<Actors>,
+        (actors, mask): (Arc<Actors>, Option<Arc<Mask>>),
     ) -> Self {
-        Self { format, node, missing_node, cluster, nodes: HashMap::new(), others: HashMap::new(), actors }
+        Self { format, node, missing_node, cluster, nodes: HashMap::new(), others: HashMap::new(), actors, mask }
     }
 
     /// The node of a record that names `named`, unless the user named another; `None` when there is none of both, nor one for
@@ -137,7 +140,25 @@ impl FormatScope {
     /// `content` holds everything that `make` reads, since actors of equal content are one, and nothing else: what
     /// differs between events of one process would make an actor for each.
     pub fn actor<E>(&self, content: &impl Hash, make: impl FnOnce() -> Result<Actor, E>) -> Result<KeyedActor, E> {
-        self.actors.get(self.format, content, make)
+        self.actors.get(self.format, content, || Ok(self.masked(make()?)))
+    }
+}
+
+impl FormatScope {
+    /// `actor` without the secrets of its command lines.
+    fn masked(&self, mut actor: Actor) -> Actor {
+        let Some(mask) = &self.mask else { return actor };
+        for list in [&mut actor.args, &mut actor.parent_args] {
+            if let Some(args) = list {
+                *args = mask.args(args);
+            }
+        }
+        match (&actor.args, &mut actor.cmd_line) {
+            (Some(args), Some(line)) => *line = shell::quoted(args),
+            (None, Some(line)) => *line = mask.text(line).into_owned(),
+            _ => {}
+        }
+        actor
     }
 }
 

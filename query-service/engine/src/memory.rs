@@ -26,6 +26,11 @@ impl TotalMemory {
         Arc::new(Self { most: most.get(), reserved: AtomicUsize::new(0) })
     }
 
+    /// What all queries may reserve together, in bytes.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     fn take(&self, bytes: usize) -> Result<(), DataFusionError> {
         let more = |reserved: usize| reserved.checked_add(bytes).filter(|reserved| *reserved <= self.most);
         let taken = self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);

@@ -28,7 +28,8 @@ use crate::principal::Principal;
 use crate::stop::Stop;
 use crate::windows::account_for_windows;
 
-/// What a function makes at once is at most this part of a query's memory: several batches live at a time.
+/// What a function makes at once is at most this part of a query's memory: several batches live at a time. All queries
+/// together share the process's memory in the same way.
 const BATCHES_IN_MEMORY: usize = 4;
 
 /// The tables of one tenant as one query sees them, each at the version of its first use, with the query's own memory.
@@ -52,7 +53,9 @@ impl Snapshot {
                 .with_information_schema(true)
                 .with_target_partitions(engine.capacity.threads.get())
         };
-        let most = memory.get() / BATCHES_IN_MEMORY;
+        // Of all queries that may run, every thread may make one at a time.
+        let batches = engine.capacity.max_running.get() * engine.capacity.threads.get() * 2;
+        let most = (memory.get() / BATCHES_IN_MEMORY).min(engine.memory.most() / batches);
         let context = kerntrail_session::build(settings, |state| {
             // Without formats and factories of files there is nothing to write them with.
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());

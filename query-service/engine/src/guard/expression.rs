@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, DuplicateTreatment,
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
     Interval, Map, NamedWindowDefinition, NamedWindowExpr, NullTreatment, ObjectNamePart, OrderByExpr, Subscript,
-    UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    TimezoneInfo, UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::query::{Checked, Walk, absent, plain_name, unsupported};
@@ -199,6 +199,12 @@ impl Walk<'_> {
         }
         let is_pair = ["corr", "covar", "regr_", "approx_percentile"].iter().any(|start| name.starts_with(start));
         absent(extras.is_distinct && (is_pair || over.is_some()), "DISTINCT in this function")?;
+        // The planner drops it for others.
+        let knows_nulls = ["first_value", "last_value", "nth_value", "lag", "lead"].contains(&name.as_str());
+        absent(
+            extras.treats_nulls && over.is_some() && !knows_nulls,
+            "IGNORE NULLS and RESPECT NULLS of this function",
+        )?;
         // It loses NULLs beyond the row that it leads to (apache/datafusion#25471).
         absent(name == "lead" && extras.ignores_nulls, "IGNORE NULLS of lead(); write lag() in the opposite order")?;
         match args {
@@ -288,6 +294,7 @@ struct Extras {
     names: Vec<&'static str>,
     is_distinct: bool,
     ignores_nulls: bool,
+    treats_nulls: bool,
 }
 
 impl Extras {
@@ -315,6 +322,7 @@ impl Extras {
         Self {
             names: names.into_iter().filter_map(|(is_there, name)| is_there.then_some(name)).collect(),
             is_distinct,
+            treats_nulls: nulls.is_some(),
             ignores_nulls: nulls == Some(&NullTreatment::IgnoreNulls),
         }
     }
@@ -343,7 +351,13 @@ fn check_type(data_type: &DataType) -> Checked {
             | DataType::Nvarchar(Some(_))
             | DataType::String(Some(_))
     );
-    absent(has_length, "a text type with a length; write left(text, length)")
+    absent(has_length, "a text type with a length; write left(text, length)")?;
+    // The result would have none.
+    let has_zone = match data_type {
+        DataType::Timestamp(_, zone) => matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz),
+        _ => false,
+    };
+    absent(has_zone, "a time type with a zone; write arrow_cast(time, 'Timestamp(us, \"UTC\")')")
 }
 
 /// Functions whose result is a structure of their arguments.

@@ -40,7 +40,14 @@ pub(crate) fn read(answer: &Answer, events: usize, before_refused: BeforeRefused
     let outcomes = match (code, answer.status) {
         // Without the code the response may come from a proxy, and the events are not indexed.
         (Some(0), 200..=299) => Outcome::Delivered.all(events),
-        (Some(6 | 7 | 12 | 13 | 15), _) => match body.as_ref().and_then(|body| body.invalid_event_number) {
+        // The index is configured, and the same for all.
+        (Some(7), _) => {
+            let refused = body.as_ref().and_then(|body| body.invalid_event_number).unwrap_or(0).min(events);
+            let mut outcomes = before(refused, before_refused);
+            outcomes.extend(Outcome::Pause { alert: words }.all(events - refused));
+            outcomes
+        }
+        (Some(6 | 12 | 13 | 15), _) => match body.as_ref().and_then(|body| body.invalid_event_number) {
             Some(refused) if refused < events => around(refused, events, before_refused, &words),
             _ => Outcome::Split { words }.all(events),
         },
@@ -116,7 +123,8 @@ mod tests {
             (400, r#"{"text":"No data","code":5}"#, "SSSS"),
             (400, r#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#, "XNNN"),
             (400, r#"{"text":"Invalid data format","code":6}"#, "SSSS"),
-            (400, r#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#, "DXNN"),
+            (400, r#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#, "DPPP"),
+            (400, r#"{"text":"Incorrect index","code":7}"#, "PPPP"),
             (500, r#"{"text":"Internal server error","code":8}"#, "RRRR"),
             (503, r#"{"text":"Server is busy","code":9}"#, "RRRR"),
             (503, r#"{"text":"Server is busy","code":9,"invalid-event-number":3}"#, "DDDR"),
@@ -149,13 +157,13 @@ mod tests {
 
     #[test]
     fn discarded_events_before_a_refused_one_are_sent_again() {
-        let body = r#"{"text":"Incorrect index","code":7,"invalid-event-number":2}"#;
+        let body = r#"{"text":"Invalid data format","code":6,"invalid-event-number":2}"#;
         assert_eq!(letters(400, body, BeforeRefused::Discarded), "NNXN");
     }
 
     #[test]
     fn the_servers_message_and_retry_delay_are_kept() {
-        let body = r#"{"text":"Incorrect index","code":7,"invalid-event-number":0}"#;
+        let body = r#"{"text":"Invalid data format","code":6,"invalid-event-number":0}"#;
         let answer = Answer { status: 400, retry_after: None, body: body.into() };
         let read_it = read(&answer, 1, BeforeRefused::Indexed);
         let words = format!("HTTP 400: {body}");

@@ -66,7 +66,7 @@ const ACTOR: &[ActorMapping] = &[
     },
     ActorMapping { from: "`process.start_time`", columns: &["process_start_time"], fill: start_time },
     ActorMapping {
-        from: "`process.uid`",
+        from: "`process.uid`, which is the effective one",
         columns: &["euid"],
         fill: |from, actor| {
             actor.euid = id("process.uid", from.process.uid)?;
@@ -90,7 +90,7 @@ const ACTOR: &[ActorMapping] = &[
         },
     },
     ActorMapping {
-        from: "`process.process_credentials`",
+        from: "`process.process_credentials`, where they are exported; `process.uid` is not the real one",
         columns: &["uid", "gid"],
         fill: |from, actor| {
             if let Some(credentials) = &from.process.process_credentials {
