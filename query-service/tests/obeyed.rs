@@ -348,6 +348,10 @@ async fn what_is_meant_is_carried_out() {
             "select count(*) as n from (values (1), (2)) o(id) where case when true then 7 else id end not in (select i.id from (values (1), (2)) i(id))",
             "2",
         ),
+        (
+            "select count(*) as n from (select unnest(make_array('a/1', 'b/x')) as ref) t where split_part(ref, '/', 2) not in (select event_id from process_events union all select event_id from network_flows)",
+            "2",
+        ),
         // A filter stays on the side of the join that it is about.
         (
             "with g as (select value as x, value * 2 as z from range(1, 5) union all select 7, 8) select count(*) as n from (select c.x from g a cross join g b right join g c on a.x = c.z + 100 where b.z + c.x > 0) t",

@@ -140,20 +140,30 @@ fn exact(expr: Expr, place: Place) -> Result<Transformed<Expr>> {
     }
 }
 
-fn is_column(expr: &Expr) -> bool {
-    match expr {
-        Expr::Column(_) => true,
-        Expr::Cast(cast) => is_column(&cast.expr),
+/// Functions that may have a value whatever their columns have.
+const CHOOSING: [&str; 5] = ["coalesce", "nvl", "nvl2", "ifnull", "nullif"];
+
+/// Whether `expr`, which has columns, may be simplified to a constant.
+fn may_be_constant(expr: &Expr) -> bool {
+    let chooses = |part: &Expr| match part {
+        Expr::Case(_) => true,
+        Expr::ScalarFunction(call) => CHOOSING.contains(&call.func.name()),
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => {
+            matches!(op, Operator::And | Operator::Or | Operator::Multiply | Operator::Modulo | Operator::BitwiseAnd)
+        }
         _ => false,
-    }
+    };
+    // What cannot be looked at might be.
+    expr.exists(|part| Ok(chooses(part))).unwrap_or(true)
 }
 
 /// Whether DataFusion's join for it selects the right rows.
 fn is_exact(membership: &InSubquery, place: Place) -> bool {
     let InSubquery { expr, subquery, negated } = membership;
     match (place, negated) {
-        // What else there is may be simplified to a constant.
-        (Place::Condition, true) => subquery.outer_ref_columns.is_empty() && is_column(expr),
+        (Place::Condition, true) => {
+            subquery.outer_ref_columns.is_empty() && !expr.column_refs().is_empty() && !may_be_constant(expr)
+        }
         (Place::Condition | Place::Alternative, false) => true,
         (Place::Alternative, true) | (Place::Elsewhere, _) => false,
     }

@@ -24,6 +24,8 @@ const OTHER_IN_OCSF: &[(&str, &str)] = &[
     ("event_loss.not_run", "Base Event has no activities"),
     ("event_loss.table_full", "Base Event has no activities"),
     ("event_loss.not_supported", "Base Event has no activities"),
+    ("event_loss.rate_limited", "Base Event has no activities"),
+    ("event_loss.throttled", "Base Event has no activities"),
 ];
 
 fn has_column(table: Table, name: &str) -> bool {
