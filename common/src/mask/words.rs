@@ -25,7 +25,7 @@ pub(super) fn commands(text: &str) -> Vec<Vec<Word>> {
         let is_end = quote.is_none() && (char.is_whitespace() || matches!(char, ';' | '|' | '&' | '(' | ')'));
         if is_end {
             command.extend(word.take());
-            if !(char == ' ' || char == '\t') && !command.is_empty() {
+            if !matches!(char, ' ' | '\t') && !command.is_empty() {
                 commands.push(std::mem::take(&mut command));
             }
             continue;

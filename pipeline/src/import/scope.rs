@@ -148,10 +148,8 @@ impl FormatScope {
     /// `actor` without the secrets of its command lines.
     fn masked(&self, mut actor: Actor) -> Actor {
         let Some(mask) = &self.mask else { return actor };
-        for list in [&mut actor.args, &mut actor.parent_args] {
-            if let Some(args) = list {
-                *args = mask.args(args);
-            }
+        for args in [&mut actor.args, &mut actor.parent_args].into_iter().flatten() {
+            *args = mask.args(args);
         }
         match (&actor.args, &mut actor.cmd_line) {
             (Some(args), Some(line)) => *line = shell::quoted(args),
