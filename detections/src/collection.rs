@@ -194,8 +194,10 @@ impl<'a> Collection<'a> {
     fn compiled(&self, file: &Documents, rule: &SigmaRule, about: Option<About>) -> Result<Compiled, RuleError> {
         ignored::check_values(&rule.detection).map_err(|source| file.cannot(&rule.title, source))?;
         let filled = self.placeholders.fill(rule).map_err(|source| file.cannot(&rule.title, source))?;
-        let translated = about.map_or(Ok(filled.clone()), |about| auditd::translate(&filled, about));
-        let filled = translated.map_err(|source| file.cannot(&rule.title, source))?;
+        let filled = match about {
+            Some(about) => auditd::translate(&filled, about).map_err(|source| file.cannot(&rule.title, source))?,
+            None => filled,
+        };
         let lowered = lower_rule(&filled, &LowerOptions::default()).map_err(|error| {
             let line = line::of_key(&file.text, &rule.title, "condition");
             file.wrong_at(line, format!("rule \"{}\": {error}", rule.title))

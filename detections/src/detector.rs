@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -24,7 +24,7 @@ use crate::fresh::{RuleScan, Scans};
 use crate::metrics;
 use crate::rules::{Condition, Rule, RuleKind, Rules};
 use crate::set_aside::SetAside;
-use crate::state::{Cursors, DetectorStateError, State, StoredMessage};
+use crate::state::{Cursors, DetectorStateError, State, StoredMessage, now_us};
 use crate::suppression::{Admitted, Candidate};
 
 /// Findings of one pass that are logged individually; beyond that, only their number is logged.
@@ -461,12 +461,6 @@ impl Detector {
     fn message(&self, outbox: &StoredMessage) -> Result<Message, DetectError> {
         outbox.message(&self.config.node, &self.writer.stream).map_err(DetectError::StoredMessage)
     }
-}
-
-/// The clock, µs since the Unix epoch.
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or_default()
 }
 
 /// Logs a few findings individually, and only the number of many: an import can cause thousands.

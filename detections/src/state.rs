@@ -188,8 +188,7 @@ impl State {
     /// The state of a detector that has no file. Batches are numbered from the present microsecond on: if an earlier state
     /// was lost, consumers would drop numbers that they have seen.
     pub(crate) fn begin() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { last_batch: i64::try_from(since.as_micros()).unwrap_or_default(), ..Self::default() }
+        Self { last_batch: now_us(), ..Self::default() }
     }
 
     /// Reads the state from `path`; `None` if there is no file. A damaged file is moved aside and logged, and treated
@@ -256,6 +255,12 @@ impl State {
             last: Some(last),
         });
     }
+}
+
+/// The clock, µs since the Unix epoch.
+pub(crate) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or_default()
 }
 
 fn set_aside(path: &Path, source: serde_json::Error) -> Result<(), DetectorStateError> {

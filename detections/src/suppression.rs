@@ -36,7 +36,7 @@ pub struct Suppression {
 }
 
 impl Suppression {
-    /// The default of a rule of this level: the more severe, the sooner the same is told again.
+    /// The default of a rule of this level: the more severe it is, the shorter the time.
     pub(crate) fn of_level(level: Level, by: Vec<String>) -> Self {
         let minutes = match level {
             Level::Critical => 5,

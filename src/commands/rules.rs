@@ -118,8 +118,11 @@ fn read(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<(Source
     }
     let (mut sources, mut files) = (Sources::default().with_placeholders(placeholders), Vec::new());
     for path in paths {
-        let before = files.len();
-        for file in sources::files(path)? {
+        let found = sources::files(path)?;
+        if found.is_empty() {
+            bail!("{} contains no rules: no file ends in .yml or .yaml", path.display());
+        }
+        for file in found {
             match sources::read(&file) {
                 Ok(text) => {
                     sources.add(&file, &text);
@@ -127,9 +130,6 @@ fn read(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<(Source
                 }
                 Err(error) => sources.refuse(error),
             }
-        }
-        if files.len() == before && path.is_dir() && sources::files(path)?.is_empty() {
-            bail!("{} contains no rules: no file ends in .yml or .yaml", path.display());
         }
     }
     Ok((sources, files))

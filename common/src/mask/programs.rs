@@ -15,7 +15,7 @@ pub(super) enum Form {
     AfterPercent(&'static str),
     /// The argument behind one whose text is, or ends with, the name of a secret (`set aws_secret_access_key SECRET`).
     AfterName,
-    /// The argument with this number, from 1, of those behind the subcommand that are no options, unless it is an assignment.
+    /// The argument with this number, counted from 1 behind the subcommand without the options, unless it is an assignment.
     Position(usize),
     /// The last argument, if this letter is among the short options (`-nb user SECRET`).
     LastWith(char),

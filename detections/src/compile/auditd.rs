@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use kerntrail_schemas::Table;
 use rsigma_parser::{
-    ConditionExpr, Detection, DetectionItem, Detections, FieldSpec, Modifier, SelectorPattern, SigmaRule, SigmaString,
-    SigmaValue,
+    ConditionExpr, Detection, DetectionItem, Detections, FieldSpec, Modifier, SigmaRule, SigmaString, SigmaValue,
 };
 
 use super::CompileError;
@@ -199,12 +198,10 @@ fn negates(condition: &ConditionExpr, names: &[&String], is_negated: bool) -> bo
         }
         ConditionExpr::Not(inner) => negates(inner, names, !is_negated),
         ConditionExpr::Identifier(name) => is_negated && names.contains(&name),
-        ConditionExpr::Selector { pattern, .. } => is_negated && names.iter().any(|name| selects(pattern, name)),
+        ConditionExpr::Selector { pattern, .. } => {
+            is_negated && names.iter().any(|name| pattern.matches_detection_name(name))
+        }
     }
-}
-
-fn selects(pattern: &SelectorPattern, name: &str) -> bool {
-    pattern.matches_detection_name(name)
 }
 
 fn in_terms_of(about: About, detection: &mut Detection) -> Result<(), CompileError> {

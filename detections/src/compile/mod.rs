@@ -163,6 +163,10 @@ pub(crate) fn group_column(table: Table, name: &str) -> Result<Expr, CompileErro
 
 /// `predicate`, and `conditions` as well.
 pub(crate) fn with_conditions(predicate: Expr, conditions: Vec<Expr>) -> Result<Expr, CompileError> {
+    // It was checked when it was made.
+    if conditions.is_empty() {
+        return Ok(predicate);
+    }
     let predicate = all([vec![predicate], conditions].concat());
     check_size(&predicate)?;
     Ok(predicate)

@@ -100,9 +100,10 @@ fn threshold(document: &CorrelationRule, steps: &[Step], measure: Measure) -> Re
     check_bounds(measure, predicates)?;
     let fields = field.clone().unwrap_or_default();
     match (measure, fields.len()) {
-        (Measure::Events, 0) | (Measure::Values, 1..) | (_, 1) if measure != Measure::Events || fields.is_empty() => {}
+        (Measure::Events, 0) | (Measure::Values, 1..) => {}
         (Measure::Events, _) => return Err(CompileError::unsupported("a field in the condition of `event_count`")),
         (_, 0) => return Err(CompileError::unsupported(format!("`{kind}` without a field in its condition"))),
+        (_, 1) => {}
         (_, _) => return Err(CompileError::unsupported(format!("`{kind}` of several fields"))),
     }
     let values = fields.iter().map(|name| columns(document, steps, name)).collect::<Result<Vec<_>, _>>()?;

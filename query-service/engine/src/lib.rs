@@ -21,6 +21,7 @@ mod limits;
 mod memory;
 pub mod metrics;
 pub mod output;
+mod pass_through;
 mod pieces;
 mod principal;
 mod session;

@@ -5,16 +5,14 @@ use kerntrail_schemas::tables::event_loss::{RATE_LIMITED, THROTTLED};
 use kerntrail_schemas::tables::{Envelope, LossColumns};
 
 use super::record::{Loss, Record};
+use super::time_of;
 use crate::import::format::{FormatScope, ImportedRow, MappedColumn, MappedRow, RecordRefusal};
 use crate::import::json::{fit, given, owned};
-use crate::import::time::rfc3339;
 
 /// The row of `record`, which says that `loss` happened.
 pub(super) fn row(record: &Record<'_>, loss: &Loss<'_>, scope: &mut FormatScope) -> Result<ImportedRow, RecordRefusal> {
     let origin = scope.node(given(&record.node_name)).ok_or_else(|| RecordRefusal::content("no node_name"))?;
-    let time = given(&record.time).ok_or_else(|| RecordRefusal::content("no time"))?;
-    let impossible = || RecordRefusal::content(format!("time {time:?} is not a time between 1970 and 2262"));
-    let time = rfc3339(time).ok_or_else(impossible)?;
+    let time = time_of(given(&record.time))?;
     let (activity, own) = match loss {
         Loss::RateLimit(info) => {
             let lost = fit("number_of_dropped_process_events", info.number_of_dropped_process_events)?;

@@ -121,9 +121,7 @@ impl<'a> EventContext<'a> {
         // A process starts when its program does.
         let started = || given(&process.start_time).filter(|_| kind == EXEC_KIND);
         let time = given(&record.time).or(given(&body.time)).or_else(started);
-        let time = time.ok_or_else(|| RecordRefusal::content("no time"))?;
-        let impossible = || RecordRefusal::content(format!("time {time:?} is not a time between 1970 and 2262"));
-        let time = rfc3339(time).ok_or_else(impossible)?;
+        let time = time_of(time)?;
         let count = record.aggregation_info.as_ref().and_then(|info| info.count);
         let envelope = Envelope {
             cluster: scope.cluster(given(&record.cluster_name)),
@@ -151,6 +149,13 @@ impl<'a> EventContext<'a> {
         let row = entry.make(&event, time, &origin, envelope)?;
         Ok(Some(row.with_actor(actor)))
     }
+}
+
+/// The time that `text` names. Errors: there is none, or it is not a time that can be stored.
+fn time_of(text: Option<&str>) -> Result<Micros, RecordRefusal> {
+    let text = text.ok_or_else(|| RecordRefusal::content("no time"))?;
+    let impossible = || RecordRefusal::content(format!("time {text:?} is not a time between 1970 and 2262"));
+    rfc3339(text).ok_or_else(impossible)
 }
 
 static EVENTS_BY_NAME: LazyLock<ByName<ArgumentSource>> = LazyLock::new(|| ByName::of(EVENTS));
