@@ -16,11 +16,11 @@ use std::process::ExitCode;
 use cli::{Action, Cli, ConfigAction};
 use config::{Config, ConfigError, Overrides, ValueOrigin};
 use kerntrail_detections::RuleError;
-use kerntrail_query_engine::{ErrorKind, QueryError};
+use kerntrail_query_engine::{ErrorKind, QueryError, Tallied};
 
-/// Returns memory after a large result; the C library's allocator keeps it in the arenas of many threads.
+/// mimalloc returns memory after a large result; the C library's allocator keeps it in the arenas of many threads.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Tallied<mimalloc::MiMalloc> = Tallied(mimalloc::MiMalloc);
 
 const DEFAULT_CONFIG: &str = "/etc/kerntrail/kerntrail.toml";
 

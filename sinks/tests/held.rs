@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kerntrail_schemas::SchemaHistory;
 use kerntrail_schemas::history::MessageColumns;
 use kerntrail_schemas::identity::StreamId;
+use kerntrail_schemas::{SCHEMA_VERSION, SchemaHistory};
 use kerntrail_sinks::{Sink, dlq};
 use kerntrail_transport::{Codec, EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds};
 use serde_json::json;
 
 use crate::support::{Running, config, message, topic, until};
+
+/// This release and the next one.
+const NOW: u16 = SCHEMA_VERSION;
+const NEXT: u16 = NOW + 1;
 
 /// Appends the ten rows `batch` of `node`, from a release of `schema_version`.
 async fn append(log: &EmbeddedLog, node: &str, batch: i64, schema_version: u16) {
@@ -40,12 +44,12 @@ async fn a_sink_waits_for_the_upgrade_in_one_partition_and_continues_in_the_othe
     let (dir, dlq_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let options = EmbeddedOptions { partitions: 4, ..EmbeddedOptions::default() };
     let log = Arc::new(EmbeddedLog::open(dir.path().join("log"), options).await.unwrap());
-    append(&log, "n1", 0, 1).await;
-    append(&log, "n1", 1, 2).await;
-    append(&log, "n1", 2, 1).await;
+    append(&log, "n1", 0, NOW).await;
+    append(&log, "n1", 1, NEXT).await;
+    append(&log, "n1", 2, NOW).await;
     let mut messages = 3;
     while partitions_in_use(&log).await < 2 {
-        append(&log, &format!("other-{messages}"), 0, 1).await;
+        append(&log, &format!("other-{messages}"), 0, NOW).await;
         messages += 1;
     }
     let other = format!("other-{}", messages - 1);
@@ -58,9 +62,9 @@ async fn a_sink_waits_for_the_upgrade_in_one_partition_and_continues_in_the_othe
     };
     let release = |version| Codec::new(Arc::new(SchemaHistory::new(&MessageColumns::declared(), version)));
 
-    let sink = start(release(1));
+    let sink = start(release(NOW));
     until("one partition is held", || if holds.all().len() == 1 { Ok(()) } else { Err("none is".to_owned()) }).await;
-    append(&log, &other, 1, 1).await;
+    append(&log, &other, 1, NOW).await;
     messages += 1;
     // All but the message of the next release and the one behind it.
     let expected = (messages - 2) * 10;
@@ -71,13 +75,13 @@ async fn a_sink_waits_for_the_upgrade_in_one_partition_and_continues_in_the_othe
     until("the rest", || delivered(expected)).await;
     let reason = holds.all()[0].to_string();
     assert!(reason.starts_with("sink-test holds kerntrail.acme.process_events/"), "{reason}");
-    assert!(reason.contains("at message 1: schema version 2 is newer than 1"), "{reason}");
+    assert!(reason.contains(&format!("at message 1: schema version {NEXT} is newer than {NOW}")), "{reason}");
     sink.stop().await;
     assert_eq!(committed_in_all(&log).await, messages as i64 - 2);
     assert!(dlq::list(dlq_dir.path(), None).unwrap().letters.is_empty(), "it is not a dead letter");
     assert!(holds.all().is_empty(), "who has stopped holds nothing");
 
-    let sink = start(release(2));
+    let sink = start(release(NEXT));
     until("all of it", || delivered(messages * 10)).await;
     sink.stop().await;
     assert_eq!(committed_in_all(&log).await, messages as i64);

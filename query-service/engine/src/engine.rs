@@ -8,6 +8,7 @@ use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::held::Holdings;
 use crate::limits::Capacity;
 use crate::memory::TotalMemory;
 use crate::principal::Principal;
@@ -34,6 +35,7 @@ pub struct Engine {
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) memory: Arc<TotalMemory>,
+    pub(crate) holdings: Arc<Holdings>,
 }
 
 impl Engine {
@@ -50,7 +52,8 @@ impl Engine {
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build_arc().map_err(failed)?;
         let slots = Slots::new(capacity.max_running, capacity.threads);
         let memory = TotalMemory::new(capacity.total_memory);
-        Ok(Arc::new(Self { tenants, capacity, runtime, slots, memory }))
+        let holdings = Holdings::new(&capacity);
+        Ok(Arc::new(Self { tenants, capacity, runtime, slots, memory, holdings }))
     }
 
     /// The session of `principal`.

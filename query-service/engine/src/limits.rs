@@ -79,8 +79,17 @@ pub struct Capacity {
     pub spill_dir: Option<PathBuf>,
     /// Disk space of all spills together, in bytes.
     pub spill_bytes: u64,
-    /// Memory of all queries together, in bytes. A query that finds it taken spills to disk, or ends with an error.
+    /// Memory that operators of all queries reserve together, in bytes. A query that finds it taken spills to disk, or ends
+    /// with an error.
     pub total_memory: NonZeroUsize,
+    /// What one query may hold beyond what it reserved, in bytes: batches on their way, results of functions and aggregates.
+    /// Beyond it, it ends with an error. Known only to a program whose allocator is [`crate::Tallied`].
+    pub unreserved_memory: NonZeroUsize,
+    /// What all queries may hold, reserved or not, in bytes. Beyond it, the one that holds most ends with an error, and the
+    /// others wait. Known only to a program whose allocator is [`crate::Tallied`].
+    pub held_memory: NonZeroUsize,
+    /// Memory of the process, in bytes. Beyond it, the same happens.
+    pub resident_memory: Option<NonZeroUsize>,
     /// Threads of each query, apart from those of the caller's runtime.
     pub threads: NonZeroUsize,
 }
@@ -98,11 +107,15 @@ pub(crate) const STACK_BYTES: usize = 64 << 20;
 /// 4 GiB: of each of the queries that may run at a time, what it may use by default.
 const TOTAL_MEMORY: NonZeroUsize = NonZeroUsize::MIN.saturating_add((4 << 30) - 1);
 
+/// 1 GiB.
+const UNRESERVED_MEMORY: NonZeroUsize = NonZeroUsize::MIN.saturating_add((1 << 30) - 1);
+
 /// 8.
 const MAX_RUNNING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 
 impl Default for Capacity {
-    /// 8 at a time, 10 s of waiting, 8 GiB of spills, 4 GiB of memory, a thread per processor.
+    /// 8 at a time, 10 s of waiting, 8 GiB of spills, 4 GiB of memory, a query 1 GiB beyond what it reserved, a thread per
+    /// processor.
     fn default() -> Self {
         Self {
             max_running: MAX_RUNNING,
@@ -110,6 +123,9 @@ impl Default for Capacity {
             spill_dir: None,
             spill_bytes: 8 << 30,
             total_memory: TOTAL_MEMORY,
+            unreserved_memory: UNRESERVED_MEMORY,
+            held_memory: TOTAL_MEMORY,
+            resident_memory: None,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }

@@ -58,6 +58,11 @@ impl QueryMemory {
     pub(crate) fn new(most: NonZeroUsize, total: Arc<TotalMemory>) -> Self {
         Self { own: TrackConsumersPool::new(FairSpillPool::new(most.get()), TOP_CONSUMERS), total }
     }
+
+    /// Reserved now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.own.reserved()
+    }
 }
 
 impl fmt::Display for QueryMemory {

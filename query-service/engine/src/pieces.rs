@@ -1,4 +1,4 @@
-//! Batches of a bounded number of rows.
+//! Batches of a bounded number of rows, and for readers, of bytes.
 //!
 //! Some operators of DataFusion 55 make one batch of any number of rows: a window over all rows, `unnest` of a long list.
 //! What is computed from it would be as large, at once. So such a batch is passed on in pieces.
@@ -15,7 +15,9 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, stream};
 
+use crate::error::{ErrorKind, QueryError};
 use crate::pass_through::pass_through;
+use crate::size;
 
 /// `plan`, whose lists are unnested in pieces.
 pub(crate) fn unnest_in_pieces(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -40,6 +42,35 @@ impl Pieces {
 fn pieces(batch: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
     let starts = (0..batch.num_rows()).step_by(rows.max(1));
     starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
+}
+
+/// Rows and bytes that a reader takes at once.
+const MOST_READ: (usize, usize) = (1_024, 1 << 20);
+/// Bytes of one row that a reader takes.
+const LARGEST_ROW: usize = 16 << 20;
+
+/// `batch` in pieces for a reader, who writes each as a whole: one row of any size, or several of at most 1 MiB together.
+///
+/// Errors: `limit` for a row of more than 16 MiB.
+pub(crate) fn for_reader(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    let (rows, most) = MOST_READ;
+    let mut small = Vec::new();
+    let mut left: Vec<_> = pieces(batch, rows);
+    left.reverse();
+    while let Some(piece) = left.pop() {
+        let bytes: usize = piece.columns().iter().map(|column| size::of(column)).sum();
+        let half = piece.num_rows() / 2;
+        if bytes <= most || half == 0 && bytes <= LARGEST_ROW {
+            small.push(piece);
+        } else if half == 0 {
+            let text = format!("a row has {bytes} bytes; at most {LARGEST_ROW} are allowed");
+            return Err(QueryError::new(ErrorKind::Limit, text).into());
+        } else {
+            left.push(piece.slice(half, piece.num_rows() - half));
+            left.push(piece.slice(0, half));
+        }
+    }
+    Ok(small)
 }
 
 impl DisplayAs for Pieces {

@@ -51,7 +51,7 @@ impl Session {
     async fn start(&self, sql: &str, limits: Limits) -> Result<QueryStream, QueryError> {
         let deadline = Instant::now() + limits.timeout.0;
         let slot = self.admit(limits.timeout.0).await?;
-        let snapshot = Snapshot::open(&self.engine, &self.principal, slot.stop())?;
+        let snapshot = Snapshot::open(&self.engine, &self.principal, &slot)?;
         let sql = sql.to_owned();
         // Parsing is recursive as well, so it happens on the query's threads, whose stacks are large.
         let planned = within(&slot, deadline, limits.timeout.0, async move {
@@ -78,7 +78,7 @@ impl Session {
             let timeout = self.principal.limits.timeout.0;
             let deadline = Instant::now() + timeout;
             let slot = self.admit(timeout).await?;
-            let snapshot = Snapshot::open(&self.engine, &self.principal, slot.stop())?;
+            let snapshot = Snapshot::open(&self.engine, &self.principal, &slot)?;
             within(&slot, deadline, timeout, work(snapshot)).await
         };
         answer.await.inspect_err(|error| failed(error.kind()))

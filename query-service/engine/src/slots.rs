@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::heap::{self, Account};
 use crate::limits::STACK_BYTES;
 use crate::metrics::Measured;
 use crate::stop::Stop;
@@ -118,6 +119,11 @@ impl Slot {
         self.held.as_ref().map(|(_, turn)| turn.is_wanted())
     }
 
+    /// Where everything counts that its threads hold.
+    pub(crate) fn account(&self) -> Option<&'static Account> {
+        self.held.as_ref().map(|(workers, _)| workers.account)
+    }
+
     /// The switch that stops the query's operators.
     pub(crate) fn stop(&self) -> Stop {
         self.stop.clone()
@@ -136,12 +142,14 @@ impl Drop for Slot {
 /// A runtime that may be dropped anywhere, also on another runtime's thread.
 struct Workers {
     runtime: Option<Runtime>,
+    account: &'static Account,
     /// The kernel's ids of its threads.
     thread_ids: Arc<Mutex<HashSet<i32>>>,
 }
 
 impl Workers {
     fn start(threads: NonZeroUsize) -> io::Result<Self> {
+        let account = Account::new();
         let thread_ids: Arc<Mutex<HashSet<i32>>> = Arc::default();
         let (started, ended) = (Arc::clone(&thread_ids), Arc::clone(&thread_ids));
         let mut builder = Builder::new_multi_thread();
@@ -150,6 +158,7 @@ impl Workers {
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .on_thread_start(move || {
+                heap::belong_to(account);
                 started.lock().unwrap_or_else(PoisonError::into_inner).insert(own_thread_id());
             })
             .on_thread_stop(move || {
@@ -157,7 +166,7 @@ impl Workers {
             })
             .enable_all();
         let runtime = builder.build()?;
-        Ok(Self { runtime: Some(runtime), thread_ids })
+        Ok(Self { runtime: Some(runtime), account, thread_ids })
     }
 
     /// The processor time of its threads so far: the first field of `/proc/self/task/<id>/schedstat` (sched-stats.rst of the

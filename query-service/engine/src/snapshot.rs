@@ -20,12 +20,14 @@ use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::functions;
 use crate::guard;
+use crate::held::Held;
 use crate::implied::ImpliedConditions;
 use crate::in_memory::keep_joins_in_memory;
 use crate::memory::QueryMemory;
 use crate::pieces::unnest_in_pieces;
 use crate::principal::Principal;
-use crate::stop::Stop;
+use crate::slots::Slot;
+use crate::stop::{Stop, runs_long};
 use crate::windows::account_for_windows;
 
 /// What a function makes at once is at most this part of a query's memory: several batches live at a time. All queries
@@ -38,13 +40,15 @@ pub struct Snapshot(SessionContext);
 
 impl Snapshot {
     /// Errors: `user` when there is no such tenant; the memory pool cannot be made.
-    pub(crate) fn open(engine: &Engine, principal: &Principal, stop: Stop) -> Result<Self, QueryError> {
+    pub(crate) fn open(engine: &Engine, principal: &Principal, slot: &Slot) -> Result<Self, QueryError> {
         let tenant = principal.tenant.as_str();
         let catalog = engine.tenants.catalog(tenant);
         let catalog = catalog.ok_or_else(|| QueryError::user(format!("there is no tenant `{tenant}`")))?;
         let memory = principal.limits.memory_bytes;
-        let pool = QueryMemory::new(memory, Arc::clone(&engine.memory));
-        let runtime = RuntimeEnvBuilder::from_runtime_env(&engine.runtime).with_memory_pool(Arc::new(pool));
+        let pool = Arc::new(QueryMemory::new(memory, Arc::clone(&engine.memory)));
+        let held = slot.account().map(|account| Held::begin(account, Arc::clone(&pool), Arc::clone(&engine.holdings)));
+        let planner = GuardedPlanner { stop: slot.stop(), held };
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&engine.runtime).with_memory_pool(pool);
         let runtime = runtime.build_arc()?;
         let settings = |config: SessionConfig| {
             config
@@ -62,7 +66,7 @@ impl Snapshot {
             let state = state.with_analyzer_rule(Arc::new(ImpliedConditions(Arc::clone(&engine.tenants))));
             let state =
                 state.with_analyzer_rule(Arc::new(functions::BoundFunctions { most, most_over_window: memory.get() }));
-            state.with_runtime_env(runtime).with_query_planner(Arc::new(GuardedPlanner { stop }))
+            state.with_runtime_env(runtime).with_query_planner(Arc::new(planner))
         });
         functions::bound(&context, most);
         context.register_catalog(tenant, catalog);
@@ -126,11 +130,13 @@ impl Snapshot {
     }
 }
 
-/// Refuses plans that write, makes all others stoppable, keeps some joins from spilling, accounts for the memory of windows,
-/// and bounds the rows of batches. Every plan is executed through here.
+/// Refuses plans that write, makes all others stoppable, keeps some joins from spilling, accounts for the memory of windows
+/// and for what is held without, and bounds the rows of batches. Every plan is executed through here.
 #[derive(Debug)]
 struct GuardedPlanner {
     stop: Stop,
+    /// `None` once the query has ended.
+    held: Option<Arc<Held>>,
 }
 
 #[async_trait]
@@ -144,6 +150,11 @@ impl QueryPlanner for GuardedPlanner {
         guard::check_constants(plan)?;
         let physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
         let physical = keep_joins_in_memory(physical, session.runtime_env())?;
-        self.stop.guard(account_for_windows(unnest_in_pieces(physical)?)?)
+        let accounted = account_for_windows(unnest_in_pieces(physical)?)?;
+        let accounted = match &self.held {
+            Some(held) => held.guard(accounted, runs_long)?,
+            None => accounted,
+        };
+        self.stop.guard(accounted)
     }
 }

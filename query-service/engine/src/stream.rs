@@ -19,12 +19,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::error::{ErrorKind, QueryError};
 use crate::explain::without_paths;
 use crate::metrics::{answered, failed};
+use crate::pieces::for_reader;
 use crate::slots::Slot;
 
 /// Batches that the query may be ahead of the reader.
 const AHEAD: usize = 2;
-/// Rows that a reader takes at once.
-const PIECE: usize = 1_024;
 /// How long a reader may take for a piece while other queries wait for the slot.
 const UNREAD: Duration = Duration::from_secs(10);
 
@@ -86,14 +85,10 @@ fn pieces(
     rows: &mut SendableRecordBatchStream,
 ) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send + '_ {
     rows.flat_map(|batch| {
-        let pieces: Vec<_> = match batch {
-            Ok(batch) if batch.num_rows() > PIECE => {
-                let starts = (0..batch.num_rows()).step_by(PIECE);
-                starts.map(|start| Ok(batch.slice(start, PIECE.min(batch.num_rows() - start)))).collect()
-            }
-            other => vec![other],
-        };
-        futures::stream::iter(pieces)
+        let pieces = batch.and_then(|batch| for_reader(&batch));
+        futures::stream::iter(
+            pieces.map_or_else(|error| vec![Err(error)], |pieces| pieces.into_iter().map(Ok).collect()),
+        )
     })
 }
 
@@ -172,7 +167,7 @@ impl QueryStream {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(batch) => return Poll::Ready(Some(batch.map_err(QueryError::from))),
                 None if self.unread.is_cancelled() => {
-                    let message = format!("{PIECE} rows were not read within {UNREAD:?} while other queries waited");
+                    let message = format!("the next rows were not read within {UNREAD:?} while other queries waited");
                     return Poll::Ready(Some(Err(QueryError::new(ErrorKind::Busy, message))));
                 }
                 None => return self.running.poll(context).map(|end| end.err().map(Err)),

@@ -3,10 +3,10 @@
 //! A function's result is allocated outside of the query's memory pool, so `range(0, 100000000000)` would end the
 //! whole process, not the query. The size of such a result is estimated before it is computed ([`sizes`]).
 
+mod aggregate;
 mod concat;
 mod rule;
 mod sizes;
-mod window;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

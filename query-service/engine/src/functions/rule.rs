@@ -1,5 +1,5 @@
 //! Bounds what the planner makes of a statement's own syntax, where it does not look a function up by its name: `||`,
-//! `overlay(… placing …)`, `[…]`; and aggregates over windows.
+//! `overlay(… placing …)`, `[…]`; and aggregates that keep their input or are over windows.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::Bounded;
+use super::aggregate::{BoundedAggregate, KEEPING};
 use super::concat::concat;
 use super::sizes::{GROWING, Size, TOGETHER};
-use super::window::BoundedOverWindow;
 
 /// Replaces every call that may make much by one that is bounded. Runs after types are coerced.
 #[derive(Debug)]
@@ -75,6 +75,11 @@ impl BoundFunctions {
                 Some((inner, size)) => Ok(call(inner, size, args)),
                 None => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
             },
+            Expr::AggregateFunction(mut aggregate) if KEEPING.contains(&aggregate.func.name()) => {
+                let bounded = BoundedAggregate::keeping(Arc::clone(&aggregate.func));
+                aggregate.func = Arc::new(AggregateUDF::new_from_impl(bounded));
+                Ok(Transformed::yes(Expr::AggregateFunction(aggregate)))
+            }
             Expr::WindowFunction(window) => self.over_window(window, schema),
             other => Ok(Transformed::no(other)),
         }
@@ -92,7 +97,7 @@ impl BoundFunctions {
         }
         let frame = &window.params.window_frame;
         let is_same_for_all = frame.start_bound.is_unbounded() && frame.end_bound.is_unbounded();
-        let bounded = BoundedOverWindow::new(Arc::clone(aggregate), self.most_over_window, is_same_for_all);
+        let bounded = BoundedAggregate::over_window(Arc::clone(aggregate), self.most_over_window, is_same_for_all);
         window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(AggregateUDF::new_from_impl(bounded)));
         Ok(Transformed::yes(Expr::WindowFunction(window)))
     }

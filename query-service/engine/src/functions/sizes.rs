@@ -4,6 +4,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
 
+use crate::size;
+
 /// Bytes of an item of a list, at least.
 const ITEM: i128 = 8;
 /// Bytes of a number or time as text, at most.
@@ -120,7 +122,7 @@ fn bytes(array: &ArrayRef, row: usize) -> i128 {
     match array.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => text_length(array, row),
         data_type if data_type.primitive_width().is_some() => NUMBER,
-        _ => array.slice(row, 1).to_data().get_slice_memory_size().map_or(i128::MAX / 2, |bytes| bytes as i128),
+        _ => size::of(&array.slice(row, 1)) as i128,
     }
 }
 

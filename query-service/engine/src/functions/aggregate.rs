@@ -1,0 +1,262 @@
+//! Bounds for aggregates that keep their input, or make a large value for every row.
+//!
+//! `string_agg`, `array_agg`, `median` and `percentile_cont` keep what they read, and hold it several times while they
+//! grow, are merged and end; DataFusion 55 reserves it once, afterwards. Over a window, `string_agg(name, ',') over (order by
+//! time)` makes half the square of what it reads.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+};
+
+use crate::error::{ErrorKind, QueryError};
+
+/// Aggregates that keep their input.
+pub(super) const KEEPING: [&str; 4] = ["array_agg", "median", "percentile_cont", "string_agg"];
+/// How often they hold it at most: as they keep it, copied while it grows or is merged, and as a value.
+const COPIES: usize = 3;
+
+/// An aggregate that reserves for its copies, and whose results over a window are bounded.
+#[derive(Debug)]
+pub(super) struct BoundedAggregate {
+    inner: Arc<AggregateUDF>,
+    /// `None`: not over a window.
+    made: Option<Made>,
+}
+
+/// What has been made in one query.
+#[derive(Clone, Debug)]
+struct Made {
+    bytes: Arc<AtomicUsize>,
+    most: usize,
+    /// Whether one result is that of all rows of its frame.
+    is_same_for_all: bool,
+}
+
+impl Made {
+    /// Counts `value`, a result of `rows` rows of the function `name`.
+    fn count(&self, name: &str, value: &ScalarValue, rows: usize) -> Result<()> {
+        let copies = if self.is_same_for_all { rows.max(1) } else { 1 };
+        let size = value.size().saturating_mul(copies);
+        let made = self.bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+        if made <= self.most {
+            return Ok(());
+        }
+        let text = format!("{name}() over a window would make {made} bytes; at most {} are allowed", self.most);
+        Err(DataFusionError::from(QueryError::new(ErrorKind::Limit, text)))
+    }
+}
+
+impl BoundedAggregate {
+    /// One that keeps its input.
+    pub(super) fn keeping(inner: Arc<AggregateUDF>) -> Self {
+        Self { inner, made: None }
+    }
+
+    /// One over a window, whose results are at most `most` bytes together. `is_same_for_all`: a frame is the whole partition,
+    /// so that one result is that of each of its rows.
+    pub(super) fn over_window(inner: Arc<AggregateUDF>, most: usize, is_same_for_all: bool) -> Self {
+        Self { inner, made: Some(Made { bytes: Arc::default(), most, is_same_for_all }) }
+    }
+
+    fn most(&self) -> Option<usize> {
+        self.made.as_ref().map(|made| made.most)
+    }
+
+    /// `inner` with the same bound.
+    fn again(&self, inner: AggregateUDF) -> Self {
+        Self { inner: Arc::new(inner), made: self.made.clone() }
+    }
+
+    fn counted(&self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+        Box::new(Counted { inner, made: self.made.clone(), rows: 0, name: self.name().to_owned() })
+    }
+}
+
+impl PartialEq for BoundedAggregate {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner && self.most() == other.most()
+    }
+}
+
+impl Eq for BoundedAggregate {}
+
+impl Hash for BoundedAggregate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+        self.most().hash(state);
+    }
+}
+
+impl AggregateUDFImpl for BoundedAggregate {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        self.inner.return_field(arguments)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner.is_nullable()
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(arguments)
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        self.inner.state_fields(arguments)
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner.default_value(data_type)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner.supports_within_group_clause()
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, is_ordered: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let ordered = AggregateUDF::clone(&self.inner).with_beneficial_ordering(is_ordered)?;
+        Ok(ordered.map(|inner| Arc::new(self.again(inner)) as Arc<dyn AggregateUDFImpl>))
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.inner.reverse_udf() {
+            ReversedUDAF::Reversed(inner) => {
+                let reversed = self.again(AggregateUDF::clone(&inner));
+                ReversedUDAF::Reversed(Arc::new(AggregateUDF::new_from_impl(reversed)))
+            }
+            other => other,
+        }
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.inner.simplify()
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(self.counted(self.inner.accumulator(arguments)?))
+    }
+
+    fn create_sliding_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(self.counted(self.inner.create_sliding_accumulator(arguments)?))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(arguments)
+    }
+
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups(self.inner.create_groups_accumulator(arguments)?)))
+    }
+}
+
+/// An accumulator that reserves for its copies, and whose results over a window count.
+#[derive(Debug)]
+struct Counted {
+    inner: Box<dyn Accumulator>,
+    made: Option<Made>,
+    /// That it is of.
+    rows: usize,
+    name: String,
+}
+
+impl Accumulator for Counted {
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let value = self.inner.evaluate()?;
+        self.made.iter().try_for_each(|made| made.count(&self.name, &value, self.rows))?;
+        Ok(value)
+    }
+
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.rows += values.first().map_or(0, |values| values.len());
+        self.inner.update_batch(values)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size().saturating_mul(COPIES)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.rows = self.rows.saturating_sub(values.first().map_or(0, |values| values.len()));
+        self.inner.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+}
+
+/// The accumulators of many groups, which reserve for their copies.
+struct Groups(Box<dyn GroupsAccumulator>);
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        count: usize,
+    ) -> Result<()> {
+        self.0.update_batch(values, groups, filter, count)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        self.0.evaluate(emit)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.0.state(emit)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
+        self.0.merge_batch(values, groups, count)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.0.convert_to_state(values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size().saturating_mul(COPIES)
+    }
+}
