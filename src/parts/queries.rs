@@ -58,15 +58,15 @@ pub struct Task {
 }
 
 impl Task {
-    /// What queries share: three quarters of the process's memory may be reserved, half of it held, and by one query an eighth
-    /// beyond what it reserved; three quarters may be in memory. The rest is for what an operator makes in one step, and for everything else in the process.
+    /// What queries share: half of the process's memory may be reserved or held, an eighth by one query beyond what it reserved,
+    /// and five eighths may be in memory. The rest is for what operators make in one step.
     pub fn capacity(&self) -> Capacity {
         let eighths = |count| NonZeroUsize::new(self.memory.bytes() / 8 * count).unwrap_or(NonZeroUsize::MIN);
         Capacity {
-            total_memory: eighths(6),
+            total_memory: eighths(4),
             held_memory: eighths(4),
             unreserved_memory: eighths(1),
-            resident_memory: Some(eighths(6)),
+            resident_memory: Some(eighths(5)),
             ..Capacity::default()
         }
     }

@@ -190,6 +190,9 @@ fn schema_message(error: &SchemaError) -> String {
 fn arrow_message(error: &ArrowError) -> Option<String> {
     match error {
         ArrowError::DivideByZero => Some("division by zero".to_owned()),
+        ArrowError::DictionaryKeyOverflowError => {
+            Some("there are more different values than keys of the dictionary's type".to_owned())
+        }
         ArrowError::ArithmeticOverflow(text)
         | ArrowError::CastError(text)
         | ArrowError::ParseError(text)

@@ -127,12 +127,14 @@ impl Held {
                  {most_unreserved} are allowed"
             )));
         }
-        let is_resident = most_resident.is_some_and(|most| resident().is_some_and(|bytes| bytes > most));
-        // Memory that no query holds comes back by itself, or never.
-        if all <= most && !(is_resident && largest > most / 16) {
-            return Verdict::GoOn;
-        }
-        let error = error(format!("all queries hold {all} bytes, this one {own}; at most {most} are allowed"));
+        let error = if all > most {
+            error(format!("all queries hold {all} bytes, this one {own}; at most {most} are allowed"))
+        } else {
+            // Memory that no query holds comes back by itself, or never.
+            let resident = most_resident.filter(|_| largest > most / 16).zip(resident());
+            let Some((most, bytes)) = resident.filter(|(most, bytes)| bytes > most) else { return Verdict::GoOn };
+            error(format!("queries took {bytes} bytes of memory, this one {own}; at most {most} are allowed"))
+        };
         if own >= largest { Verdict::End(error) } else { Verdict::Wait(error) }
     }
 

@@ -20,15 +20,24 @@ use datafusion::logical_expr::{
 
 use crate::error::{ErrorKind, QueryError};
 
-/// Aggregates that keep their input.
-pub(super) const KEEPING: [&str; 4] = ["array_agg", "median", "percentile_cont", "string_agg"];
-/// How often they hold it at most: as they keep it, copied while it grows or is merged, and as a value.
-const COPIES: usize = 3;
+/// Aggregates that keep their input, or hundreds of numbers of each group; and how often they hold it at most: as they keep
+/// it, copied while it grows or is merged, and as a value. A digest's numbers become values of 64 bytes each.
+pub(super) const KEEPING: [(&str, usize); 7] = [
+    ("approx_median", 10),
+    ("approx_percentile_cont", 10),
+    ("approx_percentile_cont_with_weight", 10),
+    ("array_agg", 3),
+    ("median", 3),
+    ("percentile_cont", 3),
+    ("string_agg", 3),
+];
 
 /// An aggregate that reserves for its copies, and whose results over a window are bounded.
 #[derive(Debug)]
 pub(super) struct BoundedAggregate {
     inner: Arc<AggregateUDF>,
+    /// As in [`KEEPING`].
+    copies: usize,
     /// `None`: not over a window.
     made: Option<Made>,
 }
@@ -58,14 +67,14 @@ impl Made {
 
 impl BoundedAggregate {
     /// One that keeps its input.
-    pub(super) fn keeping(inner: Arc<AggregateUDF>) -> Self {
-        Self { inner, made: None }
+    pub(super) fn keeping(inner: Arc<AggregateUDF>, copies: usize) -> Self {
+        Self { inner, copies, made: None }
     }
 
     /// One over a window, whose results are at most `most` bytes together. `is_same_for_all`: a frame is the whole partition,
     /// so that one result is that of each of its rows.
     pub(super) fn over_window(inner: Arc<AggregateUDF>, most: usize, is_same_for_all: bool) -> Self {
-        Self { inner, made: Some(Made { bytes: Arc::default(), most, is_same_for_all }) }
+        Self { inner, copies: 1, made: Some(Made { bytes: Arc::default(), most, is_same_for_all }) }
     }
 
     fn most(&self) -> Option<usize> {
@@ -74,11 +83,11 @@ impl BoundedAggregate {
 
     /// `inner` with the same bound.
     fn again(&self, inner: AggregateUDF) -> Self {
-        Self { inner: Arc::new(inner), made: self.made.clone() }
+        Self { inner: Arc::new(inner), copies: self.copies, made: self.made.clone() }
     }
 
     fn counted(&self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-        Box::new(Counted { inner, made: self.made.clone(), rows: 0, name: self.name().to_owned() })
+        Box::new(Counted { inner, copies: self.copies, made: self.made.clone(), rows: 0, name: self.name().to_owned() })
     }
 }
 
@@ -178,7 +187,7 @@ impl AggregateUDFImpl for BoundedAggregate {
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups(self.inner.create_groups_accumulator(arguments)?)))
+        Ok(Box::new(Groups { inner: self.inner.create_groups_accumulator(arguments)?, copies: self.copies }))
     }
 }
 
@@ -186,6 +195,7 @@ impl AggregateUDFImpl for BoundedAggregate {
 #[derive(Debug)]
 struct Counted {
     inner: Box<dyn Accumulator>,
+    copies: usize,
     made: Option<Made>,
     /// That it is of.
     rows: usize,
@@ -205,7 +215,7 @@ impl Accumulator for Counted {
     }
 
     fn size(&self) -> usize {
-        self.inner.size().saturating_mul(COPIES)
+        self.inner.size().saturating_mul(self.copies)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -227,7 +237,10 @@ impl Accumulator for Counted {
 }
 
 /// The accumulators of many groups, which reserve for their copies.
-struct Groups(Box<dyn GroupsAccumulator>);
+struct Groups {
+    inner: Box<dyn GroupsAccumulator>,
+    copies: usize,
+}
 
 impl GroupsAccumulator for Groups {
     fn update_batch(
@@ -237,26 +250,26 @@ impl GroupsAccumulator for Groups {
         filter: Option<&BooleanArray>,
         count: usize,
     ) -> Result<()> {
-        self.0.update_batch(values, groups, filter, count)
+        self.inner.update_batch(values, groups, filter, count)
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        self.0.evaluate(emit)
+        self.inner.evaluate(emit)
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.0.state(emit)
+        self.inner.state(emit)
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
-        self.0.merge_batch(values, groups, count)
+        self.inner.merge_batch(values, groups, count)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.0.convert_to_state(values, filter)
+        self.inner.convert_to_state(values, filter)
     }
 
     fn size(&self) -> usize {
-        self.0.size().saturating_mul(COPIES)
+        self.inner.size().saturating_mul(self.copies)
     }
 }

@@ -53,7 +53,7 @@ impl Bounded {
         let sizes: Vec<i128> = (0..rows).map(|row| self.size.of(&arrays, row).max(0)).collect();
         let all = sizes.iter().sum::<i128>();
         if all <= self.most as i128 {
-            return self.inner.invoke_with_args(arguments);
+            return self.inner.invoke_with_args(arguments).map_err(|error| self.blame_arguments(error));
         }
         if matches!(self.size, Size::Exact(_)) || constant {
             return Err(self.too_much(all));
@@ -89,6 +89,17 @@ impl Bounded {
         }
         let parts: Vec<_> = parts.iter().map(AsRef::as_ref).collect();
         Ok(ColumnarValue::Array(concat(&parts)?))
+    }
+
+    /// Some of these functions call an argument out of their range a fault of their own.
+    fn blame_arguments(&self, error: DataFusionError) -> DataFusionError {
+        match error {
+            DataFusionError::Internal(text) => {
+                let reason = text.lines().next().unwrap_or_default();
+                QueryError::user(format!("{}() refuses its arguments: {reason}", self.name())).into()
+            }
+            other => other,
+        }
     }
 
     fn too_much(&self, bytes: i128) -> DataFusionError {

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, WindowFunctionDefinition,
 };
@@ -75,11 +75,7 @@ impl BoundFunctions {
                 Some((inner, size)) => Ok(call(inner, size, args)),
                 None => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
             },
-            Expr::AggregateFunction(mut aggregate) if KEEPING.contains(&aggregate.func.name()) => {
-                let bounded = BoundedAggregate::keeping(Arc::clone(&aggregate.func));
-                aggregate.func = Arc::new(AggregateUDF::new_from_impl(bounded));
-                Ok(Transformed::yes(Expr::AggregateFunction(aggregate)))
-            }
+            Expr::AggregateFunction(aggregate) => Ok(keeping(aggregate)),
             Expr::WindowFunction(window) => self.over_window(window, schema),
             other => Ok(Transformed::no(other)),
         }
@@ -101,6 +97,16 @@ impl BoundFunctions {
         window.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(AggregateUDF::new_from_impl(bounded)));
         Ok(Transformed::yes(Expr::WindowFunction(window)))
     }
+}
+
+/// `aggregate`, bounded where it keeps its input.
+fn keeping(mut aggregate: AggregateFunction) -> Transformed<Expr> {
+    let known = KEEPING.iter().find(|(name, _)| *name == aggregate.func.name());
+    if let Some((_, copies)) = known {
+        let bounded = BoundedAggregate::keeping(Arc::clone(&aggregate.func), *copies);
+        aggregate.func = Arc::new(AggregateUDF::new_from_impl(bounded));
+    }
+    Transformed::new(Expr::AggregateFunction(aggregate), known.is_some(), TreeNodeRecursion::Continue)
 }
 
 /// The function without its bound, and how it grows.
