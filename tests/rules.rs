@@ -32,8 +32,11 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     let setting = format!("--rules-dir={}", folder.display());
     let running = program.start(&["--collector-enabled=false", &setting]);
 
-    let metrics = http_get(&program.address(), "/metrics").unwrap();
-    assert!(metrics.contains("kerntrail_detections_rules_refused 3"), "{metrics}");
+    // They are compiled while the server runs already.
+    wait_for("three are refused", || {
+        let metrics = http_get(&program.address(), "/metrics").map_err(|error| error.to_string())?;
+        if metrics.contains("kerntrail_detections_rules_refused 3") { Ok(()) } else { Err(metrics) }
+    });
     assert!(running.log().contains("bad.yml:5") && running.log().contains("NoSuchField"), "{}", running.log());
     let ready = http_get(&program.address(), "/readyz").unwrap();
     assert!(ready.contains("200 OK"), "{ready}");

@@ -16,7 +16,7 @@ use rsigma_parser::{CorrelationRule, FilterRule, Level, SigmaRule};
 use serde::Deserialize;
 
 use crate::compile::auditd::{self, About};
-use crate::compile::{self, CompileError, Compiled};
+use crate::compile::{self, Budget, CompileError, Compiled};
 use crate::document::{Documents, on_deep_stack};
 use crate::filters::Filters;
 use crate::placeholders::Placeholders;
@@ -55,6 +55,7 @@ pub(crate) struct Collection<'a> {
     files: &'a [(usize, Documents)],
     placeholders: &'a Placeholders,
     filters: Filters<'a>,
+    budget: Budget,
 }
 
 /// What a document says about itself.
@@ -90,7 +91,7 @@ struct Suppress {
 
 impl<'a> Collection<'a> {
     fn new(files: &'a [(usize, Documents)], placeholders: &'a Placeholders) -> Self {
-        Self { files, placeholders, filters: Filters::new(files) }
+        Self { files, placeholders, filters: Filters::new(files), budget: Budget::default() }
     }
 
     fn compile(&self) -> Vec<(usize, Result<Rule, RuleError>)> {
@@ -202,7 +203,8 @@ impl<'a> Collection<'a> {
             let line = line::of_key(&file.text, &rule.title, "condition");
             file.wrong_at(line, format!("rule \"{}\": {error}", rule.title))
         })?;
-        compile::rule(&lowered).map_err(|source| file.cannot(&rule.title, source))
+        let within = self.budget.take(&lowered);
+        within.and_then(|()| compile::rule(&lowered)).map_err(|source| file.cannot(&rule.title, source))
     }
 
     /// The condition that `filter` adds to `rule`, which is `about` something: that of a rule of the same events with the filter's

@@ -18,8 +18,13 @@ static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/rules");
 #[derive(Debug, Default)]
 pub struct Sources {
     files: Vec<Result<Documents, RuleError>>,
+    /// Bytes of the files that were read from folders.
+    read: usize,
     placeholders: Placeholders,
 }
+
+/// Bytes of all files that are read from folders: SigmaHQ's collection has some 15 MiB.
+const MOST_READ: usize = 64 << 20;
 
 impl Sources {
     /// The files that are part of the program.
@@ -49,8 +54,19 @@ impl Sources {
     /// Errors: `dir`, or a folder in it, cannot be read.
     pub fn add_folder(&mut self, dir: &Path) -> Result<(), RuleError> {
         for path in files(dir)? {
+            if self.read > MOST_READ {
+                let text = format!(
+                    "the files before it have more than {} MiB together, which is the maximum",
+                    MOST_READ >> 20
+                );
+                self.refuse(RuleError::Read { path, source: std::io::Error::other(text) });
+                continue;
+            }
             match read(&path) {
-                Ok(text) => self.add(&path, &text),
+                Ok(text) => {
+                    self.read += text.len();
+                    self.add(&path, &text);
+                }
                 // Where `dir` is a file.
                 Err(error) if path == dir => return Err(error),
                 Err(error) => self.refuse(error),

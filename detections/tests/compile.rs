@@ -237,6 +237,7 @@ fn rules_that_are_too_large_are_named() {
     for (detection, named) in [
         (format!("{selections}  condition: 1 of s*"), "a rule of more than 20000 parts"),
         (nested, "rules.yml:6: more than 100 brackets"),
+        (repeated(150, 8_000), "a rule that takes about 73 MiB of memory (64 MiB are allowed"),
         (lists, "rules.yml:5: more than 100 brackets"),
         (format!("  s: {{cmd_line: '{}'}}\n  condition: s", "x".repeat(5 << 20)), "bytes; 4194304 are allowed"),
     ] {
@@ -244,6 +245,34 @@ fn rules_that_are_too_large_are_named() {
         let text = kerntrail_common::error::chain(&error);
         assert!(text.contains(named), "{named}: {text:.300}");
     }
+}
+
+/// A detection by `count` regular expressions that stand for `length` characters each.
+fn repeated(count: usize, length: usize) -> String {
+    let regexes: Vec<String> = (0..count).map(|number| format!("'{number}x{{{length}}}'")).collect();
+    format!("  s: {{cmd_line|re: [{}]}}\n  condition: s", regexes.join(", "))
+}
+
+#[test]
+fn rules_that_are_too_large_together_are_named() {
+    let mut sources = Sources::default();
+    for number in 0..12 {
+        let detection = repeated(100, 8_000);
+        let rule = format!(
+            "title: t{number}\nid: t{number}\nlogsource: {{category: process_events}}\ndetection:\n{detection}\n"
+        );
+        sources.add(Path::new("rules.yml"), &rule);
+    }
+    let small =
+        "title: small\nid: small\nlogsource: {category: process_events}\ndetection: {s: {pid: 1}, condition: s}\n";
+    sources.add(Path::new("small.yml"), small);
+    let rules = sources.compile();
+    let refused: Vec<_> = rules.refused().map(|error| kerntrail_common::error::chain(error)).collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for error in &refused {
+        assert!(error.contains("all of them together would take more than 512 MiB of memory"), "{error}");
+    }
+    assert_eq!(rules.iter().last().map(|rule| rule.title.as_str()), Some("small"));
 }
 
 #[test]

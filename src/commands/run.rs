@@ -135,12 +135,22 @@ async fn store(pipeline: &Pipeline, stop: CancellationToken, drains: bool) -> Re
     running.await
 }
 
+/// The rules are compiled while everything else starts and runs.
 fn start_rules(config: &Config, opened: &Log, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {
-    if config.rules.enabled {
-        let detector = parts::detector(config, opened, Arc::clone(lake))?;
-        let detecting = parts.stop_of(Stage::Collecting);
-        parts.start(Stage::Collecting, async move { detector.run(detecting).await.context("the rules failed") });
+    if !config.rules.enabled {
+        return Ok(());
     }
+    let placeholders = parts::placeholders(config)?;
+    let (config, opened, lake) = (config.clone(), opened.clone(), Arc::clone(lake));
+    let detecting = parts.stop_of(Stage::Collecting);
+    parts.start(Stage::Collecting, async move {
+        let rules = tokio::select! {
+            () = detecting.cancelled() => return Ok(()),
+            rules = parts::compile_rules(&config, placeholders) => rules?,
+        };
+        let detector = parts::detector(&config, &opened, lake, rules);
+        detector.run(detecting).await.context("the rules failed")
+    });
     Ok(())
 }
 

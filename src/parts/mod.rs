@@ -126,7 +126,11 @@ pub fn remove_staged(config: &Config) {
 
 /// The shipped rules and those of `rules.dir`, without those that cannot be used.
 pub fn rules(config: &Config) -> anyhow::Result<Rules> {
-    let mut sources = Sources::shipped().with_placeholders(placeholders(config)?);
+    rules_with(config, placeholders(config)?)
+}
+
+fn rules_with(config: &Config, placeholders: Placeholders) -> anyhow::Result<Rules> {
+    let mut sources = Sources::shipped().with_placeholders(placeholders);
     let dir = &config.rules.dir;
     if !dir.as_os_str().is_empty() {
         sources.add_folder(dir).map_err(|error| unreadable(config, "rules.dir", dir, error))?;
@@ -167,11 +171,27 @@ pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
         let reason = format!("kubernetes.kubeconfig: {} is not a file", kubeconfig.display());
         return Err(config.sources.error_at("kubernetes.kubeconfig", reason));
     }
+    let rules = [("rules.dir", &config.rules.dir), ("rules.placeholders", &config.rules.placeholders)];
+    for (setting, path) in rules.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
+        if let Err(error) = std::fs::metadata(path) {
+            let reason = format!("{setting}: cannot read {}: {error}", path.display());
+            return Err(config.sources.error_at(setting, reason));
+        }
+    }
     Ok(())
 }
 
-/// Rules over the lake.
-pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Result<Detector> {
+/// Compiles the rules, on a thread of its own: thousands of them take minutes, for which nothing else waits, the end of the
+/// program included.
+pub async fn compile_rules(config: &Config, placeholders: Placeholders) -> anyhow::Result<Rules> {
+    let (sender, compiled) = tokio::sync::oneshot::channel();
+    let config = config.clone();
+    std::thread::Builder::new().name("rules".into()).spawn(move || sender.send(rules_with(&config, placeholders)))?;
+    compiled.await.context("the compiler of rules panicked")?
+}
+
+/// `rules` over the lake.
+pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>, rules: Rules) -> Detector {
     let settings = DetectorConfig {
         state_dir: state_dir(config),
         tenant: config.tenant.clone(),
@@ -179,12 +199,10 @@ pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>) -> anyhow::Resul
         cluster: cluster(config),
         ..config.rules.clone()
     };
-    let rules = rules(config)?;
     for error in rules.refused() {
         tracing::warn!(error = chain(error), "a rule cannot be used; the others run");
     }
-    let detector = Detector::new(rules, lake, Arc::clone(&opened.log), settings);
-    Ok(detector.with_holds(opened.holds.clone()))
+    Detector::new(rules, lake, Arc::clone(&opened.log), settings).with_holds(opened.holds.clone())
 }
 
 /// The configured cluster, if there is one.

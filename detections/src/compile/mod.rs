@@ -11,6 +11,7 @@ mod fields;
 mod functions;
 mod matcher;
 mod required;
+mod weight;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ use rsigma_parser::{LogSource, Quantifier, SelectorPattern};
 use fields::Field;
 
 pub use required::{Required, RequiredText};
+pub(crate) use weight::Budget;
 
 /// A part of a rule that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -218,8 +220,10 @@ const MOST_REGEXES: usize = 200;
 const MOST_ENCODED: usize = 500;
 
 fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
-    let encoded =
-        rule.detections.values().map(|detection| count(detection, &|m| matches!(m, IrMatcher::Encoded { .. })));
+    let encoded = rule
+        .detections
+        .values()
+        .map(|detection| sum(detection, &|m| usize::from(matches!(m, IrMatcher::Encoded { .. }))));
     match encoded.sum::<usize>() {
         0..=MOST_ENCODED => {}
         more => {
@@ -228,7 +232,10 @@ fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
             )));
         }
     }
-    let regexes = rule.detections.values().map(|detection| count(detection, &|m| matches!(m, IrMatcher::Regex { .. })));
+    let regexes = rule
+        .detections
+        .values()
+        .map(|detection| sum(detection, &|m| usize::from(matches!(m, IrMatcher::Regex { .. }))));
     match regexes.sum::<usize>() {
         0..=MOST_REGEXES => Ok(()),
         more => Err(CompileError::unsupported(format!(
@@ -237,23 +244,23 @@ fn check_regexes(rule: &IrRule) -> Result<(), CompileError> {
     }
 }
 
-/// How many matchers in `detection` are `wanted`.
-fn count(detection: &IrDetection, wanted: &dyn Fn(&IrMatcher) -> bool) -> usize {
-    fn of(matcher: &IrMatcher, wanted: &dyn Fn(&IrMatcher) -> bool) -> usize {
+/// The sum of what `each` says of the matchers in `detection` that hold no others.
+fn sum(detection: &IrDetection, each: &dyn Fn(&IrMatcher) -> usize) -> usize {
+    fn of(matcher: &IrMatcher, each: &dyn Fn(&IrMatcher) -> usize) -> usize {
         match matcher {
-            one if wanted(one) => 1,
-            IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => {
-                matchers.iter().map(|matcher| of(matcher, wanted)).sum()
-            }
-            IrMatcher::Not(matcher) => of(matcher, wanted),
-            _ => 0,
+            IrMatcher::AnyOf(matchers) | IrMatcher::AllOf(matchers) => all(matchers.iter().map(|one| of(one, each))),
+            IrMatcher::Not(matcher) => of(matcher, each),
+            one => each(one),
         }
     }
+    fn all(parts: impl Iterator<Item = usize>) -> usize {
+        parts.fold(0, usize::saturating_add)
+    }
     match detection {
-        IrDetection::AllOf(items) => items.iter().map(|item| of(&item.matcher, wanted)).sum(),
-        IrDetection::AnyOf(parts) | IrDetection::And(parts) => parts.iter().map(|part| count(part, wanted)).sum(),
-        IrDetection::Keywords(matcher) => of(matcher, wanted),
-        IrDetection::Conditional { named, .. } => named.values().map(|part| count(part, wanted)).sum(),
+        IrDetection::AllOf(items) => all(items.iter().map(|item| of(&item.matcher, each))),
+        IrDetection::AnyOf(parts) | IrDetection::And(parts) => all(parts.iter().map(|part| sum(part, each))),
+        IrDetection::Keywords(matcher) => of(matcher, each),
+        IrDetection::Conditional { named, .. } => all(named.values().map(|part| sum(part, each))),
         IrDetection::ArrayMatch { .. } => 0,
     }
 }
