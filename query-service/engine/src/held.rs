@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::error::{ErrorKind, QueryError};
 use crate::heap::Account;
 use crate::limits::Capacity;
-use crate::memory::QueryMemory;
+use crate::memory::{QueryMemory, SMALL};
 use crate::pass_through::pass_through;
 
 /// Longest wait for the memory of other queries.
@@ -127,12 +127,15 @@ impl Held {
                  {most_unreserved} are allowed"
             )));
         }
+        // Small ones do not pay for large ones.
+        if own <= most / SMALL {
+            return Verdict::GoOn;
+        }
         let error = if all > most {
             error(format!("all queries hold {all} bytes, this one {own}; at most {most} are allowed"))
         } else {
-            // Memory that no query holds comes back by itself, or never.
-            let resident = most_resident.filter(|_| largest > most / 16).zip(resident());
-            let Some((most, bytes)) = resident.filter(|(most, bytes)| bytes > most) else { return Verdict::GoOn };
+            let resident = most_resident.zip(resident()).filter(|(most, bytes)| bytes > most);
+            let Some((most, bytes)) = resident else { return Verdict::GoOn };
             error(format!("queries took {bytes} bytes of memory, this one {own}; at most {most} are allowed"))
         };
         if own >= largest { Verdict::End(error) } else { Verdict::Wait(error) }

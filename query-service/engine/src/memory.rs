@@ -13,6 +13,10 @@ use datafusion::execution::memory_pool::{
 /// Consumers named in the log when memory runs out.
 const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
+/// A query that needs at most this part of the memory of all queries, one of 16, has it whatever others have taken: half as much
+/// again if all do.
+pub(crate) const SMALL: usize = 16;
+
 /// What all queries have reserved.
 #[derive(Debug)]
 pub(crate) struct TotalMemory {
@@ -95,7 +99,11 @@ impl MemoryPool for QueryMemory {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
-        self.total.take(additional)?;
+        if self.own.reserved() + additional <= self.total.most / SMALL {
+            self.total.reserved.fetch_add(additional, Ordering::Relaxed);
+        } else {
+            self.total.take(additional)?;
+        }
         self.own.try_grow(reservation, additional).inspect_err(|_| self.total.give_back(additional))
     }
 
