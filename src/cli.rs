@@ -140,6 +140,8 @@ pub enum Rules {
         #[command(flatten)]
         form: Output,
     },
+    /// List the exceptions of `rules.exceptions`, each with its end and reason.
+    Exceptions(Output),
     /// Check the rules in files or folders; by default, those that `run` uses.
     Check {
         /// Files or folders of Sigma rules.
@@ -157,6 +159,11 @@ pub enum Rules {
 pub enum Sinks {
     /// List the configured sinks.
     List(Output),
+    /// Send one marked event to a sink's destination, and say what came back.
+    Test {
+        /// The sink.
+        sink: String,
+    },
     /// Records that a destination refused.
     #[command(subcommand)]
     Dlq(Dlq),

@@ -139,10 +139,15 @@ impl Running {
         self.log.lock().expect("the log").clone()
     }
 
+    /// Sends it `signal`.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child was started here and is not reaped yet, so the pid is its own.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+    }
+
     /// Sends SIGTERM and returns the exit code; panics when it does not end within [`LIMIT`].
     pub fn terminate(mut self) -> i32 {
-        // SAFETY: the child was started here and is not reaped yet, so the pid is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        self.signal(libc::SIGTERM);
         let status = wait_for("the program ends", || {
             self.child.try_wait().expect("a child").ok_or_else(|| self.log.lock().expect("the log").clone())
         });

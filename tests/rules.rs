@@ -54,3 +54,44 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     });
     assert_eq!(running.terminate(), 0);
 }
+
+#[test]
+fn sighup_reads_rules_and_exceptions_again() {
+    let program = Program::new();
+    let folder = program.path("rules");
+    std::fs::create_dir_all(&folder).unwrap();
+    let exceptions =
+        write(&folder, "exceptions", b"- {rule: second, where: pid < 0, until: 2999-01-01, reason: none}\n");
+    let settings =
+        [format!("--rules-dir={}", folder.display()), format!("--rules-exceptions={}", exceptions.display())];
+    let running = program.start(&["--collector-enabled=false", &settings[0], &settings[1]]);
+    let read = |times: usize| {
+        wait_for("the rules are read again", || {
+            let log = running.log();
+            if log.matches("were read again").count() == times { Ok(()) } else { Err(log) }
+        });
+    };
+    write(&folder, "rule.yml", rule("second", "Image: /usr/bin/job").as_bytes());
+    running.signal(libc::SIGHUP);
+    read(1);
+    let file = write(&program.data_dir(), "export.json", lines(0, 1).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+    let found = || program.count("select count(*) from findings where rule_name = 'second'");
+    wait_for("the new rule makes a finding", || if found() == 1 { Ok(()) } else { Err(running.log()) });
+
+    write(&folder, "exceptions", b"- {rule: second, where: true, until: 2999-01-01, reason: known}\n");
+    running.signal(libc::SIGHUP);
+    read(2);
+    let listed = program.output(&["rules", "exceptions", &settings[0], &settings[1]]);
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("active") && listed.contains("known"), "{listed}");
+    let file = write(&program.data_dir(), "more.json", lines(1, 2).as_bytes());
+    program.run(&["replay", "-q", file.to_str().unwrap()]);
+    wait_for("the exception is counted", || {
+        let metrics = http_get(&program.address(), "/metrics").map_err(|error| error.to_string())?;
+        let counted = "kerntrail_detections_excepted_total{rule=\"second\"} 1";
+        if metrics.contains(counted) { Ok(()) } else { Err(metrics) }
+    });
+    assert_eq!(found(), 1);
+    assert_eq!(running.terminate(), 0);
+}

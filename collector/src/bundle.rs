@@ -5,6 +5,8 @@
 //!
 //! Invariant: a path is made only of the places below and an id of 64 hex digits; it never leaves the host's root.
 
+mod engines;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,15 +17,25 @@ use serde::Deserialize;
 
 use crate::container;
 
-/// Where runtimes keep bundles, below the host's root; `{id}` is the container's.
+/// Folders in which runtimes keep a folder for each container, below the host's root.
 const PLACES: &[&str] = &[
-    "run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/config.json",
-    "run/containers/storage/overlay-containers/{id}/userdata/config.json",
-    "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/{id}/config.json",
-    "run/containerd/io.containerd.runtime.v2.task/moby/{id}/config.json",
-    "run/containerd/io.containerd.runtime.v2.task/default/{id}/config.json",
-    "var/lib/containers/storage/overlay-containers/{id}/userdata/config.json",
+    "run/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "run/containers/storage/overlay-containers",
+    // k3s, RKE2.
+    "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+    "run/containerd/io.containerd.runtime.v2.task/moby",
+    // Docker with a containerd of its own.
+    "run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby",
+    "run/containerd/io.containerd.runtime.v2.task/default",
+    "var/lib/containers/storage/overlay-containers",
+    "run/containers/storage/vfs-containers",
+    "var/lib/containers/storage/vfs-containers",
 ];
+
+/// Names of a bundle's file in the container's folder: podman and CRI-O have it one deeper.
+const FILES: &[&str] = &["config.json", "userdata/config.json"];
 
 /// A larger file is not a bundle of a runtime; bytes.
 const LARGEST: u64 = 4 << 20;
@@ -70,24 +82,44 @@ pub enum BundleError {
     },
 }
 
-/// Reads the bundle of container `id` below `host_root`; `None` when no runtime has one (yet).
+/// Reads what the runtime of container `id` wrote below `host_root`; `None` when no runtime did (yet). `also` are further
+/// folders in which one keeps a folder for each container.
 ///
 /// Errors: a file exists, but cannot be read or parsed.
-pub fn read(host_root: &Path, id: &str) -> Result<Option<Bundle>, BundleError> {
+pub fn read(host_root: &Path, also: &[String], id: &str) -> Result<Option<Bundle>, BundleError> {
     if !container::is_id(id) {
         return Ok(None);
     }
-    for place in PLACES {
-        let path = host_root.join(place.replace("{id}", id));
-        match read_file(&path) {
-            Ok(text) => {
-                return parse(&text).map(Some).map_err(|source| BundleError::Parse { path, source });
+    let mut found = None;
+    for place in also.iter().map(String::as_str).chain(PLACES.iter().copied()) {
+        let folder = host_root.join(place.trim_start_matches('/')).join(id);
+        for path in FILES.iter().map(|file| folder.join(file)) {
+            if let Some(text) = read_existing(&path)? {
+                found = Some(parse(&text).map_err(|source| BundleError::Parse { path, source })?);
+                break;
             }
-            Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(source) => return Err(BundleError::Read { path, source }),
+        }
+        if found.is_some() {
+            break;
         }
     }
-    Ok(None)
+    match found {
+        Some(bundle) if bundle.container_name.is_some() || bundle.pod_uid.is_some() => Ok(Some(bundle)),
+        other => {
+            let Some(names) = engines::names_of(host_root, id)? else { return Ok(other) };
+            let bundle = other.unwrap_or_default();
+            Ok(Some(Bundle { container_name: names.name, image: names.image.or(bundle.image), ..bundle }))
+        }
+    }
+}
+
+/// The content of `path`; `None` if there is no such file.
+fn read_existing(path: &Path) -> Result<Option<Vec<u8>>, BundleError> {
+    match read_file(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(BundleError::Read { path: path.to_owned(), source }),
+    }
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -142,6 +174,7 @@ pub fn parse(text: &[u8]) -> Result<Bundle, serde_json::Error> {
                 "io.kubernetes.cri.container-name",
                 "io.kubernetes.container.name",
                 "io.podman.annotations.container-name",
+                "nerdctl/name",
             ])
         },
         image: notes.first(&[
@@ -232,7 +265,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io")).unwrap();
         std::fs::write(root.path().join("run/containerd/config.json"), "{}").unwrap();
-        assert_eq!(read(root.path(), "../..").unwrap(), None);
+        assert_eq!(read(root.path(), &[], "../..").unwrap(), None);
     }
 
     #[test]
@@ -241,9 +274,9 @@ mod tests {
         let id = "a".repeat(64);
         let folder = root.path().join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(&id);
         std::fs::create_dir_all(&folder).unwrap();
-        assert_eq!(read(root.path(), &id).unwrap(), None);
+        assert_eq!(read(root.path(), &[], &id).unwrap(), None);
         std::fs::write(folder.join("config.json"), "{\"annotations\": {").unwrap();
-        let error = read(root.path(), &id).unwrap_err();
+        let error = read(root.path(), &[], &id).unwrap_err();
         assert!(matches!(&error, BundleError::Parse { .. }) && error.to_string().contains(&id), "{error}");
     }
 }

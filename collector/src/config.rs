@@ -125,6 +125,9 @@ pub struct NodeConfig {
     /// Root of the node's file system: `/` on the node itself, `/host` in a pod that mounts it there.
     #[serde(deserialize_with = "not_empty")]
     pub root: PathBuf,
+    /// Further folders, below `root`, in which a container runtime keeps a folder for each container with its OCI bundle
+    /// (`config.json`). Those of containerd, CRI-O, Docker, podman, k3s, RKE2, k0s and MicroK8s are known.
+    pub runtimes: Vec<String>,
     /// Process id of the node's init as this program sees it; its namespaces are the host's.
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1))]
@@ -133,7 +136,7 @@ pub struct NodeConfig {
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { name: String::new(), root: "/".into(), pid: 1 }
+        Self { name: String::new(), root: "/".into(), runtimes: Vec::new(), pid: 1 }
     }
 }
 

@@ -14,30 +14,26 @@ pub struct ContainerPath {
 /// The innermost container that `cgroup` (`/`-separated, from the hierarchy's root or a part of it) belongs to.
 ///
 /// Knows the cgroupfs and the systemd driver on v1 and v2, for containerd, CRI-O, Docker and podman. A runtime's own
-/// monitor (`crio-conmon-<id>.scope`) runs on the host and is in no container.
+/// monitor (`crio-conmon-<id>.scope`, `<pod's id>/conmon`) and the cgroup of a podman pod are in no container; inside a
+/// container, they belong to that one.
 pub fn parse(cgroup: &str) -> Option<ContainerPath> {
     let parts: Vec<&str> = cgroup.split('/').filter(|part| !part.is_empty()).collect();
-    let (at, found) = parts.iter().enumerate().rev().find_map(|(at, part)| Some((at, id_in(part)?)))?;
-    let Found::Container(id) = found else { return None };
+    let (at, id) = (0..parts.len()).rev().find_map(|at| Some((at, container_in(&parts, at)?)))?;
     // containerd's cgroupfs driver below a systemd kubelet writes pod and container into one part.
     let pod_uid = parts[..=at].iter().rev().find_map(|part| pod_in(part));
     Some(ContainerPath { id: id.to_owned(), pod_uid })
 }
 
-enum Found<'a> {
-    Container(&'a str),
-    Monitor,
-}
-
-/// The id in one part: `<id>`, `docker-<id>.scope`, `crio-<id>`, `kubepods-...slice:cri-containerd:<id>`.
-fn id_in(part: &str) -> Option<Found<'_>> {
-    let part = part.strip_suffix(".scope").unwrap_or(part);
+/// The id of the container whose cgroup the part at `at` is: `<id>`, `docker-<id>.scope`, `crio-<id>`,
+/// `kubepods-...slice:cri-containerd:<id>`.
+fn container_in<'a>(parts: &[&'a str], at: usize) -> Option<&'a str> {
+    let part = parts[at].strip_suffix(".scope").unwrap_or(parts[at]);
     let start = part.rfind(['-', ':']).map_or(0, |separator| separator + 1);
     let (prefix, id) = part.split_at(start);
-    if !is_id(id) {
-        return None;
-    }
-    Some(if prefix.ends_with("conmon-") { Found::Monitor } else { Found::Container(id) })
+    let is_monitor = prefix.ends_with("conmon-") || parts.get(at + 1) == Some(&"conmon");
+    // podman with cgroupfs: `libpod_parent/<pod's id>/libpod-<id>`.
+    let is_pod = prefix.is_empty() && at > 0 && parts[at - 1].starts_with("libpod_parent");
+    (is_id(id) && !is_monitor && !is_pod).then_some(id)
 }
 
 /// Whether `text` has the form of a container id.
@@ -51,7 +47,8 @@ fn pod_in(part: &str) -> Option<String> {
     let part = part.strip_suffix(".slice").unwrap_or(part);
     let uid = match part.strip_prefix("pod") {
         Some(uid) => uid,
-        None if part.starts_with("kubepods-") => &part[part.rfind("-pod")? + 4..],
+        // With kubelet's `--cgroup-root`, and below systemd in kind: `kubelet-kubepods-burstable-pod<uid>.slice`.
+        None if part.contains("kubepods-") => &part[part.rfind("-pod")? + 4..],
         None => return None,
     };
     let uid = uid.replace('_', "-");
@@ -64,6 +61,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "c8a2d1c5f8b7e6d5c4b3a2918070f6e5d4c3b2a1908f7e6d5c4b3a2918070f6e";
+    const OTHER: &str = "0f6e5d4c3b2a1908f7e6d5c4b3a2918070f6e5d4c3b2a1908f7e6d5c4b3a2918";
     const POD: &str = "8c1a7e5e-2f9d-4b0a-9a51-5d2b6c7f1e3a";
 
     #[test]
@@ -112,6 +110,55 @@ mod tests {
                 None,
             ),
             ("podman, cgroupfs", format!("/libpod_parent/libpod-{ID}"), None),
+            ("podman, a pod, cgroupfs", format!("/libpod_parent/{OTHER}/libpod-{ID}"), None),
+            (
+                "podman, a pod, systemd",
+                format!("/machine.slice/machine-libpod_pod_{OTHER}.slice/libpod-{ID}.scope/container"),
+                None,
+            ),
+            (
+                "podman in podman: the inner pod's monitor is in the outer container",
+                format!("/machine.slice/libpod-{ID}.scope/libpod_parent/{OTHER}/conmon"),
+                None,
+            ),
+            ("podman, quadlet", format!("/system.slice/web.service/libpod-payload-{ID}"), None),
+            (
+                "kind, kubelet below systemd",
+                format!(
+                    "/docker/{OTHER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{slice}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(POD),
+            ),
+            ("kind, cgroupfs", format!("/docker/{OTHER}/kubelet/kubepods/burstable/pod{POD}/{ID}"), Some(POD)),
+            ("kubelet --cgroup-root, cgroupfs", format!("/customers/kubepods/pod{POD}/{ID}"), Some(POD)),
+            (
+                "kubelet --cgroup-root, systemd",
+                format!(
+                    "/customers.slice/customers-kubepods.slice/customers-kubepods-pod{slice}.slice/crio-{ID}.scope"
+                ),
+                Some(POD),
+            ),
+            (
+                "k3s, RKE2, systemd",
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(POD),
+            ),
+            (
+                "MicroK8s, containerd below snap's service, v1",
+                format!(
+                    "/system.slice/snap.microk8s.daemon-containerd.service/kubepods-besteffort-pod{slice}.slice:cri-containerd:{ID}"
+                ),
+                Some(POD),
+            ),
+            ("Docker in Docker", format!("/docker/{OTHER}/docker/{ID}"), None),
+            ("Docker, --cgroup-parent", format!("/builds.slice/docker-{ID}.scope"), None),
+            (
+                "rootless Docker",
+                format!("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope"),
+                None,
+            ),
             ("nerdctl", format!("/system.slice/nerdctl-{ID}.scope"), None),
             ("containerd, ctr", format!("/default/{ID}"), None),
             (
@@ -146,6 +193,12 @@ mod tests {
             format!("/kubepods/besteffort/pod{POD}"),
             format!("/machine.slice/libpod-conmon-{ID}.scope"),
             format!("/kubepods.slice/kubepods-pod{}.slice/crio-conmon-{ID}.scope", POD.replace('-', "_")),
+            format!("/libpod_parent/{ID}"),
+            format!("/libpod_parent/{ID}/conmon"),
+            format!("/own_parent/{ID}/conmon"),
+            format!("/machine.slice/machine-libpod_pod_{ID}.slice"),
+            format!("/machine.slice/machine-libpod_pod_{ID}.slice/libpod-conmon-{ID}.scope"),
+            "/libpod_parent/conmon".into(),
             "/process_api/ceb648123444e878aeadfee4a3956ee3".into(),
             format!("/docker/{}", ID.to_uppercase()),
             format!("/docker/{ID}0"),

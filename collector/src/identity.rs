@@ -159,7 +159,7 @@ impl Identities {
 }
 
 fn look_up(node: &Node, id: &ContainerId) -> Option<Bundle> {
-    bundle::read(&node.root, id.as_str()).unwrap_or_else(|error| {
+    bundle::read(&node.root, &node.runtimes, id.as_str()).unwrap_or_else(|error| {
         metrics::counter!(names::BUNDLE_ERRORS).increment(1);
         tracing::debug!(error = chain(&error), "a bundle cannot be read");
         None
@@ -180,7 +180,8 @@ fn replace(known: &mut Known, identity: Identity, version: &mut u64) {
 
 /// What is known of the pod of a process in `container`; see the column `enrichment_state`.
 ///
-/// A container that is in no pod by its cgroup and its bundle is `complete`: there is nothing more to know.
+/// A container that is in no pod by its cgroup and its bundle is `complete` once it has a name or an image: there is
+/// nothing more to know.
 pub fn enrichment_state(container: Option<&Container>, identity: &Identity) -> &'static str {
     let Some(container) = container else { return "host" };
     match (&identity.bundle, &identity.pod) {
@@ -189,7 +190,7 @@ pub fn enrichment_state(container: Option<&Container>, identity: &Identity) -> &
         (Some(bundle), None)
             if bundle.pod_uid.is_none() && bundle.pod_name.is_none() && container.pod_uid.is_none() =>
         {
-            "complete"
+            if bundle.container_name.is_some() || bundle.image.is_some() { "complete" } else { "no_name" }
         }
         (Some(_), None) => "no_api",
     }

@@ -24,6 +24,8 @@ pub struct Node {
     pub boot_hash: BootHash,
     /// Its root directory.
     pub root: PathBuf,
+    /// Further folders of container runtimes, below the root.
+    pub runtimes: Vec<String>,
     /// A procfs that knows processes by their ids in the root pid namespace.
     pub procfs: PathBuf,
     /// Thread group id of its init.
@@ -64,6 +66,7 @@ impl Node {
             boot_hash: BootHash::of(&boot_id),
             boot_id: BootId::new(boot_id),
             root: root.clone(),
+            runtimes: config.node.runtimes.clone(),
             procfs: procfs(root),
             init: *pid,
             mnt_ns: namespace(&proc, "mnt"),

@@ -161,7 +161,7 @@ async fn bundles_of_each_runtime() {
             ],
         ),
         (
-            "Docker: in no pod, so there is nothing more to know",
+            "Docker, whose own state is not readable: neither name nor image is known",
             Some((MOBY, "docker.json")),
             scope("docker"),
             [
@@ -172,7 +172,7 @@ async fn bundles_of_each_runtime() {
                 nothing.clone(),
                 nothing.clone(),
                 json!(false),
-                json!("complete"),
+                json!("no_name"),
             ],
         ),
         (

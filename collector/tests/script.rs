@@ -187,6 +187,7 @@ impl Default for Setup {
             boot_id: BootId::new(BOOT),
             boot_hash: BootHash::of(BOOT),
             root: "/nowhere".into(),
+            runtimes: Vec::new(),
             procfs: "/nowhere".into(),
             init: 1,
             mnt_ns: Some(HOST.mnt_ns),

@@ -18,6 +18,8 @@ pub struct DetectorConfig {
     /// YAML file with values for the placeholders of rules (`%name%` behind the modifier `expand`): a list of texts for each name.
     /// Empty: rules with placeholders are not used.
     pub placeholders: PathBuf,
+    /// YAML file with exceptions: events that are no finding until a day. Empty: none.
+    pub exceptions: PathBuf,
     /// Interval at which the rules process new rows.
     pub interval: Period,
     /// Longest time of one rule in one pass. A rule that takes longer, or fails, is set aside: it keeps its place, and is
@@ -45,6 +47,7 @@ impl Default for DetectorConfig {
             enabled: true,
             dir: PathBuf::new(),
             placeholders: PathBuf::new(),
+            exceptions: PathBuf::new(),
             interval: Period::seconds(2),
             timeout: Period::seconds(10),
             max_findings_per_hour: 100,

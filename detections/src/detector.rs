@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::DetectorConfig;
 use crate::correlation::{RowsOf, completed};
-use crate::evaluate::{Events, Order, matches, session};
+use crate::evaluate::{Events, Match, Order, matches, session};
+use crate::exceptions::Exceptions;
 use crate::finding::{self, Finding, Writer};
 use crate::fresh::{RuleScan, Scans};
 use crate::metrics;
@@ -90,6 +91,7 @@ pub struct Detector {
     scans: Scans,
     holds: Holds,
     aside: SetAside,
+    exceptions: Exceptions,
 }
 
 impl Detector {
@@ -99,7 +101,23 @@ impl Detector {
             Writer { stream: StreamId::of_import("detections", &config.node), cluster: config.cluster.clone() };
         let (aside, session) = (SetAside::new(config.interval.0), session());
         let scans = Scans::new(&session, &rules);
-        Self { rules, lake, log, config, writer, session, scans, holds: Holds::default(), aside }
+        Self {
+            rules,
+            lake,
+            log,
+            config,
+            writer,
+            session,
+            scans,
+            holds: Holds::default(),
+            aside,
+            exceptions: Exceptions::default(),
+        }
+    }
+
+    /// Makes no findings of what `exceptions` cover.
+    pub fn with_exceptions(self, exceptions: Exceptions) -> Self {
+        Self { exceptions, ..self }
     }
 
     /// Notes in `holds` that the rules wait for an upgrade, when a newer release wrote their state.
@@ -327,14 +345,24 @@ impl Detector {
         match &rule.kind {
             RuleKind::Single(_) => {
                 matches.sort_by_key(|event| event.order);
-                Ok(matches
-                    .into_iter()
-                    .filter_map(|event| Finding::new(rule, Events::each(vec![event]), &self.writer))
-                    .collect())
+                Ok(self.of_each(rule, matches))
             }
             RuleKind::Correlation(_) if touched => self.in_time(rule, fresh, state).await,
             RuleKind::Correlation(_) => Ok(Vec::new()),
         }
+    }
+
+    /// The findings of `rule`, each of one event.
+    fn of_each(&self, rule: &Rule, found: Vec<Match>) -> Vec<Finding> {
+        let events = found.into_iter().map(|event| Events::each(vec![event]));
+        let uncovered = events.filter(|events| {
+            let is_covered = self.exceptions.cover(rule, events);
+            if is_covered {
+                metrics::excepted(&rule.title);
+            }
+            !is_covered
+        });
+        uncovered.filter_map(|events| Finding::new(rule, events, &self.writer)).collect()
     }
 
     /// The findings of `rule` in `fresh`, from queries of its own.
@@ -402,10 +430,7 @@ impl Detector {
                 let Some(rows) = fresh.added.get(&step.table) else { return Ok(Vec::new()) };
                 let mut found = matches(&self.session, Arc::clone(rows), step, &[], None).await?;
                 found.sort_by_key(|event| event.order);
-                Ok(found
-                    .into_iter()
-                    .filter_map(|event| Finding::new(rule, Events::each(vec![event]), &self.writer))
-                    .collect())
+                Ok(self.of_each(rule, found))
             }
             RuleKind::Correlation(correlation) => {
                 let recent = state.recent_of(rule.id.as_str());
@@ -414,13 +439,16 @@ impl Detector {
                 let is_threshold = matches!(correlation.condition, Condition::Threshold(_));
                 let mut found = Vec::new();
                 for events in complete {
-                    let span = events.span();
+                    let (span, is_covered) = (events.span(), self.exceptions.cover(rule, &events));
                     let Some(finding) = Finding::new(rule, events, &self.writer) else { continue };
                     // A threshold has left out what was found before.
                     let is_new = is_threshold || state.is_new(rule.id.as_str(), &finding.group, span);
                     if is_new {
                         state.remember(rule.id.as_str(), &finding.group, span);
-                        found.push(finding);
+                        match is_covered {
+                            true => metrics::excepted(&rule.title),
+                            false => found.push(finding),
+                        }
                     }
                 }
                 Ok(found)

@@ -11,6 +11,7 @@ mod correlation;
 mod detector;
 mod document;
 mod evaluate;
+mod exceptions;
 mod filters;
 mod finding;
 mod fresh;
@@ -29,6 +30,7 @@ pub mod testing;
 
 pub use config::DetectorConfig;
 pub use detector::{DetectError, Detector};
+pub use exceptions::{Exception, ExceptionState, Exceptions};
 pub use placeholders::Placeholders;
 pub use rules::{Rule, RuleError, RuleKind, Rules};
 pub use sources::Sources;

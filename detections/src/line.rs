@@ -31,6 +31,12 @@ pub(crate) fn of_first_key(text: &str, key: &str) -> usize {
     lines(text).find(|(_, line)| is_key(line, key)).map_or(1, |(number, _)| number)
 }
 
+/// Lines on which the items of the list `text` begin, in block style.
+pub(crate) fn of_items(text: &str) -> Vec<usize> {
+    let is_item = |line: &str| line == "-" || line.starts_with("- ");
+    text.lines().enumerate().filter(|(_, line)| is_item(line)).map(|(index, _)| index + 1).collect()
+}
+
 /// Line of `document` that the parser's `reason` is about: that of the condition, or of the first word it quotes.
 pub(crate) fn of_reason(document: &str, reason: &str) -> usize {
     if reason.starts_with("Condition") {

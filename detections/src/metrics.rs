@@ -14,6 +14,8 @@ kerntrail_common::metric_names! {
     counter EVENTS_OUT = "kerntrail_detections_events_out_total";
     /// Matches that were counted in an earlier finding of the same group, by rule.
     counter SUPPRESSED = "kerntrail_detections_suppressed_total";
+    /// Findings that were not made, since an exception covers them, by rule.
+    counter EXCEPTED = "kerntrail_detections_excepted_total";
     /// Hours of which a rule made more than `rules.max_findings_per_hour` findings, by rule.
     counter LIMITED = "kerntrail_detections_limited_hours_total";
     /// Passes in which rows that a rule had not read were no longer available, by table.
@@ -52,7 +54,7 @@ pub(crate) fn begin(rules: &Rules) {
         ::metrics::counter!(EVENTS_LOST, "table" => table.name()).increment(0);
     }
     for rule in rules.iter() {
-        for name in [EVENTS_OUT, SUPPRESSED, LIMITED] {
+        for name in [EVENTS_OUT, SUPPRESSED, EXCEPTED, LIMITED] {
             ::metrics::counter!(name, "rule" => rule.title.clone()).increment(0);
         }
     }
@@ -85,6 +87,11 @@ pub(crate) fn finding(title: &str) {
 /// A match of the rule `title` was counted in an earlier finding.
 pub(crate) fn suppressed(title: &str) {
     ::metrics::counter!(SUPPRESSED, "rule" => title.to_owned()).increment(1);
+}
+
+/// A finding of the rule `title` was not made.
+pub(crate) fn excepted(title: &str) {
+    ::metrics::counter!(EXCEPTED, "rule" => title.to_owned()).increment(1);
 }
 
 /// The rule `title` made too many findings of an hour.

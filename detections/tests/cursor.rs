@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray;
+use kerntrail_detections::Exceptions;
 use kerntrail_lake::CompactOptions;
 use kerntrail_schemas::Table;
 use serde_json::json;
@@ -90,6 +91,33 @@ async fn a_finding_carries_its_rule_its_events_and_the_actor() {
     };
     assert_eq!(list("event_refs"), "process_events/s-0-1");
     assert_eq!((list("attack_tactics").as_str(), list("attack_techniques").as_str()), ("execution", "T1059.004"));
+}
+
+#[tokio::test]
+async fn an_exception_covers_its_events_until_it_ends() {
+    let bench = Bench::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "- {rule: A shell, where: container_id = 'c1', until: '2025-12-31T00:02:00Z', reason: known}\n\
+                - {where: activity = 'setns' AND container_id = 'c3', until: '2025-12-31', reason: known}\n\
+                - {rule: Another, where: pid = 7, until: '9999-12-31', reason: known}\n";
+    std::fs::write(file.path(), text).unwrap();
+    let detector = |rules| bench.detector(rules).with_exceptions(Exceptions::read(file.path()).unwrap());
+    for (second, container) in [(100, "c1"), (100, "c2"), (119, "c1"), (120, "c1")] {
+        exec(&bench, second, "/bin/sh", container).await;
+    }
+    assert_eq!(detector(SINGLE).pass().await.unwrap(), 2);
+    assert_eq!(bench.texts("container_id"), ["c2", "c1"]);
+
+    let bench = Bench::new();
+    let detector = |rules| bench.detector(rules).with_exceptions(Exceptions::read(file.path()).unwrap());
+    for container in ["c3", "c4"] {
+        exec(&bench, 10, "/first", container).await;
+        setns(&bench, 12, container).await;
+    }
+    assert_eq!(detector(SEQUENCE).pass().await.unwrap(), 1);
+    assert_eq!(bench.texts("container_id"), ["c4"]);
+    exec(&bench, 11, "/other", "c3").await;
+    assert_eq!(detector(SEQUENCE).pass().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! Invariant: this crate knows no other crate of the workspace, and no table.
 
 mod arithmetic;
+pub mod condition;
 mod indexes;
 mod intervals;
 mod membership;

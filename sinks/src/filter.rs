@@ -1,24 +1,19 @@
 //! `where`: an SQL condition on a row, compiled once.
 //!
 //! It sees the columns of the sink's tables, and the computed `event_id` and (of tables with actors) `exec_id`, as the
-//! query service shows them. A column that a row's table lacks is NULL. The value of the condition must depend on the
-//! row alone, so functions of the current time or of random numbers are refused.
+//! query service shows them. A column that a row's table lacks is NULL.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, SchemaError};
-use datafusion::logical_expr::{Expr, Volatility};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::common::DataFusionError;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::{EVENT_ID, EXEC_ID, event_id, exec_id};
+use kerntrail_session::condition::{Condition, ConditionError, Selected};
 
 /// Why a `where` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,23 +45,15 @@ pub struct RowFilter {
     condition: Option<Condition>,
 }
 
-#[derive(Clone, Debug)]
-struct Condition {
-    expression: Arc<dyn PhysicalExpr>,
-    /// The columns it reads.
-    schema: SchemaRef,
-}
-
-/// Whether a row is selected; an error message where the condition failed for the row.
-pub type Selected = Result<bool, String>;
-
 impl RowFilter {
     /// Compiles `condition` for rows of `tables`; without one, every row is selected.
     ///
     /// Errors: see [`RowFilterError`].
     pub fn compile(condition: Option<&str>, tables: &[Table]) -> Result<Self, RowFilterError> {
-        let condition = condition.map(|condition| compile(condition, tables)).transpose()?;
-        Ok(Self { condition })
+        let columns = columns(tables);
+        let all: Vec<FieldRef> = columns.values().cloned().collect();
+        let compiled = condition.map(|condition| Condition::compile(condition, &all)).transpose();
+        Ok(Self { condition: compiled.map_err(|error| named(error, tables, &columns))? })
     }
 
     /// Which rows of `batch` are selected; `batch` is what [`with_ids`] gave.
@@ -75,52 +62,10 @@ impl RowFilter {
     ///
     /// Errors: `batch` has a column of another type than the tables.
     pub fn apply(&self, batch: &RecordBatch) -> Result<Vec<Selected>, ArrowError> {
-        let Some(condition) = &self.condition else { return Ok(vec![Ok(true); batch.num_rows()]) };
-        let batch = condition.columns_of(batch)?;
-        if let Ok(selected) = condition.evaluate(&batch) {
-            return Ok(selected);
+        match &self.condition {
+            Some(condition) => condition.apply(batch),
+            None => Ok(vec![Ok(true); batch.num_rows()]),
         }
-        let alone = (0..batch.num_rows()).map(|index| condition.evaluate(&batch.slice(index, 1)));
-        Ok(alone.flat_map(|selected| selected.unwrap_or_else(|error| vec![Err(error.to_string())])).collect())
-    }
-}
-
-impl Condition {
-    /// The columns that the condition reads; NULLs where `batch` lacks one.
-    fn columns_of(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let rows = batch.num_rows();
-        let column = |field: &FieldRef| {
-            batch.column_by_name(field.name()).cloned().unwrap_or_else(|| new_null_array(field.data_type(), rows))
-        };
-        let columns = self.schema.fields().iter().map(column).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-    }
-
-    fn evaluate(&self, batch: &RecordBatch) -> Result<Vec<Selected>, DataFusionError> {
-        let value = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
-        let selected: &BooleanArray = value.as_boolean();
-        // NULL: it is not known to be true.
-        Ok(selected.iter().map(|selected| Ok(selected.unwrap_or(false))).collect())
-    }
-}
-
-fn compile(condition: &str, tables: &[Table]) -> Result<Condition, RowFilterError> {
-    let state = kerntrail_session::unguarded(|config| config.with_target_partitions(1)).state();
-    let columns = columns(tables);
-    let sql = |source: DataFusionError| from_datafusion(source, tables, &columns);
-    let all: Vec<FieldRef> = columns.values().cloned().collect();
-    let all = DFSchema::try_from(Schema::new(all)).map_err(sql)?;
-    let expression = state.create_logical_expr(condition, &all).map_err(sql)?;
-    refuse_unfit(&expression).map_err(sql)?.map_or(Ok(()), |problem| Err(RowFilterError::Unfit { problem }))?;
-    let read: Vec<FieldRef> =
-        expression.column_refs().iter().filter_map(|column| columns.get(&column.name).cloned()).collect();
-    let schema = Arc::new(Schema::new(read));
-    let df_schema = DFSchema::try_from(Arc::clone(&schema)).map_err(sql)?;
-    let expression = state.create_physical_expr(expression, &df_schema).map_err(sql)?;
-    match expression.data_type(&schema).map_err(sql)? {
-        DataType::Boolean => Ok(Condition { expression, schema }),
-        other => Err(RowFilterError::Unfit { problem: format!("its value is {other}, not true or false") }),
     }
 }
 
@@ -130,36 +75,16 @@ fn columns(tables: &[Table]) -> BTreeMap<String, FieldRef> {
     fields.map(|field| (field.name().clone(), field)).collect()
 }
 
-/// Why `expression` is not a condition on one row.
-fn refuse_unfit(expression: &Expr) -> Result<Option<String>, DataFusionError> {
-    let mut problem = None;
-    expression.apply(|part| {
-        problem = match part {
-            Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Some(format!("{part} needs more than one row")),
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
-                Some("a subquery needs more than the row".to_owned())
-            }
-            Expr::Placeholder(_) => Some(format!("{part} has no value here")),
-            Expr::Alias(_) => Some("an alias has no use here".to_owned()),
-            Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
-                Some(format!("{}() depends on more than the row", call.func.name()))
-            }
-            _ => None,
-        };
-        Ok(if problem.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(problem)
-}
-
-fn from_datafusion(source: DataFusionError, tables: &[Table], columns: &BTreeMap<String, FieldRef>) -> RowFilterError {
-    if let DataFusionError::SchemaError(error, _) = source.find_root()
-        && let SchemaError::FieldNotFound { field, .. } = error.as_ref()
-    {
-        let hint = did_you_mean(&field.name, columns.keys().map(String::as_str));
-        let tables = tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
-        return RowFilterError::Column { column: field.name.clone(), tables, hint };
+fn named(error: ConditionError, tables: &[Table], columns: &BTreeMap<String, FieldRef>) -> RowFilterError {
+    match error {
+        ConditionError::Column(column) => {
+            let hint = did_you_mean(&column, columns.keys().map(String::as_str));
+            let tables = tables.iter().map(|table| table.name()).collect::<Vec<_>>().join(", ");
+            RowFilterError::Column { column, tables, hint }
+        }
+        ConditionError::Unfit(problem) => RowFilterError::Unfit { problem },
+        ConditionError::Sql(source) => RowFilterError::Sql(source),
     }
-    RowFilterError::Sql(Box::new(source))
 }
 
 fn schema_with_ids(table: Table) -> SchemaRef {

@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod runner;
 pub mod secret;
 pub mod select;
+pub mod trial;
 
 pub use config::{SinkConfig, SinkConfigError};
 pub use encode::Profile;

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use kerntrail_common::error::chain;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, Visitor};
@@ -111,11 +115,11 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// The secret's text. `key` is where it is configured.
+    /// The secret, now and later. `key` is where it is configured.
     ///
     /// Errors: as [`Secret::reveal`].
-    pub(crate) fn of_key(&self, key: &str) -> Result<String, KeyError> {
-        self.reveal().map_err(|error| KeyError::new(key, Problem::Secret(error)))
+    pub(crate) fn of_key(&self, key: &str) -> Result<CurrentSecret, KeyError> {
+        CurrentSecret::of(self.clone()).map_err(|error| KeyError::new(key, Problem::Secret(error)))
     }
 
     /// The secret's text.
@@ -136,6 +140,52 @@ impl Secret {
     }
 }
 
+/// A secret as it is at present: that of a file is read again when the file has changed.
+#[derive(Clone)]
+pub(crate) struct CurrentSecret {
+    secret: Secret,
+    read: Arc<Mutex<Read>>,
+}
+
+/// What was read, and of which state of the file.
+struct Read {
+    text: String,
+    stamp: Option<Stamp>,
+}
+
+/// Inode, length and time of modification: a mounted secret of Kubernetes is replaced, others are written over.
+type Stamp = (u64, u64, SystemTime);
+
+impl CurrentSecret {
+    fn of(secret: Secret) -> Result<Self, SecretError> {
+        let stamp = secret.stamp();
+        let read = Read { text: secret.reveal()?, stamp };
+        Ok(Self { secret, read: Arc::new(Mutex::new(read)) })
+    }
+
+    /// Its text. While a file that has changed cannot be read, the text of before.
+    pub(crate) fn text(&self) -> String {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = self.secret.stamp();
+        if stamp.is_some() && stamp != read.stamp {
+            match self.secret.reveal() {
+                Ok(text) => *read = Read { text, stamp },
+                Err(error) => tracing::warn!(error = chain(&error), "a secret's file has changed and cannot be read"),
+            }
+        }
+        read.text.clone()
+    }
+}
+
+impl Secret {
+    /// The state of its file; `None` for any other secret, and while there is no file.
+    fn stamp(&self) -> Option<Stamp> {
+        let Self::File(FromFile { file }) = self else { return None };
+        let metadata = std::fs::metadata(file).ok()?;
+        Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +193,24 @@ mod tests {
     #[derive(Debug, Deserialize)]
     struct Holder {
         token: Secret,
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("token"), dir.path().join("other"));
+        std::fs::write(&file, "one\n").unwrap();
+        let secret = Secret::File(FromFile { file: file.clone() }).of_key("token").unwrap();
+        assert_eq!(secret.text(), "one");
+        std::fs::write(&other, "two").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert_eq!(secret.text(), "two");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(secret.text(), "two", "an empty file is about to be written");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(secret.text(), "two");
+        std::fs::write(&file, "three").unwrap();
+        assert_eq!(secret.text(), "three");
     }
 
     #[test]

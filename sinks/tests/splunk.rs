@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use kerntrail_common::ids::IdSelection;
 use kerntrail_sinks::dlq;
+use kerntrail_sinks::outcome::Outcome;
+use kerntrail_sinks::trial::{MARK, trial};
 use kerntrail_sinks::{SinkConfig, SinkState};
 use kerntrail_testbed::hec::{Acks, Code, Fault, Token};
 use kerntrail_testbed::{Hec, VictoriaLogs, require};
@@ -166,6 +168,34 @@ async fn a_wrong_index_pauses_the_sink_until_it_is_there() {
     committed(&log, "test", 2).await;
     assert_eq!(held(&hec), once(0..20));
     sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_replaced_in_its_file_ends_the_pause() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    let file = dir.path().join("token");
+    std::fs::write(&file, "00000000-0000-0000-0000-000000000000").unwrap();
+    append(&log, 0, 0..20).await;
+    let mut sink = Running::start(&hec_config(&hec, json!({"token": {"file": file}})), &log, dir.path());
+    sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
+    std::fs::write(&file, Hec::TOKEN).unwrap();
+    committed(&log, "test", 2).await;
+    assert_eq!(held(&hec), once(0..20));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_marked_event_shows_what_a_destination_answers() {
+    let hec = Hec::start().unwrap();
+    let sent = trial(&hec_config(&hec, json!({})), "n1").await.unwrap();
+    assert_eq!(sent.outcome, Outcome::Delivered);
+    let events = hec.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].event()["process"]["cmd_line"], MARK);
+    assert_eq!(events[0].body["fields"]["event_id"], sent.event_id.as_str());
+    hec.refuse(|_| Some(Code::IncorrectIndex));
+    let refused = trial(&hec_config(&hec, json!({"index": "nowhere"})), "n1").await.unwrap().outcome;
+    assert!(matches!(&refused, Outcome::Pause { alert } if alert.contains("Incorrect index")), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

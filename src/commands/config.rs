@@ -20,7 +20,7 @@ pub fn check(config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     parts::check_paths(config)?;
     parts::sinks::check(config)?;
     let from = file.map_or_else(|| "built-in defaults".to_owned(), |path| path.display().to_string());
-    for error in rules.refused() {
+    for error in rules.refused().chain(parts::exceptions(config)?.refused()) {
         eprintln!("kerntrail: not used: {}", chain(error));
     }
     let (rules, refused) = (rules.iter().count(), rules.refused().len());

@@ -9,7 +9,7 @@ use kerntrail_common::error::chain;
 use kerntrail_common::words::counted;
 use kerntrail_detections::measure::{self, InMemory};
 use kerntrail_detections::rules::Condition;
-use kerntrail_detections::{Placeholders, Rule, RuleError, RuleKind, Rules, Sources, sources, testing};
+use kerntrail_detections::{Exceptions, Placeholders, Rule, RuleError, RuleKind, Rules, Sources, sources, testing};
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_schemas::Table;
 
@@ -22,6 +22,9 @@ pub async fn run(config: &Config, action: cli::Rules) -> anyhow::Result<ExitCode
     match action {
         cli::Rules::List { unsupported: false, form } => list(&parts::rules(config)?, form.output),
         cli::Rules::List { unsupported: true, form } => list_unsupported(&parts::rules(config)?, form.output),
+        cli::Rules::Exceptions(form) => {
+            list_exceptions(&parts::rules(config)?, &parts::exceptions(config)?, form.output)
+        }
         cli::Rules::Check { paths } if paths.is_empty() => list(&parts::rules(config)?, Format::Table),
         cli::Rules::Check { paths } => check(&paths, parts::placeholders(config)?),
         cli::Rules::Test { paths } => test(&paths, parts::placeholders(config)?).await,
@@ -57,6 +60,18 @@ fn list_unsupported(rules: &Rules, format: Format) -> anyhow::Result<ExitCode> {
         .text("rule", refused.iter().map(|error| error.title()))
         .text("reason", refused.iter().map(|error| error.reason()));
     list.write(format, &mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_exceptions(rules: &Rules, exceptions: &Exceptions, format: Format) -> anyhow::Result<ExitCode> {
+    let list = List::default()
+        .text("rule", exceptions.iter().map(|exception| exception.rule().unwrap_or("all").to_owned()))
+        .text("where", exceptions.iter().map(|exception| exception.condition().to_owned()))
+        .text("until", exceptions.iter().map(|exception| exception.until().to_owned()))
+        .text("state", exceptions.iter().map(|exception| exception.state(rules).as_str()))
+        .text("reason", exceptions.iter().map(|exception| exception.reason().to_owned()));
+    list.write(format, &mut std::io::stdout())?;
+    exceptions.refused().iter().for_each(|error| eprintln!("kerntrail: not used: {}", chain(error)));
     Ok(ExitCode::SUCCESS)
 }
 

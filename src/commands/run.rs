@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kerntrail_common::error::chain;
+use kerntrail_detections::{Exceptions, Rules};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineError};
 use kerntrail_query_service::isolation;
@@ -32,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// Runs until SIGTERM or SIGINT, or until a part fails.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
+    let reload = reload_signal()?;
     let bounds = client_bounds();
     let recorder = metrics::start()?;
     let address = config.http.listen;
@@ -82,7 +84,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     });
     let (storing, drains) = (parts.stop_of(Stage::Storing), config.log.kind == LogKind::Embedded);
     parts.start(Stage::Storing, async move { store(&pipeline, storing, drains).await.context("the pipeline failed") });
-    start_rules(&config, &opened, &lake, &mut parts)?;
+    start_rules(&config, &opened, &lake, reload, &mut parts)?;
     for sink in sinks::make(&config, &opened)? {
         let forwarding = parts.stop_of(Stage::Storing);
         parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
@@ -135,23 +137,63 @@ async fn store(pipeline: &Pipeline, stop: CancellationToken, drains: bool) -> Re
     running.await
 }
 
-/// The rules are compiled while everything else starts and runs.
-fn start_rules(config: &Config, opened: &Log, lake: &Arc<Lake>, parts: &mut Running) -> anyhow::Result<()> {
+/// The rules are compiled while everything else starts and runs; again at each `reload`.
+fn start_rules(
+    config: &Config,
+    opened: &Log,
+    lake: &Arc<Lake>,
+    mut reload: watch::Receiver<()>,
+    parts: &mut Running,
+) -> anyhow::Result<()> {
     if !config.rules.enabled {
         return Ok(());
     }
-    let placeholders = parts::placeholders(config)?;
+    let (placeholders, exceptions) = (parts::placeholders(config)?, parts::exceptions(config)?);
     let (config, opened, lake) = (config.clone(), opened.clone(), Arc::clone(lake));
     let detecting = parts.stop_of(Stage::Collecting);
     parts.start(Stage::Collecting, async move {
-        let rules = tokio::select! {
+        let compiled = tokio::select! {
             () = detecting.cancelled() => return Ok(()),
             rules = parts::compile_rules(&config, placeholders) => rules?,
         };
-        let detector = parts::detector(&config, &opened, lake, rules);
-        detector.run(detecting).await.context("the rules failed")
+        let mut detector = parts::detector(&config, &opened, Arc::clone(&lake), compiled, exceptions);
+        loop {
+            let until = detecting.child_token();
+            let (rules, exceptions) = {
+                let running = detector.run(until.clone());
+                tokio::pin!(running);
+                let next = tokio::select! {
+                    ended = &mut running => return ended.context("the rules failed"),
+                    next = next_rules(&config, &mut reload) => next,
+                };
+                until.cancel();
+                running.await.context("the rules failed")?;
+                next
+            };
+            detector = parts::detector(&config, &opened, Arc::clone(&lake), rules, exceptions);
+        }
     });
     Ok(())
+}
+
+/// Rules and exceptions as they are in their files at the next reload that can read them.
+async fn next_rules(config: &Config, reload: &mut watch::Receiver<()>) -> (Rules, Exceptions) {
+    loop {
+        if reload.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        let read = async {
+            let (placeholders, exceptions) = (parts::placeholders(config)?, parts::exceptions(config)?);
+            anyhow::Ok((parts::compile_rules(config, placeholders).await?, exceptions))
+        };
+        match read.await {
+            Ok((rules, exceptions)) => {
+                tracing::info!(rules = rules.iter().count(), "rules, placeholders and exceptions were read again");
+                return (rules, exceptions);
+            }
+            Err(error) => tracing::error!("the rules stay as they were: {error:#}"),
+        }
+    }
 }
 
 /// Without privileges or BPF everything else runs; one line says what is missing and how to allow it.
@@ -168,6 +210,20 @@ fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running
     let collector = collector::start(config, Arc::clone(log), collecting)?;
     parts.start(Stage::Collecting, collector);
     Ok(())
+}
+
+/// A change at each SIGHUP: rules, placeholders and exceptions are read again. Secrets of sinks are read whenever their
+/// files change; all other settings hold until the next start.
+fn reload_signal() -> anyhow::Result<watch::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = watch::channel(());
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: reading rules again; other settings need a restart");
+            let _ = sender.send(());
+        }
+    });
+    Ok(receiver)
 }
 
 fn stop_signal() -> anyhow::Result<tokio::sync::mpsc::Receiver<()>> {

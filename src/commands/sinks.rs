@@ -8,6 +8,8 @@ use kerntrail_common::ids::IdSelection;
 use kerntrail_query_engine::output::{Format, List};
 use kerntrail_sinks::SinkConfig;
 use kerntrail_sinks::dlq::{self, replay::replay};
+use kerntrail_sinks::outcome::Outcome;
+use kerntrail_sinks::trial::{MARK, Trial, trial};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Dlq, Sinks};
@@ -20,6 +22,7 @@ pub async fn run(config: &Config, action: Sinks) -> anyhow::Result<ExitCode> {
     let letters = parts::dead_letters_dir(config);
     match action {
         Sinks::List(form) => list(config, &letters, form.output),
+        Sinks::Test { sink } => test(named(config, &sink)?, &config.node.name()).await,
         Sinks::Dlq(Dlq::List { sink, output }) => list_letters(config, &letters, sink.as_deref(), output.output),
         Sinks::Dlq(Dlq::Show { id }) => show(&letters, &id),
         Sinks::Dlq(Dlq::Replay { sink, ids }) => {
@@ -44,6 +47,26 @@ fn list(config: &Config, letters: &Path, format: Format) -> anyhow::Result<ExitC
     let list = List::default().text("name", names).text("kind", kinds).numbers("dead_letters", counts);
     list.write(format, &mut std::io::stdout())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails when the destination does not take the event.
+async fn test(sink: &SinkConfig, node: &str) -> anyhow::Result<ExitCode> {
+    let Trial { event_id, table, outcome } = trial(sink, node).await?;
+    let (name, event) = (&sink.name, format!("the event {event_id} of {table}"));
+    match outcome {
+        Outcome::Delivered => {
+            println!("{name}: delivered {event}; its command line or message is \"{MARK}\"");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Retry { words, .. } => {
+            eprintln!("{name}: {event} was not delivered; the sink would try again: {words}")
+        }
+        Outcome::Pause { alert } => eprintln!("{name}: {event} was not delivered; the sink would pause: {alert}"),
+        Outcome::Split { words } | Outcome::DeadLetter { words, .. } => {
+            eprintln!("{name}: {event} was refused; it would be a dead letter: {words}");
+        }
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 fn list_letters(config: &Config, folder: &Path, sink: Option<&str>, format: Format) -> anyhow::Result<ExitCode> {

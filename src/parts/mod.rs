@@ -18,7 +18,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
-use kerntrail_detections::{Detector, DetectorConfig, Placeholders, RuleError, Rules, Sources};
+use kerntrail_detections::{
+    Detector, DetectorConfig, ExceptionState, Exceptions, Placeholders, RuleError, Rules, Sources,
+};
 use kerntrail_lake::Lake;
 use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_engine::{Capacity, Engine, Principal, RequestOrigin, Role, Session};
@@ -147,6 +149,15 @@ pub fn placeholders(config: &Config) -> anyhow::Result<Placeholders> {
     Placeholders::read(file).map_err(|error| unreadable(config, "rules.placeholders", file, error))
 }
 
+/// The exceptions of `rules.exceptions`.
+pub fn exceptions(config: &Config) -> anyhow::Result<Exceptions> {
+    let file = &config.rules.exceptions;
+    if file.as_os_str().is_empty() {
+        return Ok(Exceptions::default());
+    }
+    Exceptions::read(file).map_err(|error| unreadable(config, "rules.exceptions", file, error))
+}
+
 /// An error about the path in `setting` is reported where it was configured.
 fn unreadable(config: &Config, setting: &'static str, configured: &Path, error: RuleError) -> anyhow::Error {
     match error {
@@ -171,7 +182,11 @@ pub fn check_paths(config: &Config) -> Result<(), ConfigError> {
         let reason = format!("kubernetes.kubeconfig: {} is not a file", kubeconfig.display());
         return Err(config.sources.error_at("kubernetes.kubeconfig", reason));
     }
-    let rules = [("rules.dir", &config.rules.dir), ("rules.placeholders", &config.rules.placeholders)];
+    let rules = [
+        ("rules.dir", &config.rules.dir),
+        ("rules.placeholders", &config.rules.placeholders),
+        ("rules.exceptions", &config.rules.exceptions),
+    ];
     for (setting, path) in rules.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
         if let Err(error) = std::fs::metadata(path) {
             let reason = format!("{setting}: cannot read {}: {error}", path.display());
@@ -190,8 +205,8 @@ pub async fn compile_rules(config: &Config, placeholders: Placeholders) -> anyho
     compiled.await.context("the compiler of rules panicked")?
 }
 
-/// `rules` over the lake.
-pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>, rules: Rules) -> Detector {
+/// `rules` over the lake, without what `exceptions` cover.
+pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>, rules: Rules, exceptions: Exceptions) -> Detector {
     let settings = DetectorConfig {
         state_dir: state_dir(config),
         tenant: config.tenant.clone(),
@@ -202,7 +217,18 @@ pub fn detector(config: &Config, opened: &Log, lake: Arc<Lake>, rules: Rules) ->
     for error in rules.refused() {
         tracing::warn!(error = chain(error), "a rule cannot be used; the others run");
     }
-    Detector::new(rules, lake, Arc::clone(&opened.log), settings).with_holds(opened.holds.clone())
+    for error in exceptions.refused() {
+        tracing::warn!(error = chain(error), "an exception cannot be used; the others hold");
+    }
+    for exception in exceptions.iter() {
+        let state = exception.state(&rules);
+        if state != ExceptionState::Active {
+            let (rule, line) = (exception.rule().unwrap_or("all"), exception.line());
+            tracing::warn!(rule, line, "an exception in rules.exceptions has no effect: {}", state.as_str());
+        }
+    }
+    let detector = Detector::new(rules, lake, Arc::clone(&opened.log), settings);
+    detector.with_exceptions(exceptions).with_holds(opened.holds.clone())
 }
 
 /// The configured cluster, if there is one.

@@ -29,6 +29,7 @@ fn node() -> Node {
         boot_id: BootId::new("b"),
         boot_hash: BootHash::of("b"),
         root: "/".into(),
+        runtimes: Vec::new(),
         procfs: "/proc".into(),
         init: 1,
         mnt_ns: Some(10),

@@ -55,6 +55,6 @@ columns! {
         user_ns: i64 = "user namespace (inode number)",
         in_host_mnt_ns: bool = "whether the mount namespace is the node's own",
         in_host_pid_ns: bool = "whether the pid namespace is the node's own",
-        enrichment_state: String = "how much is known about the pod: `host` (there is none), `complete`, `no_api` (from the OCI bundle only), `no_bundle` (container id only) or `imported`",
+        enrichment_state: String = "how much is known about the pod: `host` (there is none), `complete`, `no_api` (from the OCI bundle only), `no_bundle` (container id only), `no_name` (in no pod, and neither name nor image is known) or `imported`",
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{KeyError, Settings};
 use crate::destination::Destination;
 use crate::encode::Profile;
 use crate::http::config::HttpKind;
-use crate::secret::Secret;
+use crate::secret::{CurrentSecret, Secret};
 
 /// An Elasticsearch or OpenSearch cluster.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -40,8 +40,8 @@ impl Default for ElasticsearchConfig {
 #[derive(Clone)]
 pub(super) enum Credentials {
     None,
-    Basic { user: String, password: String },
-    ApiKey(String),
+    Basic { user: String, password: CurrentSecret },
+    ApiKey(CurrentSecret),
 }
 
 /// Where an Elasticsearch sink sends to.

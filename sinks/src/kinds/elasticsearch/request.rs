@@ -49,8 +49,8 @@ impl Requests {
         let request = self.client.request(method, format!("{}{path}", self.target.url));
         match &self.target.credentials {
             Credentials::None => request,
-            Credentials::Basic { user, password } => request.basic_auth(user, Some(password)),
-            Credentials::ApiKey(key) => request.header(AUTHORIZATION, format!("ApiKey {key}")),
+            Credentials::Basic { user, password } => request.basic_auth(user, Some(password.text())),
+            Credentials::ApiKey(key) => request.header(AUTHORIZATION, format!("ApiKey {}", key.text())),
         }
     }
 }

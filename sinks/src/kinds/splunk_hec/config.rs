@@ -14,7 +14,7 @@ use super::SplunkHec;
 use crate::config::{KeyError, Settings};
 use crate::destination::Destination;
 use crate::http::config::HttpKind;
-use crate::secret::Secret;
+use crate::secret::{CurrentSecret, Secret};
 
 /// Path of the endpoint for events, unless `url` has one.
 const EVENTS: &str = "/services/collector/event";
@@ -68,8 +68,8 @@ pub(super) struct Target {
     pub(super) events_url: Url,
     /// Where acknowledgements are queried.
     pub(super) ack_url: Url,
-    /// Value of `Authorization`.
-    pub(super) authorization: String,
+    /// What `Authorization` has behind `Splunk `.
+    pub(super) token: CurrentSecret,
 }
 
 impl fmt::Debug for Target {
@@ -101,10 +101,10 @@ impl SplunkHecConfig {
             url.set_path(EVENTS);
         }
         let token = self.token.of_key("token")?;
-        if !token.chars().all(|c| c.is_ascii_graphic()) {
+        if !token.text().chars().all(|c| c.is_ascii_graphic()) {
             return Err(KeyError::value("token", "contains characters that are not allowed in an HTTP header"));
         }
-        Ok(Target { ack_url: ack_url(&url), events_url: url, authorization: format!("Splunk {token}") })
+        Ok(Target { ack_url: ack_url(&url), events_url: url, token })
     }
 }
 

@@ -42,17 +42,17 @@ impl Requests {
 
     fn common(&self, request: RequestBuilder, channel: &str) -> RequestBuilder {
         request
-            .header(AUTHORIZATION, &self.target.authorization)
+            .header(AUTHORIZATION, format!("Splunk {}", self.target.token.text()))
             .header(CONTENT_TYPE, "application/json")
             .header(CHANNEL, channel)
     }
 }
 
-/// One event of a request. `time` is in seconds since the epoch, to the ms, as Splunk keeps it.
+/// One event of a request. `time` is in seconds since the epoch, to the µs.
 pub fn event(table: Table, event_id: &str, row: &Row, document: Value, index: Option<&str>) -> Bytes {
     let mut event = Map::new();
     if let Some(micros) = row.get("time").and_then(Value::as_i64) {
-        event.insert("time".into(), (micros.div_euclid(1_000) as f64 / 1_000.0).into());
+        event.insert("time".into(), (micros as f64 / 1_000_000.0).into());
     }
     if let Some(node) = row.get("node") {
         event.insert("host".into(), node.clone());
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(
             serde_json::from_slice::<Value>(&bytes).unwrap(),
             json!({
-                "time": 1_785_585_600.123, "host": "n1", "source": "kerntrail", "sourcetype": "kerntrail:process_events",
+                "time": 1_785_585_600.123456, "host": "n1", "source": "kerntrail", "sourcetype": "kerntrail:process_events",
                 "index": "sec", "fields": {"event_id": "s-0-1", "namespace": "shop"}, "event": {"a": 1},
             })
         );
