@@ -70,7 +70,7 @@ impl Documents {
 }
 
 /// Largest file of rules, in bytes.
-const MOST_BYTES: usize = 4 << 20;
+pub(crate) const MOST_BYTES: usize = 4 << 20;
 /// Deepest nesting of brackets in a line: the parsers of YAML and of conditions recurse for each.
 const MOST_BRACKETS: usize = 100;
 

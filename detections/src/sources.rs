@@ -1,14 +1,16 @@
 //! Where rules come from: the program itself, files and folders.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 
 use crate::collection;
-use crate::document::Documents;
+use crate::document::{Documents, MOST_BYTES};
 use crate::placeholders::Placeholders;
 use crate::rules::{Rule, RuleError, Rules};
 
@@ -24,7 +26,7 @@ pub struct Sources {
 }
 
 /// Bytes of all files that are read from folders: SigmaHQ's collection has some 15 MiB.
-const MOST_READ: usize = 64 << 20;
+const MOST_READ: usize = 32 << 20;
 
 impl Sources {
     /// The files that are part of the program.
@@ -154,7 +156,12 @@ pub fn read(path: &Path) -> Result<String, RuleError> {
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::other("not a file")));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    // Nor may a file of the kernel's, which may also wait for something to happen.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let mut text = String::new();
+    file.take(MOST_BYTES as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 fn is_yaml(path: &Path) -> bool {

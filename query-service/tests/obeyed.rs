@@ -21,6 +21,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("select pid from process_events format csv", "FORMAT"),
     ("select pid from process_events partition (p)", "PARTITION"),
     ("select pid from process_events with (nolock)", "hints"),
+    ("select count(*) from range(2) any join range(4) b on true", "ANY"),
+    ("select count(*) from process_events hash join network_flows using (pid)", "HASH"),
+    ("select pid from process_events nowait", "NOWAIT"),
+    ("select pid from process_events order by 'pid' desc", "text constant in ORDER BY"),
     ("select * from range(3) with ordinality", "WITH ORDINALITY"),
     ("select top 3 pid from process_events", "TOP"),
     ("select pid from process_events lateral view explode(args) t as a", "LATERAL VIEW"),
@@ -347,6 +351,14 @@ async fn what_is_meant_is_carried_out() {
         (
             "select count(*) as n from (values (1), (2)) o(id) where case when true then 7 else id end not in (select i.id from (values (1), (2)) i(id))",
             "2",
+        ),
+        (
+            "select sum(a) + sum(b) as n from (select v % 3 as g, count(distinct v::text) as a, count(distinct (v % 4)::text) as b from (select value as v from range(12)) t group by 1) s",
+            "24",
+        ),
+        (
+            "select sum(a) + sum(b) as n from (select g, count(distinct arrow_cast(v % 3, 'Int16')) as a, count(distinct nullif(v::text, '0')) as b from (select value as v, value % 2 as g from range(10000)) t group by rollup (g)) s",
+            "20007",
         ),
         (
             "select count(*) as n from (select unnest(make_array('a/1', 'b/x')) as ref) t where split_part(ref, '/', 2) not in (select event_id from process_events where event_id is not null union all select event_id from network_flows where event_id is not null)",

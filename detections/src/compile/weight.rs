@@ -10,7 +10,7 @@ use super::{CompileError, sum};
 /// Bytes of one rule, at most: room for some 10,000 values.
 const MOST_OF_ONE: usize = 64 << 20;
 /// Bytes of all rules together, at most.
-const MOST_OF_ALL: usize = 512 << 20;
+const MOST_OF_ALL: usize = 256 << 20;
 
 /// Bytes of a state of a compiled regular expression, of which there is a second one to search backwards.
 const STATE: usize = 64;
@@ -62,9 +62,11 @@ fn weight(matcher: &IrMatcher) -> usize {
         IrMatcher::Str { pattern, .. } => {
             let lengths = pattern.parts.iter().map(|part| match part {
                 IrPatternPart::Literal(text) => text.len(),
-                IrPatternPart::WildcardMulti | IrPatternPart::WildcardSingle => STATE / TEXT,
+                IrPatternPart::WildcardMulti | IrPatternPart::WildcardSingle => 1,
             });
-            VALUE + lengths.sum::<usize>() * TEXT
+            // With wildcards inside, it becomes a regular expression that looks at capitals and small letters.
+            let is_literal = matches!(pattern.parts.as_slice(), [] | [IrPatternPart::Literal(_)]);
+            VALUE + lengths.sum::<usize>() * if is_literal { TEXT } else { 4 * STATE }
         }
         // Each stands for a text at three places, in two widths, a third longer.
         IrMatcher::Encoded { value, .. } => 8 * (VALUE + value.len() * TEXT),

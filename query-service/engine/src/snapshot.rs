@@ -65,7 +65,7 @@ impl Snapshot {
             let state = state.with_file_formats(Vec::new()).with_table_factories(Default::default());
             let state = state.with_analyzer_rule(Arc::new(ImpliedConditions(Arc::clone(&engine.tenants))));
             let state =
-                state.with_analyzer_rule(Arc::new(functions::BoundFunctions { most, most_over_window: memory.get() }));
+                state.with_analyzer_rule(Arc::new(functions::BoundFunctions { most, most_over_window: 2 * most }));
             state.with_runtime_env(runtime).with_query_planner(Arc::new(planner))
         });
         functions::bound(&context, most);

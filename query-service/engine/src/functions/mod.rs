@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod concat;
+mod distinct;
 mod rule;
 mod sizes;
 

@@ -16,7 +16,9 @@ use datafusion::optimizer::AnalyzerRule;
 use super::Bounded;
 use super::aggregate::{BoundedAggregate, KEEPING};
 use super::concat::concat;
+use super::distinct::{self, DistinctCount};
 use super::sizes::{GROWING, Size, TOGETHER};
+use crate::error::{ErrorKind, QueryError};
 
 /// Replaces every call that may make much by one that is bounded. Runs after types are coerced.
 #[derive(Debug)]
@@ -71,11 +73,15 @@ impl BoundFunctions {
             {
                 Ok(call(concat(), TOGETHER, vec![*left, *right]))
             }
+            Expr::ScalarFunction(call) if CASTS.contains(&call.func.name()) => {
+                refuse_wide(&call.func, &Expr::ScalarFunction(call.clone()).get_type(schema)?)?;
+                Ok(Transformed::no(Expr::ScalarFunction(call)))
+            }
             Expr::ScalarFunction(ScalarFunction { func, args }) => match growth(&func) {
                 Some((inner, size)) => Ok(call(inner, size, args)),
                 None => Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))),
             },
-            Expr::AggregateFunction(aggregate) => Ok(keeping(aggregate)),
+            Expr::AggregateFunction(aggregate) => bounded_aggregate(aggregate, schema),
             Expr::WindowFunction(window) => self.over_window(window, schema),
             other => Ok(Transformed::no(other)),
         }
@@ -99,14 +105,44 @@ impl BoundFunctions {
     }
 }
 
-/// `aggregate`, bounded where it keeps its input.
-fn keeping(mut aggregate: AggregateFunction) -> Transformed<Expr> {
+/// `aggregate`, bounded where it keeps its input or begins with much for each group.
+fn bounded_aggregate(mut aggregate: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let [argument] = aggregate.params.args.as_slice()
+        && aggregate.params.distinct
+        && aggregate.func.name() == "count"
+        && distinct::begins_with_much(&argument.get_type(schema)?)
+    {
+        let counting = DistinctCount::new(Arc::clone(&aggregate.func));
+        aggregate.func = Arc::new(AggregateUDF::new_from_impl(counting));
+        return Ok(Transformed::yes(Expr::AggregateFunction(aggregate)));
+    }
     let known = KEEPING.iter().find(|(name, _)| *name == aggregate.func.name());
     if let Some((_, copies)) = known {
         let bounded = BoundedAggregate::keeping(Arc::clone(&aggregate.func), *copies);
         aggregate.func = Arc::new(AggregateUDF::new_from_impl(bounded));
     }
-    Transformed::new(Expr::AggregateFunction(aggregate), known.is_some(), TreeNodeRecursion::Continue)
+    Ok(Transformed::new(Expr::AggregateFunction(aggregate), known.is_some(), TreeNodeRecursion::Continue))
+}
+
+/// Functions that name any type.
+const CASTS: [&str; 4] = ["arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
+/// Widest value of a type whose values all have the same width: one is made even for NULL.
+const WIDEST: i32 = 1 << 10;
+
+/// Errors: values of `data_type` are wider than [`WIDEST`] bytes or items.
+fn refuse_wide(function: &ScalarUDF, data_type: &DataType) -> Result<()> {
+    let (width, within) = match data_type {
+        DataType::FixedSizeBinary(width) => (*width, None),
+        DataType::FixedSizeList(item, width) => (*width, Some(item.data_type())),
+        DataType::Dictionary(_, values) => (0, Some(values.as_ref())),
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) => (0, Some(item.data_type())),
+        _ => (0, None),
+    };
+    if width > WIDEST {
+        let text = format!("{}() to {data_type}: at most {WIDEST} are allowed", function.name());
+        return Err(QueryError::new(ErrorKind::Limit, text).into());
+    }
+    within.map_or(Ok(()), |within| refuse_wide(function, within))
 }
 
 /// The function without its bound, and how it grows.

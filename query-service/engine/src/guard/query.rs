@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, Distinct, Expr, Fetch, FunctionArg, GroupByExpr, GroupByWithModifier, Ident, Join,
     JoinConstraint, JoinOperator, LimitClause, ObjectName, Offset, OrderBy, OrderByExpr, OrderByKind, Query, Select,
     SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
-    ShowStatementFilter, Statement, TableAlias, TableFactor, TableWithJoins, Values, WildcardAdditionalOptions, With,
-    visit_expressions,
+    ShowStatementFilter, Statement, TableAlias, TableFactor, TableWithJoins, Value, Values, WildcardAdditionalOptions,
+    With, visit_expressions,
 };
 
 use super::size::{Counts, check_grouping_sets, check_items};
@@ -36,6 +36,44 @@ pub(super) fn unsupported(what: &str) -> QueryError {
 pub(super) fn absent(is_there: bool, what: &str) -> Checked {
     if is_there { Err(unsupported(what)) } else { Ok(()) }
 }
+
+/// Words behind a table that other databases know as modifiers of it, of the join that follows, or of its locks.
+const MODIFIERS: [&str; 34] = [
+    "ANTI",
+    "ANY",
+    "APPLY",
+    "ASOF",
+    "BROADCAST",
+    "BULK",
+    "FINAL",
+    "FORCE",
+    "GLOBAL",
+    "HASH",
+    "HINT",
+    "IGNORE",
+    "LATERAL",
+    "LOCAL",
+    "LOOKUP",
+    "LOOP",
+    "MERGE",
+    "NOLOCK",
+    "NOWAIT",
+    "ONLY",
+    "PASTE",
+    "POSITIONAL",
+    "PREWHERE",
+    "REMOTE",
+    "SAMPLE",
+    "SEMI",
+    "SHARE",
+    "SHUFFLE",
+    "SKIP",
+    "SNAPSHOT",
+    "STRAIGHT_JOIN",
+    "TEMPORAL",
+    "UPDATE",
+    "VERSIONS",
+];
 
 impl<'a> Walk<'a> {
     pub(super) fn new(is_scalar: &'a dyn Fn(&str) -> bool) -> Self {
@@ -384,8 +422,10 @@ impl<'a> Walk<'a> {
 
     fn alias(&mut self, alias: &TableAlias) -> Checked {
         let TableAlias { explicit, name, columns, at } = alias;
-        let is_final = !explicit && name.quote_style.is_none() && name.value.eq_ignore_ascii_case("final");
-        absent(is_final, "FINAL; write AS before an alias of that name")?;
+        let word = name.value.to_uppercase();
+        if !explicit && name.quote_style.is_none() && MODIFIERS.contains(&word.as_str()) {
+            return Err(unsupported(&format!("{word}; write AS before an alias of that name")));
+        }
         absent(at.is_some(), "AT after an alias")?;
         absent(columns.iter().any(|column| column.data_type.is_some()), "types of the columns of an alias")
     }
@@ -413,6 +453,9 @@ impl<'a> Walk<'a> {
         check_items(order.len(), "expressions in ORDER BY")?;
         order.iter().try_for_each(|OrderByExpr { expr, options: _, with_fill }| {
             absent(with_fill.is_some(), "WITH FILL")?;
+            // All rows have the same: whoever writes it means the column of that name.
+            let is_text = matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+            absent(is_text, "a text constant in ORDER BY; a column's name has double quotes or none")?;
             self.expression(expr)
         })
     }
