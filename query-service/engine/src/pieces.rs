@@ -58,7 +58,7 @@ pub(crate) fn for_reader(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
     let mut left: Vec<_> = pieces(batch, rows);
     left.reverse();
     while let Some(piece) = left.pop() {
-        let bytes: usize = piece.columns().iter().map(|column| size::of(column)).sum();
+        let bytes: usize = piece.columns().iter().map(size::of).sum();
         let half = piece.num_rows() / 2;
         if bytes <= most || half == 0 && bytes <= LARGEST_ROW {
             small.push(piece);
