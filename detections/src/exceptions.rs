@@ -221,7 +221,7 @@ mod tests {
             "x.yml:9: until: `soon` is neither a day",
             "x.yml:10: an exception needs a reason",
             "x.yml:13: an exception: missing field `reason`",
-            "x.yml:15: where: its value is Int32, not true or false",
+            "x.yml:15: where: its value is Int64, not true or false",
             "x.yml:18: an exception: unknown field `till`",
         ];
         assert_eq!(refused.len(), expected.len(), "{refused:#?}");

@@ -45,7 +45,7 @@ impl Budget {
         }
         let Some(left) = self.0.get().checked_sub(bytes) else {
             return Err(CompileError::unsupported(format!(
-                "more rules: all of them together would take more than {} MiB of memory",
+                "a rule that takes more than {} MiB of memory together with those before it",
                 MOST_OF_ALL >> 20
             )));
         };

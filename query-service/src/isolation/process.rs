@@ -17,6 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::{CALLER, METRICS, OVERDUE, READY, STREAMS, WINDOWS};
 use crate::server::Caller;
 
+/// Requests that the other end may give up at once before the connection counts as an attack: all clients may leave together,
+/// and the other end is this program itself.
+const RESETS: usize = 100_000;
+
 /// Answers requests on `socket` with `routes` until the other end closes it; `metrics` renders the process's metrics, and
 /// `overdue` says that a query cannot be stopped.
 ///
@@ -36,6 +40,8 @@ pub async fn answer(
         .layer(middleware::from_fn(with_caller));
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
         .serve_connection(socket, TowerToHyperService::new(routes));
