@@ -7,7 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 /// Smallest block that knows its account.
 const LARGE: usize = 1 << 10;
@@ -18,7 +18,10 @@ const SMALL_SUM: isize = 64 << 10;
 
 /// Bytes held by one query.
 #[derive(Debug, Default)]
-pub(crate) struct Account(AtomicIsize);
+pub(crate) struct Account {
+    bytes: AtomicIsize,
+    was_large: AtomicBool,
+}
 
 impl Account {
     /// One for the rest of the program's life, since blocks may outlive their query: footers of files, for example.
@@ -28,11 +31,21 @@ impl Account {
 
     /// Bytes held now, up to 64 KiB a thread less; 0 unless the program's allocator is [`Tallied`].
     pub(crate) fn bytes(&self) -> isize {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A query held much.
+    pub(crate) fn note_large(&self) {
+        self.was_large.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one did since this was asked last.
+    pub(crate) fn was_large(&self) -> bool {
+        self.was_large.swap(false, Ordering::Relaxed)
     }
 
     fn add(&self, bytes: isize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

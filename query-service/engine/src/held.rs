@@ -27,6 +27,8 @@ use crate::pass_through::pass_through;
 
 /// Longest wait for the memory of other queries.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes from which the allocator of a query's threads may keep much for itself afterwards.
+const LARGE: usize = 16 << 20;
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -115,6 +117,9 @@ impl Held {
 
     fn verdict(&self) -> Verdict {
         let (own, reserved) = (self.query.bytes(), self.reserved.bytes());
+        if own > LARGE {
+            self.query.account.note_large();
+        }
         let (all, largest) = self.of_all.bytes();
         let Holdings { most, most_unreserved, most_resident, .. } = *self.of_all;
         let unreserved = own.saturating_sub(reserved);
@@ -134,7 +139,9 @@ impl Held {
         let error = if all > most {
             error(format!("all queries hold {all} bytes, this one {own}; at most {most} are allowed"))
         } else {
-            let resident = most_resident.zip(resident()).filter(|(most, bytes)| bytes > most);
+            // What the allocator has not given back is no reason while queries hold little.
+            let bound = most_resident.filter(|_| all > most / 4);
+            let resident = bound.zip(resident()).filter(|(most, bytes)| bytes > most);
             let Some((most, bytes)) = resident else { return Verdict::GoOn };
             error(format!("queries took {bytes} bytes of memory, this one {own}; at most {most} are allowed"))
         };

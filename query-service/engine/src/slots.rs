@@ -37,14 +37,16 @@ pub(crate) struct Slots {
     turns: Arc<Turns>,
     /// Started and idle.
     free: Mutex<Vec<Workers>>,
+    /// Of threads that have ended.
+    accounts: Mutex<Vec<&'static Account>>,
     overdue: CancellationToken,
 }
 
 impl Slots {
     /// `max` slots of `threads` threads each.
     pub(crate) fn new(max: NonZeroUsize, threads: NonZeroUsize) -> Arc<Self> {
-        let (turns, free, overdue) = (Turns::new(max), Mutex::default(), CancellationToken::new());
-        Arc::new(Self { threads, turns, free, overdue })
+        let (turns, overdue) = (Turns::new(max), CancellationToken::new());
+        Arc::new(Self { threads, turns, free: Mutex::default(), accounts: Mutex::default(), overdue })
     }
 
     /// Cancelled once a stopped query has gone on computing for [`OVERDUE`], or is not idle after [`STUCK`].
@@ -59,7 +61,7 @@ impl Slots {
     pub(crate) async fn take(self: &Arc<Self>, owner: &str, patience: Duration) -> io::Result<Option<Slot>> {
         let Some(turn) = self.turns.take(owner, patience).await else { return Ok(None) };
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let workers = free.map_or_else(|| Workers::start(self.threads), Ok)?;
+        let workers = free.map_or_else(|| self.start(), Ok)?;
         Ok(Some(Slot {
             held: Some((workers, turn)),
             slots: Arc::clone(self),
@@ -69,7 +71,17 @@ impl Slots {
         }))
     }
 
+    fn start(&self) -> io::Result<Workers> {
+        let known = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Workers::start(self.threads, known.unwrap_or_else(Account::new))
+    }
+
+    /// Threads whose query held much end, since only then the allocator gives back what it keeps for them.
     fn give_back(&self, workers: Workers) {
+        if workers.account.was_large() {
+            self.accounts.lock().unwrap_or_else(PoisonError::into_inner).push(workers.account);
+            return;
+        }
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(workers);
     }
 
@@ -148,8 +160,7 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(threads: NonZeroUsize) -> io::Result<Self> {
-        let account = Account::new();
+    fn start(threads: NonZeroUsize, account: &'static Account) -> io::Result<Self> {
         let thread_ids: Arc<Mutex<HashSet<i32>>> = Arc::default();
         let (started, ended) = (Arc::clone(&thread_ids), Arc::clone(&thread_ids));
         let mut builder = Builder::new_multi_thread();
