@@ -6,6 +6,7 @@
 mod aggregate;
 mod concat;
 mod distinct;
+mod inner;
 mod rule;
 mod sizes;
 
