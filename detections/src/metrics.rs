@@ -47,6 +47,12 @@ pub(crate) fn lag(table: Table, versions: i64) {
     ::metrics::gauge!(LAG, "table" => table.name()).set(versions as f64);
 }
 
+/// Sets what does not depend on the rules to zero, so that it can be watched while they are compiled.
+pub fn prepare() {
+    ::metrics::counter!(PASSES_FAILED).increment(0);
+    behind(0);
+}
+
 /// Sets the metrics of all tables and `rules` to zero, so that they exist before anything happens.
 pub(crate) fn begin(rules: &Rules) {
     for table in rules.tables() {
@@ -58,7 +64,6 @@ pub(crate) fn begin(rules: &Rules) {
             ::metrics::counter!(name, "rule" => rule.title.clone()).increment(0);
         }
     }
-    ::metrics::counter!(PASSES_FAILED).increment(0);
     ::metrics::gauge!(REFUSED).set(rules.refused().len() as f64);
     behind(0);
 }

@@ -148,6 +148,7 @@ fn start_rules(
     if !config.rules.enabled {
         return Ok(());
     }
+    kerntrail_detections::metrics::prepare();
     let (placeholders, exceptions) = (parts::placeholders(config)?, parts::exceptions(config)?);
     let (config, opened, lake) = (config.clone(), opened.clone(), Arc::clone(lake));
     let detecting = parts.stop_of(Stage::Collecting);
