@@ -157,16 +157,38 @@ pub enum Rules {
 /// `kerntrail sinks`
 #[derive(Debug, Subcommand)]
 pub enum Sinks {
-    /// List the configured sinks.
+    /// List the configured sinks, and what they do in the running server.
     List(Output),
     /// Send one marked event to a sink's destination, and say what came back.
     Test {
         /// The sink.
         sink: String,
     },
+    /// Send rows that the lake has to one sink: those that it did not get, or those from before it was configured.
+    Backfill(Backfill),
     /// Records that a destination refused.
     #[command(subcommand)]
     Dlq(Dlq),
+}
+
+/// `kerntrail sinks backfill`
+#[derive(Debug, Args)]
+pub struct Backfill {
+    /// The sink; its `where` selects among the rows.
+    pub sink: String,
+    /// Start: a time such as 2026-01-31T12:00:00Z, or 15m, 2h or 1d for that long ago.
+    #[arg(long, value_name = "WHEN")]
+    pub since: String,
+    /// End, written like --since; now, where it is not given.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// The times are those at which the rows were stored (`ingest_time`), and not those of the events: for rows of
+    /// `event_loss` with the activity `not_forwarded`, whose times are of that kind.
+    #[arg(long)]
+    pub ingested: bool,
+    /// Only rows of this table; may be given several times.
+    #[arg(long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
 }
 
 /// `kerntrail sinks dlq`

@@ -5,7 +5,7 @@ use kerntrail_testbed::hec::{Code, Hec};
 use kerntrail_testbed::require;
 use kerntrail_testbed::victorialogs::VictoriaLogs;
 
-use crate::program::{LIMIT, Program, http_get, wait_for, write};
+use crate::program::{LIMIT, Program, http_get, text, wait_for, write};
 use crate::tetragon::lines;
 
 /// Event ids that the server indexed, sorted.
@@ -85,5 +85,60 @@ fn rows_arrive_at_a_third_partys_server() {
     import(&program, 0, 300);
     let entries = server.wait_entries("*", 300, LIMIT).expect("the rows");
     assert_eq!(entries.len(), 300);
+    assert_eq!(running.terminate(), 0);
+}
+
+/// A configuration file with a sink to `hec`.
+fn config_with_sink(program: &Program, hec: &Hec, name: &str) -> String {
+    let text = format!(
+        "[[sinks]]\nname = \"{name}\"\nkind = \"splunk_hec\"\nurl = \"{}\"\ntoken = \"{}\"\nbackoff_max_ms = 500\ndrain_seconds = 0\n",
+        hec.url(),
+        Hec::TOKEN
+    );
+    write(&program.data_dir(), &format!("{name}.toml"), text.as_bytes()).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_sink_does_is_listed_and_rows_wait_for_a_sink_that_is_missing_for_a_start() {
+    let mut hec = Hec::start().expect("the HEC server");
+    hec.stop();
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let config = config_with_sink(&program, &hec, "splunk");
+    let with_sink = ["--config", &config, "--collector-enabled=false"];
+    let list = || program.run(&["sinks", "list", "-o", "csv", "--config", &config]);
+    assert!(list().contains("splunk,splunk_hec,not running,"), "{}", list());
+    let running = program.start(&with_sink);
+    import(&program, 0, 200);
+    wait_for("a sink that retries", || {
+        let listed = list();
+        if listed.contains(",retrying,") && listed.contains("Connection refused") { Ok(()) } else { Err(listed) }
+    });
+    assert_eq!(running.terminate(), 0);
+
+    assert_eq!(program.start(&["--collector-enabled=false"]).terminate(), 0);
+
+    hec.start_again().expect("the HEC server");
+    let running = program.start(&with_sink);
+    hec.wait_events(200, LIMIT).expect("what waited");
+    wait_for("a sink that runs", || if list().contains(",running,") { Ok(()) } else { Err(list()) });
+    let metrics = http_get(&program.address(), "/metrics").unwrap();
+    assert!(metrics.contains("kerntrail_sinks_state{sink=\"splunk\",state=\"running\"} 1"), "{metrics}");
+    // Another sink gets from the lake what there was before it.
+    let other = config_with_sink(&program, &hec, "other");
+    hec.clear();
+    let backfill = |more: &[&str]| {
+        program.output(&[&["sinks", "backfill", "other", "--config", &other, "--since", "2000-01-01"], more].concat())
+    };
+    let sent = backfill(&[]);
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    assert!(text(&sent.stdout).starts_with("200 rows sent, 0 not selected"), "{}", text(&sent.stdout));
+    let mut wanted = program.rows("select event_id from process_events");
+    wanted.sort();
+    assert_eq!(indexed(&hec), wanted);
+    assert!(text(&backfill(&["--until", "2001-01-01"]).stdout).starts_with("0 rows sent"));
+    assert!(text(&backfill(&["--ingested", "--table", "findings"]).stdout).starts_with("0 rows sent"));
+    assert!(text(&backfill(&["--table", "finding"]).stderr).contains("finding"));
+    hec.stop();
     assert_eq!(running.terminate(), 0);
 }

@@ -125,6 +125,10 @@ impl EventLog for MemoryLog {
         Ok(Vec::new())
     }
 
+    async fn oldest(&self, _: &Topic) -> Result<Vec<Position>, LogError> {
+        Ok(Vec::new())
+    }
+
     async fn committed(&self, _: &Group, _: &Topic) -> Result<Vec<Position>, LogError> {
         Ok(Vec::new())
     }

@@ -35,6 +35,9 @@ impl EventLog for Forgetful {
     async fn end(&self, _: &Topic) -> Result<Vec<Position>, LogError> {
         not_here()
     }
+    async fn oldest(&self, _: &Topic) -> Result<Vec<Position>, LogError> {
+        not_here()
+    }
     async fn committed(&self, _: &Group, _: &Topic) -> Result<Vec<Position>, LogError> {
         not_here()
     }

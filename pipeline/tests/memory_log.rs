@@ -162,6 +162,10 @@ impl EventLog for MemoryLog {
         Ok((0..self.partitions).map(position).collect())
     }
 
+    async fn oldest(&self, _: &Topic) -> Result<Vec<Position>, LogError> {
+        Ok(Vec::new())
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let state = self.state.lock().unwrap();
         let of_topic = state.committed.iter().filter(|((of, partition), _)| of == group && partition.topic == *topic);

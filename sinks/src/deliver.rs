@@ -7,12 +7,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use futures::StreamExt;
 use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -20,10 +18,12 @@ use crate::destination::{Destination, Record};
 use crate::dlq::{Content, Letter, Letters};
 use crate::metrics;
 use crate::outcome::{Outcome, Reason};
-use crate::runner::SinkState;
+use crate::state::{SinkState, StateReporter};
 
 /// Shortest time between two log lines about dead letters; every dead letter is counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Requests without a response in time, one after another, after which the sink pauses.
+const MOST_LATE: u32 = 3;
 
 /// What to do after one request.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Settled {
     pub next: Vec<Vec<Record>>,
     /// How long to wait before that.
     pub wait: Wait,
+    /// There was no response in time.
+    pub is_late: bool,
 }
 
 /// How long to wait before the next request.
@@ -61,7 +63,7 @@ pub enum Wait {
 /// Sorts `records` by their `outcomes`, which are in the same order.
 pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
     let mut settled = Settled::default();
-    let (mut again, mut split) = (Vec::new(), Vec::new());
+    let (mut again, mut split, mut late) = (Vec::new(), Vec::new(), Vec::new());
     let mut split_words = String::new();
     // A record without an outcome counts as not delivered.
     let outcomes =
@@ -74,6 +76,11 @@ pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
                 settled.wait.at_least_backoff(after, words);
                 again.push(record);
             }
+            Outcome::Late { words } => {
+                settled.wait.at_least_backoff(None, words);
+                settled.is_late = true;
+                late.push(record);
+            }
             Outcome::Split { words } => {
                 split.push(record);
                 split_words = words;
@@ -85,16 +92,22 @@ pub fn settle(records: Vec<Record>, outcomes: Vec<Outcome>) -> Settled {
         }
     }
     if split.len() > 1 {
-        let second = split.split_off(split.len() / 2);
-        settled.next.extend([split, second]);
+        settled.next.extend(halves(split));
     } else {
         // It was alone in its request, so it is the one that was refused.
         settled.dead.extend(split.into_iter().map(|record| (record, Reason::Refused, split_words.clone())));
     }
+    settled.next.extend(halves(late));
     if !again.is_empty() {
         settled.next.push(again);
     }
     settled
+}
+
+/// `records` in two requests; one record stays in one.
+fn halves(mut records: Vec<Record>) -> impl Iterator<Item = Vec<Record>> {
+    let second = records.split_off(records.len().div_ceil(2));
+    [records, second].into_iter().filter(|half| !half.is_empty())
 }
 
 impl Wait {
@@ -106,7 +119,33 @@ impl Wait {
             (Self::Backoff { after: so_far, .. }, after) => *so_far = (*so_far).max(after.unwrap_or_default()),
         }
     }
+
+    /// The same with an alert: what was sent may have arrived each time, so it is not sent again soon.
+    fn until_repaired(self) -> Self {
+        match self {
+            Self::Backoff { words, .. } => Self::Pause { alert: format!("the server is too slow: {words}") },
+            other => other,
+        }
+    }
 }
+
+/// Which row of which message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowPlace {
+    /// Number of the message.
+    pub message: usize,
+    /// Number of the row among its rows.
+    pub row: u32,
+}
+
+impl RowPlace {
+    fn of(record: &Record) -> Self {
+        Self { message: record.message, row: record.place }
+    }
+}
+
+/// What is called with the rows that were settled by a request.
+pub type OnSettled<'a> = dyn Fn(&[RowPlace]) + Sync + 'a;
 
 /// When a sink has to stop.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +161,7 @@ pub struct Delivery {
     settings: Settings,
     destination: Box<dyn Destination>,
     letters: Arc<Letters>,
-    state: watch::Sender<SinkState>,
+    state: Arc<StateReporter>,
     unlogged: Mutex<Unlogged>,
 }
 
@@ -136,11 +175,11 @@ struct Unlogged {
 
 impl Delivery {
     /// Delivers to `destination`, and writes what it refuses to `letters`.
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         destination: Box<dyn Destination>,
         letters: Arc<Letters>,
-        state: watch::Sender<SinkState>,
+        state: Arc<StateReporter>,
     ) -> Self {
         Self { settings, destination, letters, state, unlogged: Mutex::default() }
     }
@@ -150,20 +189,22 @@ impl Delivery {
         self.destination.as_ref()
     }
 
-    /// Sends `records` until each is delivered or is a dead letter, or until `stop`.
+    /// Sends `records` until each is delivered or is a dead letter, or until `stop`; says after each request to `settled`
+    /// which are.
     ///
     /// Returns the records that are neither. Whether a request in flight at `stop` arrived is not known.
-    pub async fn deliver(&self, records: Vec<Record>, stop: &Stop) -> Vec<Record> {
+    pub async fn deliver(&self, records: Vec<Record>, stop: &Stop, settled: &OnSettled<'_>) -> Vec<Record> {
         let requests = pack(records, self.settings.delivery.batch_events(), self.settings.delivery.batch_bytes());
-        let in_flight = requests.into_iter().map(|request| self.deliver_request(request, stop));
+        let in_flight = requests.into_iter().map(|request| self.deliver_request(request, stop, settled));
         let left = futures::stream::iter(in_flight).buffer_unordered(self.settings.concurrency);
         left.collect::<Vec<_>>().await.concat()
     }
 
     /// Sends one request, and those that it is split into, until all are settled.
-    async fn deliver_request(&self, request: Vec<Record>, stop: &Stop) -> Vec<Record> {
+    async fn deliver_request(&self, request: Vec<Record>, stop: &Stop, on_settled: &OnSettled<'_>) -> Vec<Record> {
         let mut waiting = VecDeque::from([request]);
         let mut backoff = self.settings.delivery.backoff();
+        let mut late = 0;
         while let Some(request) = waiting.pop_front() {
             let sent = tokio::select! {
                 biased;
@@ -171,12 +212,19 @@ impl Delivery {
                 outcomes = self.destination.send(&request) => Some(outcomes),
             };
             let Some(outcomes) = sent else { return self.left(request, waiting) };
-            let settled = settle(request, outcomes);
+            let mut settled = settle(request, outcomes);
+            late = if settled.is_late { late + 1 } else { 0 };
+            if late >= MOST_LATE {
+                settled.wait = settled.wait.until_repaired();
+            }
             self.count_delivered(&settled.delivered);
+            let dead: Vec<RowPlace> = settled.dead.iter().map(|(record, ..)| RowPlace::of(record)).collect();
+            on_settled(&settled.delivered.iter().map(RowPlace::of).collect::<Vec<_>>());
             if let Err(unwritten) = self.write_dead_letters(settled.dead, stop).await {
                 waiting.extend(settled.next);
                 return self.left(unwritten, waiting);
             }
+            on_settled(&dead);
             for request in settled.next.into_iter().rev() {
                 waiting.push_front(request);
             }
@@ -190,7 +238,7 @@ impl Delivery {
                 }
                 None => {
                     backoff.reset();
-                    self.report(SinkState::Running);
+                    self.state.report(SinkState::Running);
                 }
             }
         }
@@ -207,11 +255,11 @@ impl Delivery {
             Wait::No => None,
             Wait::Backoff { after, words } => {
                 ::metrics::counter!(metrics::RETRIES, "sink" => self.settings.name.clone()).increment(1);
-                self.report(SinkState::Retrying { words: words.clone() });
+                self.state.report(SinkState::Retrying { words: words.clone() });
                 Some(backoff.after_refusal(*after))
             }
             Wait::Pause { alert } => {
-                self.report(SinkState::Paused { alert: alert.clone() });
+                self.state.report(SinkState::Paused { alert: alert.clone() });
                 Some(backoff.longest())
             }
         }
@@ -244,16 +292,8 @@ impl Delivery {
     }
 
     fn letter(&self, record: &Record, reason: Reason, words: String) -> Letter {
-        Letter {
-            sink: self.settings.name.clone(),
-            table: record.table.name().to_owned(),
-            event_id: record.event_id.clone(),
-            reason,
-            words,
-            written: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            replays: 0,
-            content: Content::Row(record.row.clone()),
-        }
+        let content = Content::Row(record.row.clone());
+        Letter::new(&self.settings.name, record.table, record.event_id.clone(), reason, words, content)
     }
 
     /// Writes `letter`, and waits while it cannot be written. `false`: the sink was stopped before.
@@ -267,7 +307,7 @@ impl Delivery {
                 ),
                 Err(error) => chain(&error),
             };
-            self.report(SinkState::Paused { alert });
+            self.state.report(SinkState::Paused { alert });
             if stop.asked.is_cancelled() {
                 return false;
             }
@@ -306,29 +346,6 @@ impl Delivery {
             }
         }
     }
-
-    /// Publishes the state, and logs a change of it.
-    fn report(&self, state: SinkState) {
-        let sink = &self.settings.name;
-        let paused = matches!(state, SinkState::Paused { .. });
-        let changed = self.state.send_if_modified(|current| {
-            let changed = std::mem::discriminant(current) != std::mem::discriminant(&state);
-            match (&state, changed) {
-                (SinkState::Paused { alert }, true) => tracing::error!(sink, alert, "the sink is paused"),
-                (SinkState::Retrying { words }, true) => {
-                    tracing::warn!(sink, words, "the destination does not accept events; retrying")
-                }
-                (SinkState::Running, true) => tracing::info!(sink, "the destination accepts events"),
-                _ => {}
-            }
-            let new = *current != state;
-            *current = state;
-            new
-        });
-        if changed {
-            ::metrics::gauge!(metrics::PAUSED, "sink" => sink.clone()).set(if paused { 1.0 } else { 0.0 });
-        }
-    }
 }
 
 /// `records` in requests of at most `max_events` and `max_bytes`; a larger record is sent alone.
@@ -364,6 +381,7 @@ mod tests {
             row: Row::new(),
             bytes: Bytes::from(vec![0; *size]),
             message: 0,
+            place: 0,
         };
         sizes.iter().enumerate().map(record).collect()
     }
@@ -386,13 +404,14 @@ mod tests {
         }
     }
 
-    /// Outcomes as letters: Delivered, Retry, Now, Split, dead letter (X), Pause.
+    /// Outcomes as letters: Delivered, Retry, Now, Late, Split, dead letter (X), Pause.
     fn outcomes(letters: &str) -> Vec<Outcome> {
         let outcome = |letter| match letter {
             'D' => Outcome::Delivered,
             'R' => Outcome::retry("busy"),
             'N' => Outcome::Retry { after: Some(Duration::ZERO), words: "beside".into() },
             'S' => Outcome::Split { words: "bad request".into() },
+            'L' => Outcome::Late { words: "30 s".into() },
             'X' => Outcome::DeadLetter { reason: Reason::Refused, words: "wrong type".into() },
             _ => Outcome::Pause { alert: "token".into() },
         };
@@ -409,7 +428,9 @@ mod tests {
             ("DXD", "02", "1", "", "No"),
             ("NRN", "", "", "012", "Backoff"),
             ("SSSS", "", "", "01 23", "No"),
-            ("SSS", "", "", "0 12", "No"),
+            ("SSS", "", "", "01 2", "No"),
+            ("LLLL", "", "", "01 23", "Backoff"),
+            ("L", "", "", "0", "Backoff"),
             ("SS", "", "", "0 1", "No"),
             ("S", "", "0", "", "No"),
             ("DSSR", "0", "", "1 2 3", "Backoff"),

@@ -20,12 +20,14 @@ pub struct Record {
     pub bytes: Bytes,
     /// Number of the message that it came from.
     pub message: usize,
+    /// Its number among the rows of that message.
+    pub place: u32,
 }
 
 /// A kind of destination.
 #[async_trait]
 pub trait Destination: Send + Sync {
-    /// The bytes of a row in a request, from the row alone: the same row gives the same bytes.
+    /// The bytes of a row in a request. Besides the time at which that is, they follow from the row alone.
     fn encode(&self, table: Table, event_id: &str, row: &Row) -> Bytes;
 
     /// Sends `records` in one request and returns the outcome of each, in the same order.

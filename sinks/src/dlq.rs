@@ -12,7 +12,9 @@ pub mod replay;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::{SecondsFormat, Utc};
 use kerntrail_common::ids::{self, IdSelection};
+use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
 use kerntrail_transport::Newer;
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,30 @@ pub struct Letter {
     /// What was to be sent.
     #[serde(flatten)]
     pub content: Content,
+}
+
+impl Letter {
+    /// A letter of now, not replayed yet.
+    pub(crate) fn new(
+        sink: &str,
+        table: Table,
+        event_id: String,
+        reason: Reason,
+        words: String,
+        content: Content,
+    ) -> Self {
+        let written = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        Self {
+            sink: sink.to_owned(),
+            table: table.name().to_owned(),
+            event_id,
+            reason,
+            words,
+            written,
+            replays: 0,
+            content,
+        }
+    }
 }
 
 /// What was to be sent.

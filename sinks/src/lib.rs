@@ -14,6 +14,7 @@
 //! Invariant: a kind of destination is a folder in [`kinds`] and a line in its list; its keys, their defaults and their
 //! documentation are a struct in that folder.
 
+pub mod backfill;
 pub mod config;
 pub mod deliver;
 pub mod destination;
@@ -22,14 +23,17 @@ pub mod encode;
 pub mod filter;
 pub mod http;
 pub mod kinds;
+pub mod loss;
 pub mod metrics;
 pub mod outcome;
 pub mod runner;
 pub mod secret;
 pub mod select;
+pub mod state;
 pub mod trial;
 
 pub use config::{SinkConfig, SinkConfigError};
 pub use encode::Profile;
 pub use kinds::Kind;
-pub use runner::{Sink, SinkError, SinkState};
+pub use runner::{Sink, SinkError};
+pub use state::{SinkState, SinkStatus};

@@ -9,7 +9,8 @@ kerntrail_common::metric_names! {
     counter EVENTS_FILTERED = "kerntrail_sinks_events_filtered_total";
     /// Rows written as dead letters, by `reason`.
     counter EVENTS_DEAD = "kerntrail_sinks_events_dead_lettered_total";
-    /// Rows lost without a dead letter, by `reason`: damaged messages, deleted NDJSON files.
+    /// Rows lost without a dead letter, by `reason`: damaged messages, rows that the full event log removed before they
+    /// were sent, deleted NDJSON files.
     counter EVENTS_LOST = "kerntrail_sinks_events_lost_total";
     /// Repeated messages that were dropped by their batch number, by `table`.
     counter MESSAGES_REPEATED = "kerntrail_sinks_messages_repeated_total";
@@ -21,6 +22,8 @@ kerntrail_common::metric_names! {
     gauge LAG_MESSAGES = "kerntrail_sinks_lag_messages";
     /// Seconds for which rows have been waiting without one being delivered; 0 while none waits.
     gauge LAG_SECONDS = "kerntrail_sinks_lag_seconds";
+    /// 1 for the state that the sink is in, 0 for the others, by `state`.
+    gauge STATE = "kerntrail_sinks_state";
     /// 1 while the sink is paused until an operator fixes something, otherwise 0.
     gauge PAUSED = "kerntrail_sinks_paused";
     /// Dead letters on disk.
@@ -29,9 +32,8 @@ kerntrail_common::metric_names! {
 
 /// Initializes the metrics of `sink`, so that they are 0 and not absent before the first loss.
 pub(crate) fn begin(sink: &str) {
-    for reason in ["damaged", "rotated"] {
+    for reason in ["damaged", "expired", "rotated"] {
         ::metrics::counter!(EVENTS_LOST, "sink" => sink.to_owned(), "reason" => reason).increment(0);
     }
     ::metrics::gauge!(LAG_SECONDS, "sink" => sink.to_owned()).set(0.0);
-    ::metrics::gauge!(PAUSED, "sink" => sink.to_owned()).set(0.0);
 }

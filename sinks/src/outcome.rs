@@ -14,6 +14,12 @@ pub enum Outcome {
         /// The server's message, or the reason why no response arrived.
         words: String,
     },
+    /// The destination did not respond in time, and may have it: the records are sent again in two halves, and after a
+    /// few such requests the sink pauses.
+    Late {
+        /// What did not happen within which time.
+        words: String,
+    },
     /// The request was refused as a whole: its records are sent again in two halves; a single record becomes a dead
     /// letter.
     Split {

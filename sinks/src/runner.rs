@@ -7,9 +7,10 @@ mod delivered_batches;
 mod gaps;
 mod in_flight;
 mod reader;
+mod row_progress;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kerntrail_transport::{Codec, EventLog, Group, Holds, LogError, Topic};
@@ -17,32 +18,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, SinkConfig, SinkConfigError};
-use crate::deliver::{Delivery, Stop};
+use crate::deliver::{Delivery, RowPlace, Stop};
 use crate::dlq::{DlqError, Letters};
 use crate::metrics;
+use crate::state::{SinkState, StateReporter, StatusReader};
 use in_flight::InFlight;
 use reader::{LogSource, Reader};
+use row_progress::RowProgress;
 
-/// State of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkState {
-    /// It has not delivered anything yet.
-    Started,
-    /// The destination accepts events.
-    Running,
-    /// The destination does not accept events now; the sink retries.
-    Retrying {
-        /// Its last message, or why there was no response.
-        words: String,
-    },
-    /// The destination accepts nothing until an operator fixes something.
-    Paused {
-        /// What is wrong.
-        alert: String,
-    },
-    /// [`Sink::run`] has returned.
-    Stopped,
-}
+/// What the names of the consumer groups of sinks begin with.
+pub const GROUP_PREFIX: &str = "sink-";
 
 /// Why a sink ended or cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +63,7 @@ pub struct Sink {
     group: Group,
     dlq_dir: PathBuf,
     delivery: Delivery,
-    state: watch::Sender<SinkState>,
+    state: Arc<StateReporter>,
     codec: Codec,
     holds: Holds,
 }
@@ -92,10 +77,10 @@ impl Sink {
         let destination = settings.connect().map_err(|error| SinkError::Config(Box::new(error)))?;
         let letters = Letters::open(dlq_dir, &settings.name, settings.delivery.dead_letters())
             .map_err(|source| SinkError::Letters { sink: settings.name.clone(), source })?;
-        let (state, _) = watch::channel(SinkState::Started);
+        let state = Arc::new(StateReporter::new(&settings.name));
         let topics = settings.tables.iter().map(|&table| Topic { tenant: tenant.to_owned(), table }).collect();
-        let group = Group(format!("sink-{}", settings.name));
-        let delivery = Delivery::new(settings.clone(), destination, Arc::new(letters), state.clone());
+        let group = Group(format!("{GROUP_PREFIX}{}", settings.name));
+        let delivery = Delivery::new(settings.clone(), destination, Arc::new(letters), Arc::clone(&state));
         let (codec, holds) = (Codec::current(), Holds::default());
         Ok(Self { settings, log, topics, group, dlq_dir: dlq_dir.to_owned(), delivery, state, codec, holds })
     }
@@ -115,6 +100,11 @@ impl Sink {
         self.state.subscribe()
     }
 
+    /// A reader of the state, for whoever asks.
+    pub fn status(&self) -> StatusReader {
+        self.state.reader()
+    }
+
     /// Registers the sink's consumer group, so that rows appended from now on are kept for its first run.
     ///
     /// Errors: the event log failed.
@@ -129,6 +119,7 @@ impl Sink {
     /// committed.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), SinkError> {
         metrics::begin(&self.settings.name);
+        self.state.measure(&SinkState::Started);
         let stop = Stop { asked: cancel, now: CancellationToken::new() };
         let ended = stop.now.clone().drop_guard();
         tokio::spawn(end_drain(stop.clone(), self.settings.delivery.drain()));
@@ -145,7 +136,7 @@ impl Sink {
             never = source.watch_lag() => match never {},
         };
         drop(ended);
-        self.state.send_replace(SinkState::Stopped);
+        self.state.report(SinkState::Stopped);
         result.map_err(|source| SinkError::Log { sink: self.settings.name.clone(), source })
     }
 
@@ -154,7 +145,7 @@ impl Sink {
         tracing::info!(sink = self.settings.name, "the sink has started");
         while !stop.asked.is_cancelled() {
             let mut in_flight = reader.take(self.delivery.destination(), &stop.asked).await?;
-            let undone = self.finish(&mut in_flight, stop).await;
+            let undone = self.finish(&mut in_flight, reader.rows(), stop).await;
             reader.commit(&in_flight.done(&undone)).await;
         }
         tracing::info!(sink = self.settings.name, "the sink has stopped");
@@ -162,14 +153,16 @@ impl Sink {
     }
 
     /// Delivers what was read, or writes it as dead letters. Returns the numbers of the messages that are not settled.
-    async fn finish(&self, in_flight: &mut InFlight<'_>, stop: &Stop) -> Vec<usize> {
+    async fn finish(&self, in_flight: &mut InFlight<'_>, rows: &mut RowProgress, stop: &Stop) -> Vec<usize> {
         let mut undone = Vec::new();
         for (message, letter) in in_flight.letters() {
             if !self.delivery.keep(&letter, stop).await {
                 undone.push(message);
             }
         }
-        let left = self.delivery.deliver(in_flight.records(), stop).await;
+        let (keys, rows) = (in_flight.keys(), Mutex::new(rows));
+        let settle = |settled: &[RowPlace]| rows.lock().unwrap_or_else(PoisonError::into_inner).settle(&keys, settled);
+        let left = self.delivery.deliver(in_flight.records(), stop, &settle).await;
         undone.extend(left.iter().map(|record| record.message));
         undone
     }

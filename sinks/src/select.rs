@@ -16,6 +16,8 @@ pub struct Identified {
     pub event_id: String,
     /// The row.
     pub row: Row,
+    /// Its number among the rows of its message, from 0.
+    pub place: u32,
 }
 
 /// The rows of a message, by how they are treated.
@@ -52,16 +54,24 @@ pub fn select(
     position: &str,
 ) -> Result<Selection, SelectError> {
     let batch = codec.decode(table, schema_version, payload).map_err(SelectError::Codec)?;
-    batch.flatten().and_then(|flat| apply(filter, table, &flat, position)).map_err(SelectError::Rows)
+    batch.flatten().and_then(|flat| select_rows(filter, table, &flat, position)).map_err(SelectError::Rows)
 }
 
-fn apply(filter: &RowFilter, table: Table, flat: &RecordBatch, position: &str) -> Result<Selection, ArrowError> {
+/// Applies `filter` to `flat`, rows of `table` with its columns. `position` identifies where they come from.
+///
+/// Errors: `flat` does not have the columns of `table`.
+pub(crate) fn select_rows(
+    filter: &RowFilter,
+    table: Table,
+    flat: &RecordBatch,
+    position: &str,
+) -> Result<Selection, ArrowError> {
     let batch = with_ids(table, flat)?;
     let ids = batch.column(flat.num_columns()).as_string::<i32>();
     let mut selection = Selection::default();
     for (index, (row, selected)) in rows(flat)?.into_iter().zip(filter.apply(&batch)?).enumerate() {
         let event_id = if ids.is_valid(index) { ids.value(index).to_owned() } else { format!("{position}#{index}") };
-        let identified = Identified { event_id, row };
+        let identified = Identified { event_id, row, place: index as u32 };
         match selected {
             Ok(true) => selection.selected.push(identified),
             Ok(false) => selection.filtered += 1,

@@ -37,7 +37,7 @@ pub async fn trial(config: &SinkConfig, node: &str) -> Result<Trial, SinkConfigE
     let event_id = event_id(StreamId::new("kerntrail-sinks-test"), 0, micros);
     let row = row(table, node, micros);
     let bytes = destination.encode(table, &event_id, &row);
-    let record = Record { table, event_id: event_id.clone(), row, bytes, message: 0 };
+    let record = Record { table, event_id: event_id.clone(), row, bytes, message: 0, place: 0 };
     let outcome = destination.send(&[record]).await.into_iter().next();
     Ok(Trial { event_id, table, outcome: outcome.unwrap_or_else(|| Outcome::retry("no answer")) })
 }

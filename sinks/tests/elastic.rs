@@ -35,6 +35,8 @@ async fn opensearch() {
     the_same_rows_again_are_conflicts_and_count_as_delivered(&server).await;
     a_refused_row_becomes_a_letter_and_the_others_arrive(&server).await;
     the_other_profile_goes_into_a_stream_of_its_own(&server).await;
+    data_streams_have_the_names_alias_and_types_that_are_set(&server).await;
+    a_template_that_somebody_took_over_stays(&server).await;
     a_write_block_pauses_until_it_is_lifted(&server).await;
     a_restart_during_delivery_neither_loses_nor_duplicates_rows(&mut server).await;
 }
@@ -109,6 +111,41 @@ async fn the_other_profile_goes_into_a_stream_of_its_own(server: &OpenSearch) {
     let source = &documents[0]["_source"];
     assert_eq!(source["class_uid"], 1007);
     assert_eq!(source["@timestamp"], source["time"]);
+}
+
+async fn data_streams_have_the_names_alias_and_types_that_are_set(server: &OpenSearch) {
+    let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
+    append(&log, 0, 200..210).await;
+    let custom = json!({"template": {"mappings": {"properties": {"own": {"type": "ip"}}}}});
+    server.put("/_component_template/kerntrail-test@custom", &custom).unwrap().success().unwrap();
+    let names = json!({"data_stream": "sec-{table}-{namespace}", "namespace": "prod", "alias": "security"});
+    let sink = Running::start(&to(server, names), &log, dir.path());
+    committed(&log, "test", 1).await;
+    sink.stop().await;
+    let stream = "sec-process_events-prod";
+    assert_eq!(held(server, stream), once(200..210));
+    let about = server.get(&format!("/_data_stream/{stream}")).unwrap().json().unwrap();
+    assert_eq!(about["data_streams"][0]["template"], "kerntrail-test");
+    let mappings = server.get(&format!("/{stream}/_mapping")).unwrap().json().unwrap().to_string();
+    assert!(mappings.contains(r#""own":{"type":"ip"}"#), "{mappings}");
+    assert_eq!(held(server, "security"), once(200..210));
+    let document = &server.documents(stream).unwrap()[0]["_source"];
+    assert!(document["event"]["ingested"].is_string() && document["event"]["sequence"].is_i64(), "{document}");
+}
+
+async fn a_template_that_somebody_took_over_stays(server: &OpenSearch) {
+    let own = json!({
+        "index_patterns": ["sec-*-*"], "data_stream": {}, "priority": 200, "version": 1, "_meta": {"managed_by": "us"},
+    });
+    server.put("/_index_template/kerntrail-test", &own).unwrap().success().unwrap();
+    let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
+    append(&log, 0, 210..220).await;
+    let sink = Running::start(&to(server, json!({"data_stream": "sec-{table}-{namespace}"})), &log, dir.path());
+    committed(&log, "test", 1).await;
+    sink.stop().await;
+    let installed = server.get("/_index_template/kerntrail-test").unwrap().json().unwrap();
+    assert_eq!(installed["index_templates"][0]["index_template"]["_meta"]["managed_by"], "us", "{installed}");
+    assert_eq!(held(server, "sec-process_events-default"), once(210..220));
 }
 
 async fn a_write_block_pauses_until_it_is_lifted(server: &OpenSearch) {

@@ -63,6 +63,10 @@ impl EventLog for MemoryLog {
         Ok(vec![Position { partition: partition(topic), next }])
     }
 
+    async fn oldest(&self, _: &Topic) -> Result<Vec<Position>, LogError> {
+        Ok(Vec::new())
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let held = self.held.lock().unwrap();
         let next = held.committed.get(&(group.0.clone(), topic.clone())).copied();

@@ -10,6 +10,7 @@ mod embedded;
 mod files;
 mod held;
 mod log;
+mod produced;
 mod runner;
 mod splunk;
 mod support;

@@ -1,20 +1,25 @@
 //! Splunk HEC against the testbed's server, and against VictoriaLogs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use datafusion::datasource::MemTable;
 use kerntrail_common::ids::IdSelection;
+use kerntrail_schemas::{SCHEMA_VERSION, Table};
+use kerntrail_sinks::backfill::{Backfill, BackfillReport, Span};
 use kerntrail_sinks::dlq;
 use kerntrail_sinks::outcome::Outcome;
 use kerntrail_sinks::trial::{MARK, trial};
 use kerntrail_sinks::{SinkConfig, SinkState};
 use kerntrail_testbed::hec::{Acks, Code, Fault, Token};
-use kerntrail_testbed::{Hec, VictoriaLogs, require};
+use kerntrail_testbed::{Hec, TlsServer, VictoriaLogs, require};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::MemoryLog;
-use crate::support::{Running, append, committed, config, counts, event_id, message_at, once, topic, until};
-use kerntrail_transport::EventLog as _;
+use crate::support::{Running, append, committed, config, counts, event_id, message, message_at, once, topic, until};
+use kerntrail_transport::{Codec, EventLog as _};
 
 fn hec_config(hec: &Hec, changes: Value) -> SinkConfig {
     config(json!({"kind": "splunk_hec", "url": hec.url(), "token": Hec::TOKEN}), changes)
@@ -245,9 +250,133 @@ async fn a_token_without_acknowledgements_pauses_a_sink_that_wants_them() {
     let mut sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
     let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
     assert!(matches!(&state, SinkState::Paused { alert } if alert.contains("no acknowledgements")), "{state:?}");
+    assert!(hec.events().is_empty(), "events were sent that cannot be acknowledged");
     // It does not wait for the repair, however long it may drain.
     sink.stop().await;
     assert_eq!(log.committed_by("test", &topic()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_slower_than_the_timeout_gets_more_time_and_no_rows_for_ever() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    hec.set_delay(Duration::from_millis(1_500));
+    append(&log, 0, 0..40).await;
+    let changes = json!({"timeout_seconds": 1, "concurrency": 1, "batch_events": 40});
+    let mut sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
+    let state = sink.wait("a retry", |state| matches!(state, SinkState::Retrying { .. })).await;
+    assert!(state.reason().is_some_and(|words| words.contains("no response within 1 s")), "{state:?}");
+    committed(&log, "test", 4).await;
+    // Once in vain, and then in two requests that have more time.
+    assert!(held(&hec).values().all(|count| *count == 2), "{:?}", held(&hec));
+    append(&log, 4, 40..60).await;
+    committed(&log, "test", 6).await;
+    assert!(held(&hec).into_iter().filter(|(id, _)| once(40..60).contains_key(id)).all(|(_, count)| count == 1));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_answers_pauses_the_sink() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    hec.set_delay(Duration::from_secs(3_600));
+    append(&log, 0, 0..40).await;
+    let changes = json!({"timeout_seconds": 1, "concurrency": 1, "batch_events": 40, "backoff_max_ms": 86_400_000});
+    let mut sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
+    let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
+    assert!(state.reason().is_some_and(|alert| alert.contains("too slow")), "{state:?}");
+    // 40, 20 and 10 of the rows: each request is half of the one before.
+    assert_eq!(hec.events().len(), 70);
+    sink.stop().await;
+    assert_eq!(log.committed_by("test", &topic()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sink_repeats_the_requests_in_flight_and_no_others() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    // One message, ten requests.
+    log.append(&topic(), vec![message(0, 0..100)]).await.unwrap();
+    refuse(&hec, &[70], Code::ServerBusy);
+    let config = hec_config(&hec, json!({"concurrency": 1, "batch_events": 10}));
+    let mut sink = Running::start(&config, &log, dir.path());
+    sink.wait("retries", |state| matches!(state, SinkState::Retrying { .. })).await;
+    assert_eq!(held(&hec), once(0..70));
+    sink.kill().await;
+    assert_eq!(log.committed_by("test", &topic()), 0);
+    hec.refuse_nothing();
+    let sink = Running::start(&config, &log, dir.path());
+    committed(&log, "test", 1).await;
+    assert_eq!(held(&hec), once(0..100));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_nobody_signed_pauses_the_sink() {
+    if !require::command("openssl") {
+        return;
+    }
+    let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
+    let server = TlsServer::start(dir.path()).unwrap();
+    append(&log, 0, 0..10).await;
+    let to = |changes| config(json!({"kind": "splunk_hec", "url": server.url(), "token": "t"}), changes);
+    let mut sink = Running::start(&to(json!({})), &log, dir.path());
+    let state = sink.wait("a pause", |state| matches!(state, SinkState::Paused { .. })).await;
+    assert!(state.reason().is_some_and(|alert| alert.contains("certificate")), "{state:?}");
+    sink.stop().await;
+    // With its certificate it gets to the server, which is no HEC.
+    let trusted = to(json!({"ca_file": server.certificate()}));
+    let outcome = trial(&trusted, "n1").await.unwrap().outcome;
+    assert!(!format!("{outcome:?}").contains("certificate"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_go_through_the_proxy_that_is_set() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    append(&log, 0, 0..10).await;
+    // For a proxy, the address in a request is that of the server; the stand-in ignores it.
+    let changes = json!({"url": "http://splunk.example:8088", "proxy": hec.url()});
+    let sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
+    committed(&log, "test", 1).await;
+    assert_eq!(held(&hec), once(0..10));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_raw_endpoint_gets_lines_with_the_metadata_of_their_table() {
+    let (hec, log, dir) = (Hec::start().unwrap(), MemoryLog::default(), tempfile::tempdir().unwrap());
+    append(&log, 0, 0..30).await;
+    let changes = json!({
+        "endpoint": "raw", "index": "all", "by_table": {"process_events": {"index": "sec", "source": "{table} of {node}"}},
+    });
+    let sink = Running::start(&hec_config(&hec, changes), &log, dir.path());
+    committed(&log, "test", 3).await;
+    let events = hec.events();
+    assert_eq!(events.len(), 30);
+    for event in &events {
+        let document: Value = serde_json::from_str(event.event().as_str().unwrap()).unwrap();
+        assert_eq!(document["class_uid"], 1007);
+        assert!(event.raw && event.index == "sec");
+        assert_eq!((&event.body["source"], &event.body["host"]), (&json!("process_events of n1"), &json!("n1")));
+    }
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_the_lake_are_sent_to_one_sink() {
+    let (hec, dir) = (Hec::start().unwrap(), tempfile::tempdir().unwrap());
+    let config = hec_config(&hec, json!({"where": "pid < 90"}));
+    let payload = message(0, 0..100).payload;
+    let batch = Codec::current().decode(Table::ProcessEvents, SCHEMA_VERSION, &payload).unwrap().flatten().unwrap();
+    let rows = || Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch.clone()]]).unwrap());
+    let micros = |pid: i64| Some(1_785_585_600_000_000 + pid * 1_000);
+    let span = Span { since: micros(50), until: micros(94), is_of_ingestion: false };
+    let mut backfill = Backfill::open(&config, dir.path(), CancellationToken::new()).unwrap();
+    assert_eq!(backfill.tables(), [Table::ProcessEvents]);
+    backfill.send(Table::ProcessEvents, rows(), span).await.unwrap();
+    assert_eq!(held(&hec), once(50..90));
+    assert_eq!(backfill.report(), BackfillReport { settled: 40, failed: 0, filtered: 5 });
+    // What has to be repaired ends it.
+    hec.set_token(Token { enabled: false, ..Token::new(Hec::TOKEN) });
+    let error = backfill.send(Table::ProcessEvents, rows(), span).await.unwrap_err();
+    assert!(error.to_string().contains("Token disabled"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,12 @@ impl Running {
         tokio::time::timeout(LIMIT, self.task).await.expect("the sink does not stop").unwrap().unwrap();
     }
 
+    /// Ends it as a kill would.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        self.task.await.expect_err("the sink has ended by itself");
+    }
+
     /// Waits until the sink is in a state that `wanted` accepts.
     pub(crate) async fn wait(&mut self, what: &str, wanted: impl FnMut(&SinkState) -> bool) -> SinkState {
         let waited = tokio::time::timeout(LIMIT, self.state.wait_for(wanted)).await;

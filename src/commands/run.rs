@@ -15,7 +15,8 @@ use kerntrail_pipeline::{Pipeline, PipelineError};
 use kerntrail_query_service::isolation;
 use kerntrail_query_service::server::{self, ClientBounds};
 use kerntrail_schemas::Table;
-use kerntrail_transport::{EventLog, LogKind};
+use kerntrail_sinks::loss::LossWriter;
+use kerntrail_transport::{EventLog, LogKind, Topic};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +26,9 @@ use crate::config::Config;
 use crate::parts::event_log::{Log, Opened};
 use crate::parts::http::{Health, Readiness};
 use crate::parts::import::Importer;
-use crate::parts::{self, access, collector, descriptors, event_log, http, import, metrics, queries, rejected, sinks};
+use crate::parts::{
+    self, access, collector, descriptors, event_log, http, import, metrics, queries, rejected, removed_sinks, sinks,
+};
 
 /// Longest time for storing what the event log holds when the program stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -45,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     parts::remove_staged(&config);
     access::warn_of_readers(&config);
-    event_log::forget_removed_sinks(&config, &opened).await;
+    removed_sinks::forget(&config, &opened).await;
     let log = Arc::clone(&opened.log);
     let listener = http::bind(address).await?;
     let _told = event_log::write_address(&config, address)?;
@@ -68,9 +71,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
     let adding = importing.merge(rejected::route(&config, &opened));
     let readiness = Readiness { started: is_ready, holds: opened.holds.clone() };
-    let queries = server::for_readers(isolation::router(process.clone()), access::token(&config)?);
+    let sinks = sinks::make(&config, &opened)?;
+    let readable = isolation::router(process.clone()).merge(sinks::route(&sinks));
+    let readable = server::for_readers(readable, access::token(&config)?);
     let health = Health { metrics: recorder, readiness, queries: process };
-    let routes = queries.merge(server::for_writers(adding)).merge(health.routes());
+    let routes = readable.merge(server::for_writers(adding)).merge(health.routes());
     let served = http::serve((listener, access::bind(&config)?), routes, bounds, serving);
     parts.start(Stage::Http, async move {
         served.await;
@@ -85,9 +90,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (storing, drains) = (parts.stop_of(Stage::Storing), config.log.kind == LogKind::Embedded);
     parts.start(Stage::Storing, async move { store(&pipeline, storing, drains).await.context("the pipeline failed") });
     start_rules(&config, &opened, &lake, reload, &mut parts)?;
-    for sink in sinks::make(&config, &opened)? {
+    for sink in sinks {
         let forwarding = parts.stop_of(Stage::Storing);
         parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
+    }
+    if let Some(log) = opened.embedded.clone() {
+        let (writer, counting) = (LossWriter::new(&config.node.name()), parts.stop_of(Stage::Collecting));
+        let topic = Topic { tenant: config.tenant.clone(), table: Table::EventLoss };
+        parts.start(Stage::Collecting, sinks::record_losses(log, topic, writer, counting));
     }
     start_collector(&config, &log, &mut parts)?;
     ready.send_replace(true);

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use kerntrail_common::durable;
-use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
+use kerntrail_sinks::runner::GROUP_PREFIX;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
 use kerntrail_transport::{
-    EmbeddedLog, EmbeddedOptions, EventLog, Group, Holds, KafkaLog, LogKind, SpoolOptions, Spooled, Topic,
+    EmbeddedLog, EmbeddedOptions, EventLog, Holds, KafkaLog, LogKind, SpoolOptions, Spooled, Topic,
 };
 
 use crate::config::Config;
@@ -35,8 +35,9 @@ pub struct Log {
     pub log: Arc<dyn EventLog>,
     /// What its readers cannot read before an upgrade.
     pub holds: Holds,
+    /// The embedded log, where it is one.
+    pub embedded: Option<EmbeddedLog>,
     spool: Option<Arc<Spooled>>,
-    embedded: Option<EmbeddedLog>,
 }
 
 impl Log {
@@ -73,7 +74,7 @@ async fn embedded(config: &Config) -> anyhow::Result<Log> {
     let options = EmbeddedOptions {
         max_bytes: config.log.max_size.0,
         // A destination that stays down must not block storage.
-        expendable: Some("sink-".into()),
+        expendable: Some(GROUP_PREFIX.into()),
         ..EmbeddedOptions::default()
     };
     let log = EmbeddedLog::open(log_dir(config), options).await?;
@@ -91,24 +92,6 @@ async fn kafka(config: &Config) -> anyhow::Result<Log> {
 
 fn log_dir(config: &Config) -> PathBuf {
     config.data_dir.join("log")
-}
-
-/// A sink that is no longer configured must not retain messages forever. Only a server calls this: a command may have
-/// been given another configuration.
-pub async fn forget_removed_sinks(config: &Config, log: &Log) {
-    let (Some(log), Ok(sinks)) = (&log.embedded, config.sinks()) else { return };
-    let gone = |group: &Group| {
-        let sink = group.0.strip_prefix("sink-");
-        sink.is_some_and(|name| !sinks.iter().any(|sink| sink.name == name))
-    };
-    for group in log.groups().iter().filter(|group| gone(group)) {
-        match log.forget(group).await {
-            Ok(()) => tracing::warn!(group = group.0, "removed the offsets of a sink that is no longer configured"),
-            Err(error) => {
-                tracing::warn!(group = group.0, error = chain(&error), "cannot remove the offsets of a sink")
-            }
-        }
-    }
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {

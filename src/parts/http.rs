@@ -75,6 +75,11 @@ impl Client {
         let url = reqwest::Url::parse_with_params(&format!("http://localhost{path}"), parameters)?;
         Ok(self.http.post(url))
     }
+
+    /// A GET of `path`.
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.get(format!("http://localhost{path}"))
+    }
 }
 
 /// Serves on both listeners until `stop`, then waits for requests in flight, for at most [`GRACE`].
@@ -100,8 +105,8 @@ pub async fn serve(
 
 /// The response to an unknown path: the paths that exist.
 async fn not_found() -> (StatusCode, &'static str) {
-    let routes = "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline, POST /api/v1/import, \
-                  POST /api/v1/rejected/replay, GET /healthz, GET /readyz, GET /metrics\n";
+    let routes = "POST /api/v1/query, GET /api/v1/tree, GET /api/v1/timeline, GET /api/v1/sinks, \
+                  POST /api/v1/import, POST /api/v1/rejected/replay, GET /healthz, GET /readyz, GET /metrics\n";
     (StatusCode::NOT_FOUND, routes)
 }
 

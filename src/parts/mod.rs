@@ -9,6 +9,7 @@ pub mod import;
 pub mod metrics;
 pub mod queries;
 pub mod rejected;
+pub mod removed_sinks;
 pub mod sinks;
 
 use std::io::ErrorKind;

@@ -1,14 +1,28 @@
 //! The configured sinks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
+use axum::routing::get;
+use axum::{Json, Router};
 use kerntrail_common::error::chain;
-use kerntrail_sinks::Sink;
 use kerntrail_sinks::config::{check_all, check_distinct};
+use kerntrail_sinks::loss::LossWriter;
 use kerntrail_sinks::runner::SinkError;
+use kerntrail_sinks::state::StatusReader;
+use kerntrail_sinks::{Sink, SinkStatus};
+use kerntrail_transport::{EmbeddedLog, Topic, append_patiently};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::parts::{self, event_log::Log};
+use crate::parts::{self, event_log::Log, http};
+
+/// Shortest time between two messages about what sinks did not get.
+const LOSSES: Duration = Duration::from_secs(10);
+
+/// Where the running server says what its sinks do.
+const PATH: &str = "/api/v1/sinks";
 
 /// Checks the configured sinks; connects to nothing.
 ///
@@ -28,6 +42,51 @@ pub fn make(config: &Config, opened: &Log) -> anyhow::Result<Vec<Sink>> {
         made => Ok(made?.with_holds(opened.holds.clone())),
     };
     sinks.iter().map(one).collect()
+}
+
+/// The server's route: the states of `sinks`.
+pub fn route(sinks: &[Sink]) -> Router {
+    let readers: Arc<[StatusReader]> = sinks.iter().map(Sink::status).collect();
+    let states = async move || Json(readers.iter().map(StatusReader::status).collect::<Vec<_>>());
+    Router::new().route(PATH, get(states))
+}
+
+/// The states of the sinks in the running server; `None` when none runs.
+pub async fn ask_server(config: &Config) -> anyhow::Result<Option<Vec<SinkStatus>>> {
+    let Ok(response) = http::Client::new(config)?.get(PATH).send().await else { return Ok(None) };
+    let response = response.error_for_status().context("the running kerntrail does not say what its sinks do")?;
+    response.json().await.map(Some).context("unexpected response from the running kerntrail")
+}
+
+/// Appends rows to `topic` about what the sinks did not get, until `stop`; at most one message every [`LOSSES`].
+pub async fn record_losses(
+    log: EmbeddedLog,
+    topic: Topic,
+    mut writer: LossWriter,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
+        let expired = tokio::select! {
+            biased;
+            expired = log.expired() => expired,
+            () = stop.cancelled() => break,
+        };
+        match writer.message(&expired) {
+            Ok(message) => {
+                let appended = append_patiently(&log, &topic, vec![message]);
+                tokio::select! {
+                    appended = appended => appended.context("cannot record what sinks did not get")?,
+                    () = stop.cancelled() => tracing::warn!(?expired, "sinks did not get these rows"),
+                }
+            }
+            Err(error) => tracing::error!(error = chain(&error), ?expired, "sinks did not get these rows"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LOSSES) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Registers each sink's consumer group in the log, so that rows appended before its first run wait for it. If the

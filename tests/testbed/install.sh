@@ -24,6 +24,7 @@ need() {
 }
 PATH=$PATH:/usr/sbin:/sbin
 need ca-certificates /etc/ssl/certs
+need openssl openssl
 need util-linux flock unshare nsenter findmnt
 for server in "${servers[@]}"; do
     case $server in

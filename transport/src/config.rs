@@ -1,5 +1,6 @@
 //! The settings of the event log.
 
+use kerntrail_common::period::Period;
 use kerntrail_common::settings::checked;
 use kerntrail_common::size::Size;
 use schemars::JsonSchema;
@@ -16,6 +17,9 @@ pub struct LogConfig {
     /// Maximum bytes of messages in the embedded log or the spool, at least 1MiB; at the limit, writers wait.
     #[serde(deserialize_with = "max_size")]
     pub max_size: Size,
+    /// How long rows stay in the embedded log for a sink that is no longer configured, while there is room, for example `7d`.
+    /// After that time the next start forgets them.
+    pub keep_for_removed_sinks: Period,
     /// The Kafka cluster, with `kind = "kafka"`.
     pub kafka: KafkaOptions,
 }
@@ -23,7 +27,8 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         let max_size = Size(EmbeddedOptions::default().max_bytes);
-        Self { kind: LogKind::Embedded, max_size, kafka: KafkaOptions::default() }
+        let keep_for_removed_sinks = Period::seconds(7 * 24 * 3_600);
+        Self { kind: LogKind::Embedded, max_size, keep_for_removed_sinks, kafka: KafkaOptions::default() }
     }
 }
 

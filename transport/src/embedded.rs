@@ -11,6 +11,7 @@
 //! Invariant: one process at a time has the folder open.
 
 mod consumer;
+mod expired;
 mod format;
 mod groups;
 mod record;
@@ -31,6 +32,8 @@ use crate::log::{Consumer, EventLog, Group, LogError, Message, Partition, Positi
 use crate::metrics::{EXPIRED_TOTAL, FULL_TOTAL, HELD_BYTES, appended};
 use crate::newer::Newer;
 use consumer::EmbeddedConsumer;
+pub use expired::Expired;
+use expired::ExpiredRows;
 use state::State;
 use store::Store;
 
@@ -48,7 +51,8 @@ pub struct EmbeddedOptions {
     /// Partitions of a topic made from now on; at least one. A topic keeps the number it was made with.
     pub partitions: u32,
     /// Prefix of the names of groups that must not block the others: when the log is full otherwise, the
-    /// oldest messages that only they have not read are removed. They see the gap in the offsets. `None`: no group.
+    /// oldest messages that only they have not read are removed. They see the gap in the offsets, and
+    /// [`EmbeddedLog::expired`] has the rows. `None`: no group.
     pub expendable: Option<String>,
 }
 
@@ -109,6 +113,7 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when messages arrive or the partitions of a member change.
     changed: Notify,
+    expired: ExpiredRows,
     /// Dropped last: the store must be closed before another process opens it.
     _lock: FileLock,
 }
@@ -135,7 +140,20 @@ impl EmbeddedLog {
         self.shared.state().groups()
     }
 
-    /// Forgets the offsets of `group`, which will not read again: messages do not wait for it any longer.
+    /// Waits until rows were removed before a group had read them, and returns what there is since the last call.
+    pub async fn expired(&self) -> Vec<Expired> {
+        loop {
+            let counted = self.shared.expired.counted.notified();
+            let expired = self.shared.expired.take();
+            if !expired.is_empty() {
+                return expired;
+            }
+            counted.await;
+        }
+    }
+
+    /// Forgets the offsets of `group`, which will not read again: messages do not wait for it any longer. What it has not
+    /// read counts as [expired](EmbeddedLog::expired).
     ///
     /// Errors: the group has a member, or the store fails.
     pub async fn forget(&self, group: &Group) -> Result<(), LogError> {
@@ -182,6 +200,12 @@ impl EventLog for EmbeddedLog {
         })
     }
 
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let state = self.shared.state();
+        let low = |(partition, extent): (Partition, state::Extent)| Position { partition, next: extent.low };
+        Ok(state.extents(topic).into_iter().flatten().map(low).collect())
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         Ok(self.shared.state().committed(group, topic))
     }
@@ -199,7 +223,7 @@ impl Shared {
         let state = State::load(&store).map_err(failed)?;
         metrics::gauge!(HELD_BYTES).set(state.held_bytes() as f64);
         let (writer, state, changed) = (Mutex::new(()), Mutex::new(state), Notify::new());
-        Ok(Self { store, options, writer, state, changed, _lock: lock })
+        Ok(Self { store, options, writer, state, changed, expired: ExpiredRows::default(), _lock: lock })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -284,7 +308,7 @@ impl Shared {
     fn trim(&self, cutoff: u64) -> Result<(), LogError> {
         let partitions = self.state().read_by_all(|_| true);
         for (partition, floor) in partitions {
-            while self.trim_some(&partition, floor, cutoff)? {}
+            while self.trim_some(&partition, floor, cutoff, &[])? {}
         }
         Ok(())
     }
@@ -293,10 +317,12 @@ impl Shared {
     /// The caller writes.
     fn expire(&self, fits: impl Fn(u64) -> bool) -> Result<bool, LogError> {
         let Some(beginning) = &self.options.expendable else { return Ok(false) };
-        let partitions = self.state().read_by_all(|group| !group.0.starts_with(beginning.as_str()));
+        let is_expendable = |group: &Group| group.0.starts_with(beginning.as_str());
+        let partitions = self.state().read_by_all(|group| !is_expendable(group));
         for (partition, floor) in partitions {
+            let readers = self.state().starts(&partition, is_expendable);
             loop {
-                let more = self.trim_some(&partition, floor, u64::MAX)?;
+                let more = self.trim_some(&partition, floor, u64::MAX, &readers)?;
                 tracing::warn!(%partition, "the event log is full: removed messages that a sink has not read");
                 metrics::counter!(EXPIRED_TOTAL).increment(1);
                 if fits(self.state().held_bytes()) {
@@ -310,8 +336,15 @@ impl Shared {
         Ok(false)
     }
 
-    /// Removes the oldest messages of `partition` below `floor`; whether there may be more.
-    fn trim_some(&self, partition: &Partition, floor: i64, cutoff: u64) -> Result<bool, LogError> {
+    /// Removes the oldest messages of `partition` below `floor`; whether there may be more. They are counted for the
+    /// `readers` that have not read them, each with the offset where it resumes.
+    fn trim_some(
+        &self,
+        partition: &Partition,
+        floor: i64,
+        cutoff: u64,
+        readers: &[(Group, i64)],
+    ) -> Result<bool, LogError> {
         let operation = || format!("remove read messages of {partition}");
         let Some((id, mut extents)) = self.state().topic(&partition.topic) else { return Ok(false) };
         let number = partition.number as u32;
@@ -323,6 +356,8 @@ impl Shared {
             if removed == REMOVED_AT_ONCE || record::appended_at(&record) > cutoff {
                 break;
             }
+            let unread = readers.iter().filter(|(_, next)| *next <= offset).map(|(group, _)| group);
+            self.expired.count(&unread.collect::<Vec<_>>(), partition, &record);
             write.remove_message(id, number, offset);
             extent.low = offset + 1;
             extent.bytes = extent.bytes.saturating_sub((store::KEY_BYTES + record.len()) as u64);
@@ -390,11 +425,22 @@ impl Shared {
             return Err(failed(operation(), "the group has a member"));
         }
         let mut write = self.store.write();
-        for (id, number) in state.registered(group) {
+        let mut unread = Vec::new();
+        for (partition, id) in state.registered(group) {
+            let number = partition.number as u32;
             write.forget_committed(group, id, number);
+            let end = state.extent(&partition).map_or(0, |(_, extent)| extent.next);
+            unread.push((id, state.start(group, &partition)..end, partition));
         }
         write.commit().map_err(|error| failed(operation(), error))?;
         state.forget(group);
+        drop(state);
+        for (id, offsets, partition) in unread {
+            for found in self.store.messages(id, partition.number as u32, offsets.start, offsets.end) {
+                let (_, record) = found.map_err(|error| failed(operation(), error))?;
+                self.expired.count(&[group], &partition, &record);
+            }
+        }
         Ok(())
     }
 }

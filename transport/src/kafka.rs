@@ -167,13 +167,14 @@ impl Shared {
         Ok(watcher)
     }
 
-    fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+    /// A position in each partition of `topic`, `of` the offsets of its oldest message and of the one after the newest.
+    fn positions(&self, topic: &Topic, of: impl Fn((i64, i64)) -> i64) -> Result<Vec<Position>, LogError> {
         let name = topic.to_string();
-        let ends = (0..self.topics.partitions(&name)?).map(|number| {
-            let next = self.topics.end(&name, number)?;
+        let positions = (0..self.topics.partitions(&name)?).map(|number| {
+            let next = of(self.topics.offsets(&name, number)?);
             Ok(Position { partition: Partition { topic: topic.clone(), number }, next })
         });
-        ends.collect()
+        positions.collect()
     }
 
     fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
@@ -303,7 +304,12 @@ impl EventLog for KafkaLog {
 
     async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let topic = topic.clone();
-        self.blocking(move |shared| shared.end(&topic)).await
+        self.blocking(move |shared| shared.positions(&topic, |(_, end)| end)).await
+    }
+
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        let topic = topic.clone();
+        self.blocking(move |shared| shared.positions(&topic, |(oldest, _)| oldest)).await
     }
 
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {

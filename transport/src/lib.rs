@@ -20,7 +20,7 @@ pub mod spooled;
 pub use codec::Codec;
 pub use config::{LogConfig, LogKind};
 pub use dedup::BatchFilter;
-pub use embedded::{EmbeddedLog, EmbeddedOptions};
+pub use embedded::{EmbeddedLog, EmbeddedOptions, Expired};
 pub use holds::{Hold, Holds, ReaderHolds};
 pub use kafka::{KafkaLog, KafkaOptions};
 pub use log::{Consumer, Delivered, EventLog, Group, Headers, LogError, Message, Partition, Polled, Position, Topic};

@@ -128,6 +128,10 @@ pub trait EventLog: Send + Sync {
     /// For each partition of `topic`, the offset that the next appended message will get.
     async fn end(&self, topic: &Topic) -> Result<Vec<Position>, LogError>;
 
+    /// For each partition of `topic`, the offset of the oldest message, where a group that has committed nothing begins;
+    /// none where that is not known.
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError>;
+
     /// For each partition of `topic`, the offset that `group` committed; none where it has not.
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError>;
 }

@@ -245,6 +245,10 @@ impl EventLog for Spooled {
         self.behind.end(topic).await
     }
 
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.behind.oldest(topic).await
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         self.behind.committed(group, topic).await
     }

@@ -103,6 +103,13 @@ async fn an_expendable_group_blocks_nobody_and_sees_the_gap() {
     assert_eq!(read_on(&mut *storage, 1).await.batches(), [held]);
     let left = read(&mut *down, 1).await;
     assert_eq!((left.batches(), left.messages[0].offset), (vec![held], held), "the offset shows what is missing");
+    let [expired] = &log.expired().await[..] else { panic!("one group did not get rows of one table") };
+    let rows: u64 = seen.messages.iter().map(|message| u64::from(message.message.headers.rows)).sum();
+    assert_eq!((&expired.group, expired.table), (&group("sink-down"), topic("t").table));
+    assert_eq!((expired.messages, expired.rows), (held as u64, rows));
+    assert!(expired.from_ms > 0 && expired.from_ms <= expired.to_ms, "{expired:?}");
+    let oldest = log.oldest(&topic("t")).await.unwrap();
+    assert_eq!(oldest[0].next, held, "a group that begins now begins there");
     // What storage has not read stays.
     let more = fill(&log).await;
     assert!(more < held, "nothing was refused");
@@ -129,6 +136,8 @@ async fn a_forgotten_group_does_not_retain_messages() {
     assert!(log.forget(&group("gone")).await.is_err(), "it still has a member");
     drop(gone);
     log.forget(&group("gone")).await.unwrap();
+    let [expired] = &log.expired().await[..] else { panic!("one group did not get rows of one table") };
+    assert_eq!((&expired.group, expired.messages), (&group("gone"), held as u64));
     assert_eq!(log.groups(), [group("here")]);
     log.append(&topic("t"), vec![sized("n", held, 1_000)]).await.unwrap();
     assert_eq!(read_on(&mut *here, 1).await.batches(), [held]);

@@ -52,6 +52,10 @@ impl EventLog for Fickle {
         self.inner.end(topic).await
     }
 
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.inner.oldest(topic).await
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         self.inner.committed(group, topic).await
     }

@@ -73,6 +73,10 @@ impl EventLog for Acting {
         self.log.end(topic).await
     }
 
+    async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.log.oldest(topic).await
+    }
+
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
         self.log.committed(group, topic).await
     }

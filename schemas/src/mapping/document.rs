@@ -80,14 +80,56 @@ impl<'a> Document<'a> {
         self.see(column)?.as_i64()
     }
 
-    /// The document, with every column that was not placed below `rest`.
+    /// The document, with every column that was not placed below `rest`, as every receiver can read it.
     pub(crate) fn finish(mut self, rest: &str) -> Value {
         for (column, value) in self.row {
             if !self.placed.contains(column.as_str()) {
                 set(&mut self.fields, &format!("{rest}.{column}"), value.clone());
             }
         }
+        self.fields.values_mut().for_each(make_portable);
         Value::Object(self.fields)
+    }
+}
+
+/// Largest number that a receiver reads exactly that reads all numbers as doubles (RFC 8259, section 6).
+const MOST_EXACT: u64 = (1 << 53) - 1;
+
+/// Makes larger numbers text, and removes empty texts from lists, which receivers treat as missing.
+fn make_portable(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number.unsigned_abs() > MOST_EXACT) => {
+            *value = number.to_string().into();
+        }
+        Value::Array(items) => {
+            items.retain(|item| item.as_str() != Some(""));
+            items.iter_mut().for_each(make_portable);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(make_portable),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_have_exact_numbers_and_no_empty_texts_in_lists() {
+        let most = 9_007_199_254_740_991_i64;
+        let row: Row = serde_json::from_value(json!({
+            "a": most, "b": most + 1, "c": -most, "d": i64::MIN, "e": ["", "x", ""], "f": [most + 2], "g": 1.5, "h": "",
+        }))
+        .unwrap();
+        assert_eq!(
+            Document::new(&row).finish("rest"),
+            json!({"rest": {
+                "a": most, "b": "9007199254740992", "c": -most, "d": "-9223372036854775808", "e": ["x"],
+                "f": ["9007199254740993"], "g": 1.5, "h": "",
+            }})
+        );
     }
 }
 

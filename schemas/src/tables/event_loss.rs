@@ -111,6 +111,16 @@ activities! {
         sentence: MISSING,
         boundary: None,
     }
+    /// A sink did not get `lost` rows before the full event log removed them, or before the sink was forgotten. They are in
+    /// the lake, and `kerntrail sinks backfill` sends them.
+    NOT_FORWARDED = "not_forwarded" {
+        records: &[],
+        ocsf: ocsf::Classification { class: &ocsf::BASE, activity: ocsf::OTHER },
+        ecs: ecs::Classification { category: &["host"], kind: &["info"], action: "not_forwarded" },
+        sigma: &[],
+        sentence: Sentence("{lost|some} rows were not sent until {until} ({event_kind|a sink})"),
+        boundary: None,
+    }
     /// Another tool began or ceased to leave out the events of the cgroup in `event_kind`, which had too many.
     THROTTLED = "throttled" {
         records: &[],

@@ -49,6 +49,23 @@ fn invalid_values_are_named() {
         (json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "user": "u"}), "password: is required"),
         (json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "namespace": "a-b"}), "namespace: \"a-b\""),
         (json!({"name": "e", "kind": "elasticsearch", "url": "http://e"}), ""),
+        (
+            json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "data_stream": "a"}),
+            "data_stream: has no {table}",
+        ),
+        (
+            json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "data_stream": "A{table}"}),
+            "data_stream: \"A",
+        ),
+        (json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "alias": "a b"}), "alias: \"a b\""),
+        (json!({"name": "e", "kind": "elasticsearch", "url": "http://e", "alias": "a", "retention": "30d"}), ""),
+        (splunk(json!({"proxy": "not an address"})), "proxy"),
+        (splunk(json!({"proxy": {"env": "KERNTRAIL_TEST_NOT_SET"}})), "KERNTRAIL_TEST_NOT_SET"),
+        (splunk(json!({"by_table": {"finding": {}}})), "by_table: "),
+        (splunk(json!({"by_table": {"findings": {"indx": "a"}}})), "indx"),
+        (splunk(json!({"indexed_fields": ["pod_nam"]})), "did you mean `pod_name`?"),
+        (splunk(json!({"endpoint": "raw", "indexed_fields": []})), "the endpoint raw has no fields"),
+        (splunk(json!({"endpoint": "raw"})), ""),
         (json!({"name": "n", "kind": "ndjson"}), "path: is required"),
         (json!({"name": "n", "kind": "ndjson", "path": "/tmp/x.ndjson"}), ""),
     ] {
@@ -67,6 +84,8 @@ fn samples() -> Value {
         "url": "http://x", "timeout_seconds": 1, "ca_file": "/x", "token": "t", "index": "i", "acknowledge": true,
         "ack_timeout_seconds": 1, "ack_interval_ms": 1, "before_refused": "indexed", "namespace": "n", "user": "u",
         "password": "p", "api_key": "k", "install_templates": true, "path": "/x", "file_bytes": 1, "files": 1,
+        "proxy": "http://p", "endpoint": "raw", "sourcetype": "t", "source": "s", "host": "h", "by_table": {"findings": {}},
+        "indexed_fields": ["pod_name"], "data_stream": "a-{table}", "alias": "a", "retention": "30d",
     })
 }
 
@@ -104,8 +123,9 @@ fn the_schema_names_exactly_the_keys_that_are_read() {
 #[test]
 fn secrets_are_not_shown() {
     for (kind, own) in kinds().into_iter().skip(1) {
-        for key in
-            own.iter().filter(|key| ["token", "password", "secret", "_key"].iter().any(|part| key.contains(part)))
+        for key in own
+            .iter()
+            .filter(|key| ["token", "password", "secret", "_key", "proxy"].iter().any(|part| key.contains(part)))
         {
             let mut table =
                 json!({"name": "s", "kind": kind, "url": "http://x", "token": "t", "user": "u", "path": "/x"});

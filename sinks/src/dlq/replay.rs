@@ -111,7 +111,7 @@ impl<'a> Replay<'a> {
         let letter = &self.letters[number];
         let table: Table = letter.table.parse().map_err(|error| chain(&error))?;
         let rows = match &letter.content {
-            Content::Row(row) => vec![Identified { event_id: letter.event_id.clone(), row: row.clone() }],
+            Content::Row(row) => vec![Identified { event_id: letter.event_id.clone(), row: row.clone(), place: 0 }],
             Content::Message { schema_version, payload } => {
                 let payload = BASE64_STANDARD.decode(payload).map_err(|error| chain(&error))?;
                 let (codec, filter) = (Codec::current(), &self.settings.filter);
@@ -222,7 +222,7 @@ impl<'a> Replay<'a> {
 }
 
 fn record(destination: &dyn Destination, table: Table, row: Identified, number: usize) -> Record {
-    let Identified { event_id, row } = row;
+    let Identified { event_id, row, place } = row;
     let bytes = destination.encode(table, &event_id, &row);
-    Record { table, event_id, row, bytes, message: number }
+    Record { table, event_id, row, bytes, message: number, place }
 }

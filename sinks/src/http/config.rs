@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kerntrail_common::settings::positive;
-use reqwest::Client;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,9 @@ use crate::config::keys;
 use crate::config::{KeyError, Problem, Settings};
 use crate::destination::Destination;
 use crate::encode::Profile;
+use crate::http::{Client, Resolver};
 use crate::kinds::SinkKind;
+use crate::secret::Secret;
 
 /// A kind of sink that sends over HTTP: the keys of the connection, and those of the kind.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -63,12 +64,16 @@ pub struct HttpClientConfig {
     /// Base address of the server, http or https. Without a path, the usual one of the protocol is added.
     #[schemars(regex(pattern = "^https?://"))]
     pub url: String,
-    /// Longest wait for a response, in seconds.
+    /// Longest wait for a response, in seconds; up to eight times as long after a response that came too late.
     #[serde(default = "positive::<30, NonZeroU32>")]
     pub timeout_seconds: NonZeroU32,
     /// PEM file with the certificates to trust instead of the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Address of a proxy for all requests, http or https; `{ env = "NAME" }` or `{ file = "/path" }` where it
+    /// holds a password. Without it, the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY count.
+    #[serde(default)]
+    pub proxy: Option<Secret>,
 }
 
 impl HttpClientConfig {
@@ -90,8 +95,10 @@ impl HttpClientConfig {
     fn client(&self) -> Result<Client, KeyError> {
         // Only the first installation in the process counts.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let mut builder = Client::builder()
-            .timeout(Duration::from_secs(self.timeout_seconds.get().into()))
+        let timeout = Duration::from_secs(self.timeout_seconds.get().into());
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(timeout)
+            .dns_resolver(Resolver)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("kerntrail/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &self.ca_file {
@@ -104,6 +111,11 @@ impl HttpClientConfig {
             }
             builder = builder.tls_certs_only(certificates);
         }
-        builder.build().map_err(|error| KeyError::new("url", Problem::Http(error)))
+        if let Some(proxy) = &self.proxy {
+            let wrong = |error: reqwest::Error| KeyError::new("proxy", Problem::Http(error.without_url()));
+            builder = builder.proxy(reqwest::Proxy::all(proxy.of_key("proxy")?.text()).map_err(wrong)?);
+        }
+        let client = builder.build().map_err(|error| KeyError::new("url", Problem::Http(error)))?;
+        Ok(Client::new(client, timeout))
     }
 }

@@ -1,15 +1,20 @@
 //! What sinks that send over HTTP share: configuration, client, and the possible results of a request.
 
 pub mod config;
+mod no_answer;
+mod pace;
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
-use kerntrail_common::error::chain;
-use reqwest::RequestBuilder;
+use reqwest::{IntoUrl, Method, RequestBuilder};
+
+pub(crate) use no_answer::{NoAnswer, Resolver};
+use pace::Pace;
 
 /// Largest response that is read; that of a `_bulk` of 10,000 refused records is smaller.
 const MAX_RESPONSE: usize = 64 << 20;
@@ -32,21 +37,52 @@ impl Answer {
     }
 }
 
-/// Sends `request`.
-///
-/// Errors: no response arrived, or it cannot be read; the text says why. The server may have processed the request all
-/// the same.
-pub(crate) async fn exchange(request: RequestBuilder) -> Result<Answer, String> {
-    let response = request.send().await.map_err(|error| chain(&error))?;
+/// A client of one server. A clone is the same client.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pace: Arc<Pace>,
+}
+
+impl Client {
+    /// Sends with `http`, and waits `timeout` for a response, longer once the server was late.
+    pub(crate) fn new(http: reqwest::Client, timeout: Duration) -> Self {
+        Self { http, pace: Arc::new(Pace::new(timeout)) }
+    }
+
+    pub(crate) fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends `request`.
+    ///
+    /// Errors: no response arrived, or it cannot be read. The server may have processed the request all the same.
+    pub(crate) async fn exchange(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        let (timeout, began) = (self.pace.timeout(), Instant::now());
+        match answer(request.timeout(timeout)).await {
+            Err(NoAnswer::Late(words)) => {
+                self.pace.late(timeout);
+                Err(NoAnswer::Late(format!("no response within {} s: {words}", timeout.as_secs())))
+            }
+            answered => {
+                self.pace.answered(began.elapsed());
+                answered
+            }
+        }
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<Answer, NoAnswer> {
+    let response = request.send().await.map_err(NoAnswer::from)?;
     let status = response.status().as_u16();
     let header = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| wait(value.trim(), SystemTime::now()));
     let mut body = BytesMut::new();
     let mut parts = response.bytes_stream();
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|error| chain(&error))?;
+        let part = part.map_err(NoAnswer::from)?;
         if body.len() + part.len() > MAX_RESPONSE {
-            return Err(format!("the response has more than {MAX_RESPONSE} bytes"));
+            return Err(NoAnswer::Failed(format!("the response has more than {MAX_RESPONSE} bytes")));
         }
         body.extend_from_slice(&part);
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chrono::Utc;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{Codec, Delivered, Headers, Partition, Position};
 
+use super::row_progress::{MessageKey, RowProgress};
 use crate::config::Settings;
 use crate::destination::{Destination, Record};
 use crate::dlq::{Content, Letter};
@@ -56,12 +56,14 @@ impl<'a> InFlight<'a> {
             || self.letters.len() >= self.settings.delivery.batch_events()
     }
 
-    /// Adds `message` and the rows of it that the sink sends; of a repeated message, only its position.
-    pub(super) fn add(&mut self, message: Delivered, is_new: bool) {
+    /// Adds `message` and the rows of it that the sink sends and that are not settled; of a repeated message, only its
+    /// position.
+    pub(super) fn add(&mut self, message: Delivered, is_new: bool, rows: &RowProgress) {
         let table = message.partition.topic.table;
         if is_new {
             self.count(metrics::EVENTS_IN, table, u64::from(message.message.headers.rows));
-            self.add_new(table, &message);
+            let key = MessageKey::new(&message.partition, message.offset, &message.message.headers);
+            self.add_new(table, &message, |row| rows.is_settled(&key, row));
         } else {
             self.count(metrics::MESSAGES_REPEATED, table, 1);
         }
@@ -74,24 +76,27 @@ impl<'a> InFlight<'a> {
         });
     }
 
-    fn add_new(&mut self, table: Table, message: &Delivered) {
+    fn add_new(&mut self, table: Table, message: &Delivered, is_settled: impl Fn(u32) -> bool) {
         let position = format!("{}@{}", message.partition, message.offset);
         let (version, payload) = (message.message.headers.schema_version, &message.message.payload);
         match select(self.codec, &self.settings.filter, table, version, payload, &position) {
-            Ok(selection) => self.add_rows(table, selection),
+            Ok(selection) => self.add_rows(table, selection, is_settled),
             Err(error) => self.add_damaged(message, position, chain(&error)),
         }
     }
 
-    fn add_rows(&mut self, table: Table, selection: Selection) {
+    fn add_rows(&mut self, table: Table, selection: Selection, is_settled: impl Fn(u32) -> bool) {
         let number = self.messages.len();
         self.count(metrics::EVENTS_FILTERED, table, selection.filtered as u64);
-        for Identified { event_id, row } in selection.selected {
+        for Identified { event_id, row, place } in selection.selected {
+            if is_settled(place) {
+                continue;
+            }
             let bytes = self.destination.encode(table, &event_id, &row);
             self.bytes += bytes.len();
-            self.records.push(Record { table, event_id, row, bytes, message: number });
+            self.records.push(Record { table, event_id, row, bytes, message: number, place });
         }
-        for (Identified { event_id, row }, words) in selection.failed {
+        for (Identified { event_id, row, .. }, words) in selection.failed {
             let letter = self.letter(table, event_id, Reason::RowFilter, words, Content::Row(row));
             self.letters.push((number, letter));
         }
@@ -106,16 +111,7 @@ impl<'a> InFlight<'a> {
     }
 
     fn letter(&self, table: Table, event_id: String, reason: Reason, words: String, content: Content) -> Letter {
-        Letter {
-            sink: self.settings.name.clone(),
-            table: table.name().to_owned(),
-            event_id,
-            reason,
-            words,
-            written: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            replays: 0,
-            content,
-        }
+        Letter::new(&self.settings.name, table, event_id, reason, words, content)
     }
 
     /// Skips a message that the event log itself could not read: there are no bytes to keep.
@@ -141,6 +137,14 @@ impl<'a> InFlight<'a> {
     /// The rows to be sent.
     pub(super) fn records(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
+    }
+
+    /// What identifies each message, by its number; `None` for one that could not be read.
+    pub(super) fn keys(&self) -> Vec<Option<MessageKey>> {
+        let key = |message: &HeldMessage| {
+            message.headers.as_ref().map(|headers| MessageKey::new(&message.partition, message.offset, headers))
+        };
+        self.messages.iter().map(key).collect()
     }
 
     /// The dead letters to be written, each with the number of its message.

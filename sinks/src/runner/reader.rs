@@ -9,7 +9,7 @@ use kerntrail_common::backoff::Backoff;
 use kerntrail_common::error::chain;
 use kerntrail_schemas::Table;
 use kerntrail_transport::{
-    Codec, Consumer, Delivered, EventLog, Group, Holds, LogError, Message, Newer, Partition, Polled, Position,
+    Codec, Consumer, Delivered, EventLog, Group, Headers, Holds, LogError, Message, Newer, Partition, Polled, Position,
     ReaderHolds, Topic,
 };
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivered_batches::{DeliveredBatches, TopicOffsets};
 use super::gaps::OffsetGaps;
 use super::in_flight::{Done, InFlight};
+use super::row_progress::{MessageKey, RowProgress};
 use crate::config::Settings;
 use crate::destination::Destination;
 use crate::metrics;
@@ -47,6 +48,8 @@ pub(super) struct Reader<'a> {
     /// Polled messages that do not fit into the current round of requests.
     polled: VecDeque<Delivered>,
     batches: DeliveredBatches,
+    /// Rows that are settled of messages that are not.
+    rows: RowProgress,
     gaps: OffsetGaps,
     /// Partitions whose next message a newer release wrote.
     held: ReaderHolds,
@@ -67,7 +70,8 @@ impl<'a> Reader<'a> {
                 Ok((consumer, batches)) => {
                     let (polled, gaps, held) =
                         (VecDeque::new(), OffsetGaps::default(), source.holds.of(source.group.0.as_str()));
-                    return Ok(Some(Self { source, consumer, polled, batches, gaps, held }));
+                    let rows = RowProgress::open(dlq_dir, &source.settings.name);
+                    return Ok(Some(Self { source, consumer, polled, batches, rows, gaps, held }));
                 }
                 Err(error) => source.wait_after(error, &mut backoff, cancel).await?,
             }
@@ -136,7 +140,7 @@ impl<'a> Reader<'a> {
             }
             self.count_gap(&message.partition, message.offset);
             let is_new = self.batches.take(message.partition.topic.table, headers);
-            in_flight.add(message, is_new);
+            in_flight.add(message, is_new, &self.rows);
         }
     }
 
@@ -177,6 +181,11 @@ impl<'a> Reader<'a> {
         self.batches.forget_uncommitted();
     }
 
+    /// What is noted of rows, to be changed while their messages are delivered.
+    pub(super) fn rows(&mut self) -> &mut RowProgress {
+        &mut self.rows
+    }
+
     /// Commits what is settled.
     ///
     /// After a failure the messages are read again and recognized by their batch numbers. While a destination is down
@@ -186,6 +195,10 @@ impl<'a> Reader<'a> {
             return;
         }
         self.batches.commit(&done.messages);
+        let key = |(partition, offset, headers): &(&Partition, i64, Option<&Headers>)| {
+            headers.map(|headers| MessageKey::new(partition, *offset, headers))
+        };
+        self.rows.commit(done.messages.iter().filter_map(key).collect::<Vec<_>>().iter());
         if let Err(error) = self.consumer.commit(&done.positions).await {
             tracing::warn!(sink = self.source.settings.name, error = chain(&error), "cannot commit offsets");
         }
@@ -201,22 +214,23 @@ impl LogSource<'_> {
             if behind == 0 || committed != done {
                 (done, since) = (committed, Instant::now());
             }
-            let seconds = since.elapsed().as_secs_f64();
+            let seconds = if behind == 0 { 0.0 } else { since.elapsed().as_secs_f64() };
             ::metrics::gauge!(metrics::LAG_SECONDS, "sink" => self.settings.name.clone()).set(seconds);
             tokio::time::sleep(LAG_INTERVAL).await;
         }
     }
 
-    /// Number of messages that are not committed, and the sum of the committed offsets.
+    /// Number of messages in the log that are not committed, and the sum of the committed offsets.
     async fn measure_lag(&self) -> (i64, i64) {
         let (mut all, mut done) = (0, 0);
         for topic in self.topics {
             let ends = self.log.end(topic).await;
+            let oldest = self.log.oldest(topic).await;
             let committed = self.log.committed(self.group, topic).await;
-            let (Ok(ends), Ok(committed)) = (ends, committed) else { continue };
+            let (Ok(ends), Ok(oldest), Ok(committed)) = (ends, oldest, committed) else { continue };
             let behind = |end: &Position| {
-                let done = committed.iter().find(|position| position.partition == end.partition);
-                (end.next - done.map_or(0, |position| position.next)).max(0)
+                let begun = committed.iter().chain(&oldest).filter(|position| position.partition == end.partition);
+                (end.next - begun.map(|position| position.next).max().unwrap_or(0)).max(0)
             };
             let lag: i64 = ends.iter().map(behind).sum();
             self.gauge(metrics::LAG_MESSAGES, topic.table).set(lag as f64);

@@ -149,7 +149,7 @@ impl Hec {
         self.shared.add_faults(fault, count);
     }
 
-    /// From now on, delays each delivery by `delay`.
+    /// From now on, answers each delivery `delay` after its events are indexed.
     pub fn set_delay(&self, delay: Duration) {
         self.shared.set_delay(delay);
     }

@@ -19,6 +19,7 @@ pub mod opensearch;
 pub mod port;
 pub mod process;
 pub mod require;
+pub mod tls;
 pub mod victorialogs;
 pub mod wait;
 
@@ -26,4 +27,5 @@ pub use hec::Hec;
 pub use kafka::Kafka;
 pub use kube::Node;
 pub use opensearch::OpenSearch;
+pub use tls::TlsServer;
 pub use victorialogs::VictoriaLogs;

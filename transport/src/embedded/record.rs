@@ -43,6 +43,11 @@ pub(super) fn appended_at(record: &[u8]) -> u64 {
     record.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
+/// Number of rows in a record's message; 0 where that cannot be read.
+pub(super) fn rows(record: &[u8]) -> u32 {
+    record.get(19..23).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
 /// Why a record is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {

@@ -118,10 +118,17 @@ impl State {
         self.committed.entry(group.clone()).or_default().extend(partitions.map(|partition| (partition, None)));
     }
 
-    /// Topic ids and numbers of the partitions that `group` has subscribed to.
-    pub(super) fn registered(&self, group: &Group) -> Vec<(u32, u32)> {
+    /// The partitions that `group` has subscribed to, with the ids of their topics.
+    pub(super) fn registered(&self, group: &Group) -> Vec<(Partition, u32)> {
         let partitions = self.committed.get(group).into_iter().flat_map(HashMap::keys);
-        partitions.filter_map(|partition| Some((self.extent(partition)?.0, partition.number as u32))).collect()
+        partitions.filter_map(|partition| Some((partition.clone(), self.extent(partition)?.0))).collect()
+    }
+
+    /// The groups that have subscribed to `partition` and that `counts`, each with the offset at which it resumes.
+    pub(super) fn starts(&self, partition: &Partition, counts: impl Fn(&Group) -> bool) -> Vec<(Group, i64)> {
+        let groups =
+            self.committed.iter().filter(|(_, offsets)| offsets.contains_key(partition)).map(|(group, _)| group);
+        groups.filter(|group| counts(group)).map(|group| (group.clone(), self.start(group, partition))).collect()
     }
 
     pub(super) fn forget(&mut self, group: &Group) {

@@ -31,15 +31,16 @@ impl Topics {
         })
     }
 
-    /// Offset that the next message of a partition will get. Blocks, and waits while its leadership moves.
-    pub(super) fn end(&self, name: &str, number: i32) -> Result<i64, LogError> {
+    /// Offsets of the oldest message of a partition and of the one after the newest. Blocks, and waits while its
+    /// leadership moves.
+    pub(super) fn offsets(&self, name: &str, number: i32) -> Result<(i64, i64), LogError> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.client.fetch_watermarks(name, number, TIMEOUT) {
-                Ok((_, end)) => return Ok(end),
+                Ok(offsets) => return Ok(offsets),
                 // Asking again for the leader also keeps this from spinning.
                 Err(error) if has_moved(&error) && Instant::now() < deadline => drop(self.count(name)?),
-                Err(error) => return Err(failed(format!("read the end offset of {name}/{number}"), error)),
+                Err(error) => return Err(failed(format!("read the offsets of {name}/{number}"), error)),
             }
         }
     }

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, ident};
 use kerntrail_query_engine::{QueryError, Snapshot};
 use kerntrail_schemas::Table;
+use kerntrail_schemas::tables::event_loss::NOT_FORWARDED;
 
 use super::events::{ACTOR, ENVELOPE, Event, FINDING, Finding, LOSS, Loss, event, finding, loss, own_columns};
 use super::read::{distinct, rows};
@@ -236,7 +237,9 @@ async fn losses(
     let overlaps = ident("start_time").lt_eq(last.clone()).and(ident("end_time").gt_eq(first.clone()));
     let undated = ident("start_time").is_null().and(ident("time").between(first, last));
     let here = ident("node").in_list(nodes.iter().map(|node| lit(*node)).collect(), false);
-    let frame = snapshot.table(Table::EventLoss.name()).await?.filter(here.and(overlaps.or(undated)))?;
+    // What a sink did not get is in the lake all the same.
+    let missing = here.and(ident("activity").is_null().or(ident("activity").not_eq(lit(NOT_FORWARDED.name))));
+    let frame = snapshot.table(Table::EventLoss.name()).await?.filter(missing.and(overlaps.or(undated)))?;
     let (mut lost, more) = rows_of_end(frame, LOSS, MARKS, loss).await?;
     if more {
         cuts.push(format!("event_loss: only the first {MAX_MARKS} are shown"));

@@ -52,12 +52,15 @@ const ENTRIES: &[(&str, &str)] = &[
 const ENVELOPE: &[Placement] = &[
     ("time", "@timestamp", rfc3339),
     ("ingest_time", "event.ingested", rfc3339),
-    ("seq", "event.sequence", same),
+    // An order within the host; `seq` counts within a processor.
+    ("time", "event.sequence", same),
     ("activity", "event.code", same),
     ("source", "event.provider", same),
     ("cluster", "orchestrator.cluster.name", same),
     ("node", "host.name", same),
     ("node", "host.hostname", same),
+    ("node", "agent.name", same),
+    ("stream", "agent.ephemeral_id", same),
     ("boot_id", "host.boot.id", same),
 ];
 
@@ -69,6 +72,7 @@ const ACTOR: &[Placement] = &[
     ("args", "process.args", same),
     ("args", "process.args_count", length),
     ("args", "process.command_line", one_line),
+    ("args", "process.title", one_line),
     ("cwd", "process.working_directory", same),
     ("process_start_time", "process.start", rfc3339),
     ("euid", "user.id", text),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::OPEN;
 use crate::mapping::document::{Document, Placement, file_name, same};
 use crate::mapping::ecs::TableMapping;
 
@@ -10,7 +11,16 @@ pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: 
 const COLUMNS: &[Placement] =
     &[("path", "file.path", same), ("path", "file.name", file_name), ("mode", "file.mode", octal)];
 
-fn finish(_: &mut Document<'_>) {}
+/// `O_ACCMODE` (fcntl.h): zero for a file that is opened to be read alone.
+const ACCESS_MODE: i64 = 3;
+
+/// A file that is opened for writing is about to change.
+fn finish(document: &mut Document<'_>) {
+    let is_open = document.see_text("activity") == Some(OPEN.name);
+    if is_open && document.see_number("flags").is_some_and(|flags| flags & ACCESS_MODE != 0) {
+        document.put("event.type", ["change"].to_vec());
+    }
+}
 
 /// Permission bits as `0644`.
 fn octal(mode: &Value) -> Option<Value> {

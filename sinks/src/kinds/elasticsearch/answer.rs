@@ -70,6 +70,7 @@ mod tests {
             Outcome::Split { .. } => 'S',
             Outcome::DeadLetter { .. } => 'X',
             Outcome::Pause { .. } => 'P',
+            Outcome::Late { .. } => 'L',
         };
         let answer = Answer { status, retry_after: None, body: body.to_owned().into() };
         read(&answer, records).iter().map(letter).collect()

@@ -2,37 +2,63 @@
 
 use std::fmt;
 
-use reqwest::Client;
+use kerntrail_common::period::Period;
+use kerntrail_schemas::Table;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Elasticsearch;
+use super::template::Template;
 use crate::config::{KeyError, Settings};
 use crate::destination::Destination;
 use crate::encode::Profile;
+use crate::http::Client;
 use crate::http::config::HttpKind;
 use crate::secret::{CurrentSecret, Secret};
+
+/// Names of data streams by the scheme that Elastic's own integrations follow.
+const DATA_STREAM: &str = "logs-kerntrail.{table}-{namespace}";
+/// Longest name of a data stream or an alias, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// An Elasticsearch or OpenSearch cluster.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ElasticsearchConfig {
-    /// Namespace of the data streams `logs-kerntrail.<table>-<namespace>`.
+    /// Names of the data streams; `{table}` stands for the table, `{namespace}` for `namespace`.
+    pub data_stream: String,
+    /// What `{namespace}` in `data_stream` stands for.
     pub namespace: String,
+    /// Name by which all these data streams can be searched together. It is set in data streams that are made from then on.
+    pub alias: Option<String>,
     /// User for basic authentication; needs `password`.
     pub user: Option<String>,
     /// Password for basic authentication: text, `{ env = "NAME" }` or `{ file = "/path" }`.
     pub password: Option<Secret>,
     /// Encoded API key, instead of user and password: text, `{ env = "NAME" }` or `{ file = "/path" }`.
     pub api_key: Option<Secret>,
-    /// Install the index template `logs-kerntrail` before the first event is sent.
+    /// Install an index template before the first event is sent, unless one of this or of a newer release is there:
+    /// `logs-kerntrail`, or `kerntrail-<sink>` with a `data_stream` of its own. What the component template of the same name
+    /// with `@custom` says, comes on top. A template whose `_meta.managed_by` is not `kerntrail` stays as it is.
     pub install_templates: bool,
+    /// How long Elasticsearch keeps events, for example `30d`; without it, for ever. Part of the template. OpenSearch has
+    /// policies instead, which an operator makes.
+    pub retention: Option<Period>,
 }
 
 impl Default for ElasticsearchConfig {
     fn default() -> Self {
-        Self { namespace: "default".into(), user: None, password: None, api_key: None, install_templates: true }
+        Self {
+            data_stream: DATA_STREAM.into(),
+            namespace: "default".into(),
+            alias: None,
+            user: None,
+            password: None,
+            api_key: None,
+            install_templates: true,
+            retention: None,
+        }
     }
 }
 
@@ -62,6 +88,7 @@ impl fmt::Debug for Target {
 impl ElasticsearchConfig {
     fn target(&self, mut url: Url) -> Result<Target, KeyError> {
         self.check_namespace()?;
+        self.check_names()?;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
@@ -77,6 +104,39 @@ impl ElasticsearchConfig {
         }
         let rule = "lower case, without - and \\ / * ? \" < > | , # :";
         Err(KeyError::value("namespace", format!("{namespace:?} is not a namespace of a data stream: {rule}")))
+    }
+
+    /// Names of data streams are those of indexes; only one that tells tables apart keeps their types apart.
+    fn check_names(&self) -> Result<(), KeyError> {
+        let names = Table::ALL.iter().map(|table| ("data_stream", self.data_stream(*table)));
+        for (key, name) in names.chain(self.alias.iter().map(|alias| ("alias", alias.clone()))) {
+            let allowed = |c: char| !c.is_uppercase() && !c.is_whitespace() && !"\\/*?\"<>|,#:{}".contains(c);
+            let begins = name.starts_with(['-', '_', '+', '.']);
+            if name.is_empty() || name.len() > LONGEST_NAME || begins || !name.chars().all(allowed) {
+                let rule = "at most 255 bytes in lower case, without \\ / * ? \" < > | , # : { } and not beginning with - _ + .";
+                return Err(KeyError::value(key, format!("{name:?} is not a name of an index: {rule}")));
+            }
+        }
+        if !self.data_stream.contains("{table}") {
+            return Err(KeyError::value(
+                "data_stream",
+                "has no {table}: events of different tables have different fields",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Name of the data stream of `table`.
+    pub fn data_stream(&self, table: Table) -> String {
+        self.data_stream.replace("{table}", table.name()).replace("{namespace}", &self.namespace)
+    }
+
+    /// Which data streams the template of the sink `sink` is for, and its name.
+    pub(super) fn template(&self, sink: &str) -> Template<'_> {
+        let name =
+            if self.data_stream == DATA_STREAM { "logs-kerntrail".to_owned() } else { format!("kerntrail-{sink}") };
+        let pattern = self.data_stream.replace("{table}", "*").replace("{namespace}", "*");
+        Template { name, pattern, alias: self.alias.as_deref(), retention: self.retention.map(|period| period.0) }
     }
 
     fn credentials(&self) -> Result<Credentials, KeyError> {
@@ -95,7 +155,7 @@ impl ElasticsearchConfig {
 
 impl HttpKind for ElasticsearchConfig {
     fn connect(&self, url: Url, client: Client, settings: &Settings) -> Result<Box<dyn Destination>, KeyError> {
-        Ok(Box::new(Elasticsearch::new(client, self.target(url)?, self.clone(), settings.profile)))
+        Ok(Box::new(Elasticsearch::new(client, self.target(url)?, self.clone(), settings)))
     }
 
     fn profile(&self) -> Profile {

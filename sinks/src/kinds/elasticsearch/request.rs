@@ -1,15 +1,14 @@
 //! Requests to Elasticsearch and OpenSearch.
 
 use bytes::Bytes;
-use kerntrail_schemas::Table;
-use kerntrail_schemas::mapping::{Row, ecs};
+use kerntrail_schemas::mapping::Row;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::config::{Credentials, Target};
 use crate::destination::Record;
-use crate::http::gzip;
+use crate::http::{Answer, Client, NoAnswer, gzip};
 
 /// The parts of a bulk response that [`super::answer`] reads.
 const FILTER_PATH: &str =
@@ -26,9 +25,16 @@ impl Requests {
         Self { client, target }
     }
 
-    /// A query which server it is.
-    pub(super) fn server(&self) -> RequestBuilder {
-        self.request(Method::GET, "")
+    /// Sends a request.
+    ///
+    /// Errors: as [`Client::exchange`].
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        self.client.exchange(request).await
+    }
+
+    /// A query for what is at `path`; the empty path is the server.
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
     }
 
     /// Installs the index template `name`.
@@ -55,19 +61,14 @@ impl Requests {
     }
 }
 
-/// Name of the data stream of `table`.
-pub fn data_stream(table: Table, namespace: &str) -> String {
-    format!("logs-{}-{namespace}", ecs::dataset(table))
-}
-
-/// The two lines of a record in a bulk request.
-pub fn action(table: Table, event_id: &str, row: &Row, mut document: Value, namespace: &str) -> Bytes {
+/// The two lines of a record in a bulk request, for `data_stream`.
+pub fn action(data_stream: &str, event_id: &str, row: &Row, mut document: Value) -> Bytes {
     // A data stream needs `@timestamp` with either profile; Elasticsearch accepts milliseconds since the epoch.
     if document.get("@timestamp").is_none() {
         let millis = row.get("time").and_then(Value::as_i64).map_or(0, |micros| micros.div_euclid(1_000));
         document["@timestamp"] = millis.into();
     }
-    let create = json!({"create": {"_index": data_stream(table, namespace), "_id": event_id}});
+    let create = json!({"create": {"_index": data_stream, "_id": event_id}});
     format!("{create}\n{document}\n").into_bytes().into()
 }
 
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn an_action_creates_in_the_data_stream_of_its_table() {
         let row = Row::from_iter([("time".to_owned(), json!(5_000_999))]);
-        let bytes = action(Table::Findings, "s-0-1", &row, json!({"a": "x\ny"}), "prod");
+        let bytes = action("logs-kerntrail.findings-prod", "s-0-1", &row, json!({"a": "x\ny"}));
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0], json!({"create": {"_index": "logs-kerntrail.findings-prod", "_id": "s-0-1"}}));

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::Utc;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
 
@@ -49,7 +50,7 @@ fn append(file: &Mutex<Option<Rotated>>, config: &NdjsonConfig, lines: &[Bytes])
 #[async_trait]
 impl Destination for Ndjson {
     fn encode(&self, table: Table, _event_id: &str, row: &Row) -> Bytes {
-        let mut line = self.profile.document(table, row, "default").to_string().into_bytes();
+        let mut line = self.profile.document(table, row, "default", Utc::now()).to_string().into_bytes();
         line.push(b'\n');
         line.into()
     }

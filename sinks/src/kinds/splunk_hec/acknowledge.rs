@@ -1,19 +1,28 @@
 //! Waiting until indexers acknowledge a request.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::request::Requests;
-use crate::http::{Answer, exchange};
+use crate::http::{Answer, NoAnswer};
 use crate::outcome::Outcome;
+
+/// What to do about a token without acknowledgements.
+const NOT_GIVEN: &str = "the token gives no acknowledgements: enable them in Splunk, or set acknowledge = false";
 
 /// The channels that are free, and how long to wait.
 pub(super) struct Acknowledgements {
+    /// Set once the server has answered a query for an acknowledgement.
+    checked: OnceCell<()>,
+    /// An event was accepted without an id: to send more would store them again and again.
+    is_missing: AtomicBool,
     /// Channels whose last request was acknowledged.
     free: Mutex<Vec<String>>,
     timeout: Duration,
@@ -36,7 +45,35 @@ enum Status {
 
 impl Acknowledgements {
     pub(super) fn new(timeout: Duration, interval: Duration) -> Self {
-        Self { free: Mutex::default(), timeout, interval }
+        let (checked, is_missing) = (OnceCell::new(), AtomicBool::new(false));
+        Self { checked, is_missing, free: Mutex::default(), timeout, interval }
+    }
+
+    /// Asks for an acknowledgement, before there is one to be had, until the server has answered once.
+    ///
+    /// Errors: what it means for all records that it does not.
+    pub(super) async fn check(&self, requests: &Requests) -> Result<(), Outcome> {
+        if self.is_missing.load(Ordering::Relaxed) {
+            return Err(Outcome::Pause { alert: format!("{NOT_GIVEN}; then restart") });
+        }
+        let check = async || {
+            let query = requests.acknowledgement(&Uuid::new_v4().to_string(), 0);
+            let answer = requests.send(query).await.map_err(NoAnswer::outcome)?;
+            match read(&answer, 0) {
+                Status::Refused(words) => Err(Outcome::Pause { alert: format!("{NOT_GIVEN} ({words})") }),
+                Status::NotYet if answer.status != 200 => {
+                    Err(Outcome::Retry { after: answer.retry_after, words: answer.words() })
+                }
+                Status::Yes | Status::NotYet => Ok(()),
+            }
+        };
+        self.checked.get_or_try_init(check).await.map(drop)
+    }
+
+    /// The response to events has no id.
+    pub(super) fn missing(&self) -> Outcome {
+        self.is_missing.store(true, Ordering::Relaxed);
+        Outcome::Pause { alert: format!("{NOT_GIVEN}; then restart") }
     }
 
     /// A channel that no other request uses until [`Acknowledgements::wait`] gives it back.
@@ -47,11 +84,11 @@ impl Acknowledgements {
 
     /// Waits until the request `id` on `channel` is acknowledged.
     ///
-    /// If it is not, the outcome is to send the events again, on another channel.
+    /// If it is not, the outcome is to send the events again, on another channel, in smaller requests.
     pub(super) async fn wait(&self, requests: &Requests, channel: String, id: u64) -> Outcome {
         let end = Instant::now() + self.timeout;
         loop {
-            let status = match exchange(requests.acknowledgement(&channel, id)).await {
+            let status = match requests.send(requests.acknowledgement(&channel, id)).await {
                 Ok(answer) => read(&answer, id),
                 // The server may be unreachable for a moment. After a restart it answers "not yet" until the timeout.
                 Err(_) => Status::NotYet,
@@ -63,7 +100,7 @@ impl Acknowledgements {
                 }
                 Status::Refused(alert) => return Outcome::Pause { alert },
                 Status::NotYet if Instant::now() >= end => {
-                    return Outcome::retry(format!("not acknowledged within {} s", self.timeout.as_secs()));
+                    return Outcome::Late { words: format!("not acknowledged within {} s", self.timeout.as_secs()) };
                 }
                 Status::NotYet => tokio::time::sleep(self.interval).await,
             }

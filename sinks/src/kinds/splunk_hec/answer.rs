@@ -105,6 +105,7 @@ mod tests {
             Outcome::Split { .. } => 'S',
             Outcome::DeadLetter { .. } => 'X',
             Outcome::Pause { .. } => 'P',
+            Outcome::Late { .. } => 'L',
         };
         read(&answer, 4, before).outcomes.iter().map(letter).collect()
     }

@@ -1,11 +1,13 @@
 //! The keys of a Splunk sink, and the addresses and credentials made from them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use kerntrail_common::settings::positive;
-use reqwest::Client;
+use kerntrail_common::suggest::did_you_mean;
+use kerntrail_schemas::Table;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -13,20 +15,53 @@ use url::Url;
 use super::SplunkHec;
 use crate::config::{KeyError, Settings};
 use crate::destination::Destination;
+use crate::http::Client;
 use crate::http::config::HttpKind;
 use crate::secret::{CurrentSecret, Secret};
 
 /// Path of the endpoint for events, unless `url` has one.
 const EVENTS: &str = "/services/collector/event";
+/// The same of the endpoint for raw events.
+const RAW: &str = "/services/collector/raw";
+
+/// What Splunk keeps beside an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Metadata {
+    pub(super) index: Option<String>,
+    pub(super) sourcetype: String,
+    pub(super) source: String,
+    pub(super) host: String,
+}
 
 /// A Splunk HTTP Event Collector (HEC).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub struct SplunkHecConfig {
     /// HEC token: text, `{ env = "NAME" }` or `{ file = "/path" }`.
     pub token: Secret,
-    /// Index to write to; the token's default index where it is not set.
+    /// Which endpoint gets the events: `event` wraps each with its metadata; `raw` sends lines of JSON, in a request for
+    /// each table and node, whose time Splunk finds in them by the source type.
+    #[serde(default)]
+    pub endpoint: Endpoint,
+    /// Index to write to; the token's default index where it is not set. In this and the next three keys, `{table}` and
+    /// `{node}` stand for those of the event.
     #[serde(default)]
     pub index: Option<String>,
+    /// Source type.
+    #[serde(default = "sourcetype")]
+    pub sourcetype: String,
+    /// Source.
+    #[serde(default = "source")]
+    pub source: String,
+    /// Host.
+    #[serde(default = "host")]
+    pub host: String,
+    /// `index`, `sourcetype`, `source` and `host` of single tables: `by_table = { findings = { index = "notable" } }`.
+    #[serde(default)]
+    pub by_table: BTreeMap<String, TableMetadata>,
+    /// Columns that become fields at index time, besides `event_id`, so that `tstats` finds them; only with the endpoint
+    /// `event`.
+    #[serde(default = "indexed_fields")]
+    pub indexed_fields: Vec<String>,
     /// Wait until indexers acknowledge events, and resend those that they do not acknowledge. The token must have
     /// acknowledgement enabled.
     #[serde(default)]
@@ -40,6 +75,47 @@ pub struct SplunkHecConfig {
     /// What the server does with the events of a request that precede a refused one.
     #[serde(default)]
     pub before_refused: BeforeRefused,
+}
+
+/// Metadata of a table's events that are not those of the sink.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableMetadata {
+    /// Index to write to.
+    pub index: Option<String>,
+    /// Source type.
+    pub sourcetype: Option<String>,
+    /// Source.
+    pub source: Option<String>,
+    /// Host.
+    pub host: Option<String>,
+}
+
+/// Which endpoint of a HEC gets events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `services/collector/event`
+    #[default]
+    Event,
+    /// `services/collector/raw`
+    Raw,
+}
+
+fn sourcetype() -> String {
+    "kerntrail:{table}".to_owned()
+}
+
+fn source() -> String {
+    "kerntrail".to_owned()
+}
+
+fn host() -> String {
+    "{node}".to_owned()
+}
+
+fn indexed_fields() -> Vec<String> {
+    ["cluster", "namespace", "pod_name", "container_id", "process_uid"].map(str::to_owned).to_vec()
 }
 
 fn ack_timeout() -> NonZeroU32 {
@@ -88,6 +164,39 @@ impl SplunkHecConfig {
         Duration::from_millis(self.ack_interval_ms.get().into())
     }
 
+    /// Names of tables and columns are known ones.
+    fn check_tables_and_columns(&self) -> Result<(), KeyError> {
+        for table in self.by_table.keys() {
+            table.parse::<Table>().map_err(|error| KeyError::value("by_table", error))?;
+        }
+        let columns: BTreeSet<String> = Table::ALL
+            .iter()
+            .flat_map(|table| table.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>())
+            .collect();
+        for name in &self.indexed_fields {
+            if !columns.contains(name) {
+                let hint = did_you_mean(name, columns.iter().map(String::as_str));
+                return Err(KeyError::value("indexed_fields", format!("no table has a column `{name}`{hint}")));
+            }
+        }
+        if self.endpoint == Endpoint::Raw && self.indexed_fields != indexed_fields() {
+            return Err(KeyError::value("indexed_fields", "the endpoint raw has no fields at index time"));
+        }
+        Ok(())
+    }
+
+    /// Where Splunk puts a row of `table` of `node`.
+    pub(super) fn metadata(&self, table: Table, node: &str) -> Metadata {
+        let own = self.by_table.get(table.name()).cloned().unwrap_or_default();
+        let fill = |text: &str| text.replace("{table}", table.name()).replace("{node}", node);
+        Metadata {
+            index: own.index.as_deref().or(self.index.as_deref()).map(fill),
+            sourcetype: fill(own.sourcetype.as_deref().unwrap_or(&self.sourcetype)),
+            source: fill(own.source.as_deref().unwrap_or(&self.source)),
+            host: fill(own.host.as_deref().unwrap_or(&self.host)),
+        }
+    }
+
     fn target(&self, mut url: Url) -> Result<Target, KeyError> {
         for (key, is_set) in [
             ("ack_timeout_seconds", self.ack_timeout_seconds != ack_timeout()),
@@ -97,8 +206,12 @@ impl SplunkHecConfig {
                 return Err(KeyError::value(key, "needs acknowledge = true"));
             }
         }
+        self.check_tables_and_columns()?;
         if url.path() == "/" {
-            url.set_path(EVENTS);
+            url.set_path(match self.endpoint {
+                Endpoint::Event => EVENTS,
+                Endpoint::Raw => RAW,
+            });
         }
         let token = self.token.of_key("token")?;
         if !token.text().chars().all(|c| c.is_ascii_graphic()) {
@@ -118,7 +231,7 @@ impl HttpKind for SplunkHecConfig {
 fn ack_url(events: &Url) -> Url {
     let path = events.path().trim_end_matches('/');
     let collector = path.strip_suffix("/1.0").unwrap_or(path);
-    let collector = collector.strip_suffix("/event").unwrap_or(collector);
+    let collector = collector.strip_suffix("/event").or(collector.strip_suffix("/raw")).unwrap_or(collector);
     let mut url = events.clone();
     url.set_path(&format!("{collector}/ack"));
     url
@@ -138,10 +251,28 @@ mod tests {
                 "https://s/services/collector/event/1.0",
                 "https://s/services/collector/ack",
             ),
+            (
+                "https://s/services/collector/raw",
+                "https://s/services/collector/raw",
+                "https://s/services/collector/ack",
+            ),
             ("https://s/x/services/collector", "https://s/x/services/collector", "https://s/x/services/collector/ack"),
         ] {
             let target = config.target(url.parse().unwrap()).unwrap();
             assert_eq!((target.events_url.as_str(), target.ack_url.as_str()), (events, ack), "{url}");
         }
+    }
+
+    #[test]
+    fn metadata_of_a_table_comes_before_that_of_the_sink() {
+        let config: SplunkHecConfig = serde_json::from_value(serde_json::json!({
+            "token": "t", "index": "sec", "source": "{node}/{table}", "by_table": {"findings": {"index": "notable"}},
+        }))
+        .unwrap();
+        let of = |table| config.metadata(table, "n1");
+        let (findings, flows) = (of(Table::Findings), of(Table::NetworkFlows));
+        assert_eq!((findings.index.as_deref(), flows.index.as_deref()), (Some("notable"), Some("sec")));
+        assert_eq!((findings.source.as_str(), flows.sourcetype.as_str()), ("n1/findings", "kerntrail:network_flows"));
+        assert_eq!(flows.host, "n1");
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! With `acknowledge`, an event is delivered once an indexer acknowledges its request. Ids of acknowledgements count
 //! from 0 in each channel, and again from 0 after a restart of Splunk. So a channel has one request at a time, and is not
-//! used again after a request that failed: an old id is never mistaken for a new one.
+//! used again after a request that failed: an old id is never mistaken for a new one. Before the first event, the server
+//! is asked whether it gives acknowledgements: without them, events would be sent again and again.
 //!
 //! An event may be indexed twice when the response to a request was lost, an acknowledgement came too late, or the
 //! process was killed between delivery and commit. Duplicates have the same `metadata.uid` (profile `ocsf`) or `event.id`
@@ -23,17 +24,17 @@ pub mod request;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::Utc;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
-use reqwest::Client;
 use uuid::Uuid;
 
 use crate::destination::{Destination, Record};
 use crate::encode::Profile;
-use crate::http::{Answer, exchange};
+use crate::http::{Answer, Client, NoAnswer};
 use crate::outcome::Outcome;
 use acknowledge::Acknowledgements;
-use config::{SplunkHecConfig, Target};
+use config::{Endpoint, Metadata, SplunkHecConfig, Target};
 use request::Requests;
 
 /// A HEC endpoint.
@@ -45,10 +46,6 @@ pub struct SplunkHec {
     /// The channel of all requests without acknowledgement.
     channel: String,
 }
-
-/// `acknowledge` is set, and the response has no id.
-const NO_ACKNOWLEDGEMENTS: &str =
-    "the token gives no acknowledgements: enable them in Splunk, or set acknowledge = false";
 
 impl SplunkHec {
     /// The endpoint at `target`; connects to nothing.
@@ -62,11 +59,16 @@ impl SplunkHec {
         }
     }
 
-    async fn deliver(&self, records: &[Record]) -> Vec<Outcome> {
+    async fn deliver(&self, records: &[Record], metadata: Option<&Metadata>) -> Vec<Outcome> {
+        if self.config.acknowledge
+            && let Err(outcome) = self.acknowledgements.check(&self.requests).await
+        {
+            return outcome.all(records.len());
+        }
         let channel = if self.config.acknowledge { self.acknowledgements.channel() } else { self.channel.clone() };
-        let read = match self.post(records, &channel).await {
+        let read = match self.post(records, &channel, metadata).await {
             Ok(answer) => answer::read(&answer, records.len(), self.config.before_refused),
-            Err(words) => answer::Read { outcomes: Outcome::retry(words).all(records.len()), ack_id: None },
+            Err(no_answer) => answer::Read { outcomes: no_answer.outcome().all(records.len()), ack_id: None },
         };
         // A request that was refused in the middle has no id: the events before count as delivered unacknowledged.
         if !self.config.acknowledge || !read.outcomes.iter().all(|outcome| *outcome == Outcome::Delivered) {
@@ -74,25 +76,41 @@ impl SplunkHec {
         }
         let outcome = match read.ack_id {
             Some(id) => self.acknowledgements.wait(&self.requests, channel, id).await,
-            None => Outcome::Pause { alert: NO_ACKNOWLEDGEMENTS.to_owned() },
+            None => self.acknowledgements.missing(),
         };
         outcome.all(records.len())
     }
 
-    async fn post(&self, records: &[Record], channel: &str) -> Result<Answer, String> {
-        let request = self.requests.events(records, channel).map_err(|error| format!("cannot compress: {error}"))?;
-        exchange(request).await
+    async fn post(&self, records: &[Record], channel: &str, metadata: Option<&Metadata>) -> Result<Answer, NoAnswer> {
+        let request = self.requests.events(records, channel, metadata);
+        self.requests.send(request.map_err(|error| NoAnswer::Failed(format!("cannot compress: {error}")))?).await
     }
 }
 
 #[async_trait]
 impl Destination for SplunkHec {
     fn encode(&self, table: Table, event_id: &str, row: &Row) -> Bytes {
-        let document = self.profile.document(table, row, "default");
-        request::event(table, event_id, row, document, self.config.index.as_deref())
+        let document = self.profile.document(table, row, "default", Utc::now());
+        match self.config.endpoint {
+            Endpoint::Event => {
+                let metadata = self.config.metadata(table, request::node(row));
+                request::event(event_id, row, document, metadata, &self.config.indexed_fields)
+            }
+            Endpoint::Raw => format!("{document}\n").into(),
+        }
     }
 
     async fn send(&self, records: &[Record]) -> Vec<Outcome> {
-        self.deliver(records).await
+        if self.config.endpoint == Endpoint::Event {
+            return self.deliver(records, None).await;
+        }
+        // A request has the metadata of all of its events.
+        let metadata = |record: &Record| self.config.metadata(record.table, request::node(&record.row));
+        let mut outcomes = Vec::with_capacity(records.len());
+        for alike in records.chunk_by(|one, next| metadata(one) == metadata(next)) {
+            let metadata = alike.first().map(metadata);
+            outcomes.extend(self.deliver(alike, metadata.as_ref()).await);
+        }
+        outcomes
     }
 }

@@ -1,20 +1,16 @@
 //! Requests to a HEC: events, and queries for acknowledgements.
 
 use bytes::Bytes;
-use kerntrail_schemas::Table;
 use kerntrail_schemas::mapping::Row;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Map, Value, json};
 
-use super::config::Target;
+use super::config::{Metadata, Target};
 use crate::destination::Record;
-use crate::http::gzip;
+use crate::http::{Answer, Client, NoAnswer, gzip};
 
 const CHANNEL: &str = "X-Splunk-Request-Channel";
-
-/// Columns that become indexed fields, so that `tstats` finds them whatever the profile.
-const INDEXED: &[&str] = &["cluster", "namespace", "pod_name", "container_id", "process_uid"];
 
 /// Builds the requests to one endpoint.
 pub(super) struct Requests {
@@ -27,47 +23,66 @@ impl Requests {
         Self { client, target }
     }
 
-    /// A request with `records` on `channel`.
-    pub(super) fn events(&self, records: &[Record], channel: &str) -> Result<RequestBuilder, std::io::Error> {
+    /// A request with `records` on `channel`; `metadata` is for those that have none of their own.
+    pub(super) fn events(
+        &self,
+        records: &[Record],
+        channel: &str,
+        metadata: Option<&Metadata>,
+    ) -> Result<RequestBuilder, std::io::Error> {
         let body: Vec<&[u8]> = records.iter().map(|record| record.bytes.as_ref()).collect();
-        let request = self.client.post(self.target.events_url.clone()).header(CONTENT_ENCODING, "gzip");
-        Ok(self.common(request, channel).body(gzip(&body.concat())?))
+        let mut url = self.target.events_url.clone();
+        if let Some(metadata) = metadata {
+            let parameters =
+                [("sourcetype", &metadata.sourcetype), ("source", &metadata.source), ("host", &metadata.host)];
+            url.query_pairs_mut()
+                .extend_pairs(parameters)
+                .extend_pairs(metadata.index.iter().map(|index| ("index", index)));
+        }
+        let request = self.post(&url, channel).header(CONTENT_ENCODING, "gzip");
+        Ok(request.body(gzip(&body.concat())?))
     }
 
     /// A query whether the request `id` on `channel` is acknowledged.
     pub(super) fn acknowledgement(&self, channel: &str, id: u64) -> RequestBuilder {
-        let request = self.client.post(self.target.ack_url.clone());
-        self.common(request, channel).body(json!({"acks": [id]}).to_string())
+        self.post(&self.target.ack_url, channel).body(json!({"acks": [id]}).to_string())
     }
 
-    fn common(&self, request: RequestBuilder, channel: &str) -> RequestBuilder {
-        request
+    /// Sends a request.
+    ///
+    /// Errors: as [`Client::exchange`].
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        self.client.exchange(request).await
+    }
+
+    fn post(&self, url: &Url, channel: &str) -> RequestBuilder {
+        self.client
+            .request(Method::POST, url.clone())
             .header(AUTHORIZATION, format!("Splunk {}", self.target.token.text()))
             .header(CONTENT_TYPE, "application/json")
             .header(CHANNEL, channel)
     }
 }
 
-/// One event of a request. `time` is in seconds since the epoch, to the µs.
-pub fn event(table: Table, event_id: &str, row: &Row, document: Value, index: Option<&str>) -> Bytes {
+/// Name of the node of `row`; empty where it has none.
+pub(super) fn node(row: &Row) -> &str {
+    row.get("node").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// One event of a request to the endpoint for events, with the columns `indexed` as fields. `time` is in seconds since the
+/// epoch, to the µs.
+pub(super) fn event(event_id: &str, row: &Row, document: Value, metadata: Metadata, indexed: &[String]) -> Bytes {
     let mut event = Map::new();
     if let Some(micros) = row.get("time").and_then(Value::as_i64) {
         event.insert("time".into(), (micros as f64 / 1_000_000.0).into());
     }
-    if let Some(node) = row.get("node") {
-        event.insert("host".into(), node.clone());
-    }
-    event.insert("source".into(), "kerntrail".into());
-    event.insert("sourcetype".into(), format!("kerntrail:{table}").into());
-    if let Some(index) = index {
-        event.insert("index".into(), index.into());
-    }
+    let Metadata { index, sourcetype, source, host } = metadata;
+    let values = [("index", index.unwrap_or_default()), ("sourcetype", sourcetype), ("source", source), ("host", host)];
+    let values = values.into_iter().filter(|(_, value)| !value.is_empty());
+    event.extend(values.map(|(name, value)| (name.to_owned(), Value::from(value))));
     let mut fields = Map::from_iter([("event_id".to_owned(), Value::from(event_id))]);
-    for name in INDEXED {
-        if let Some(value) = row.get(*name) {
-            fields.insert((*name).to_owned(), value.clone());
-        }
-    }
+    let known = indexed.iter().filter_map(|name| Some((name.clone(), row.get(name)?.clone())));
+    fields.extend(known);
     event.insert("fields".into(), Value::Object(fields));
     event.insert("event".into(), document);
     let mut bytes = Value::Object(event).to_string().into_bytes();
@@ -77,6 +92,9 @@ pub fn event(table: Table, event_id: &str, row: &Row, document: Value, index: Op
 
 #[cfg(test)]
 mod tests {
+    use kerntrail_schemas::Table;
+
+    use super::super::config::SplunkHecConfig;
     use super::*;
 
     #[test]
@@ -90,7 +108,12 @@ mod tests {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        let bytes = event(Table::ProcessEvents, "s-0-1", &row, json!({"a": 1}), Some("sec"));
+        let config = json!({"token": "t", "index": "sec"});
+        let config: SplunkHecConfig = serde_json::from_value(config).unwrap();
+        let event = |table, id, row: &Row, document| {
+            event(id, row, document, config.metadata(table, node(row)), &config.indexed_fields)
+        };
+        let bytes = event(Table::ProcessEvents, "s-0-1", &row, json!({"a": 1}));
         assert!(bytes.ends_with(b"}\n"));
         assert_eq!(
             serde_json::from_slice::<Value>(&bytes).unwrap(),
@@ -100,7 +123,7 @@ mod tests {
             })
         );
         assert!(String::from_utf8_lossy(&bytes).contains("1785585600.123"), "the time is in exponential notation");
-        let bare = event(Table::EventLoss, "x", &Row::new(), json!({}), None);
-        assert!(serde_json::from_slice::<Value>(&bare).unwrap().get("time").is_none());
+        let bare = serde_json::from_slice::<Value>(&event(Table::EventLoss, "x", &Row::new(), json!({}))).unwrap();
+        assert!(bare.get("time").is_none() && bare.get("host").is_none(), "{bare}");
     }
 }

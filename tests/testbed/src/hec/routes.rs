@@ -49,15 +49,16 @@ async fn raw(shared: State<Arc<Shared>>, query: Parameters, headers: HeaderMap, 
 
 async fn deliver(shared: &Shared, query: &Parameters, headers: &HeaderMap, body: &[u8], raw: bool) -> Response {
     let (delay, fault) = shared.next_fault();
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
-    }
     let reply = match fault {
         Some(Fault::Answer(code)) => Reply::from(code),
         Some(Fault::NoAnswer { index: false }) => hang_up(),
         _ => accept(shared, query, headers, body, raw).unwrap_or_else(Reply::from),
     };
     shared.record(Request::new(headers, query, raw, body.len(), reply));
+    // A client that does not wait any longer cannot know that its events are indexed.
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     match fault {
         Some(Fault::NoAnswer { .. }) => hang_up(),
         _ => reply.into_response(),
