@@ -108,6 +108,20 @@ fn health_metrics_and_a_clean_shutdown() {
 }
 
 #[test]
+fn two_programs_do_not_store_into_one_lake() {
+    let (first, second) = (Program::new(), Program::new());
+    let lake = format!("--lake-uri=file://{}/lake", first.data_dir().display());
+    let running = first.start(&["--collector-enabled=false"]);
+    let refused = second.output(&["run", "--collector-enabled=false", &lake]);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = text(&refused.stderr);
+    assert!(words.contains(&format!("another kerntrail (process {})", running.id())), "{words}");
+    assert!(words.contains("lake.uri"), "{words}");
+    assert_eq!(running.terminate(), 0);
+    assert_eq!(second.start(&["--collector-enabled=false", &lake]).terminate(), 0);
+}
+
+#[test]
 fn unfinished_requests_do_not_delay_the_shutdown() {
     use std::io::Write;
     let (program, running) = served();

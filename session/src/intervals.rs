@@ -4,6 +4,8 @@
 //! day, then by the rest, so `time - process_start_time > interval '1 day'` is never true (apache/datafusion#8468); and
 //! `extract` drops the fractions of a duration, and takes totals for fields. Here an interval of days and less becomes
 //! a duration before types are compared, `extract(epoch from …)` of a duration is exact, and the rest is an error.
+//!
+//! A day and an interval make a time: DataFusion 55 makes a day of them, and drops the hours.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
@@ -37,6 +39,21 @@ fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             };
             Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if matches!(op, Operator::Plus | Operator::Minus) => {
+            let is_day = |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Date32 | DataType::Date64));
+            let has_hours =
+                |side: &Expr| matches!(side.get_type(schema), Ok(DataType::Interval(_))) && !is_of_whole_days(side);
+            let time = |side: Box<Expr>| Box::new(cast(*side, DataType::Timestamp(TimeUnit::Microsecond, None)));
+            let (left, right, is_changed) = if is_day(&left) && has_hours(&right) {
+                (time(left), right, true)
+            } else if op == Operator::Plus && has_hours(&left) && is_day(&right) {
+                (left, time(right), true)
+            } else {
+                (left, right, false)
+            };
+            let sum = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            Ok(if is_changed { Transformed::yes(sum) } else { Transformed::no(sum) })
         }
         Expr::Between(Between { expr, negated, low, high }) => {
             let Some([expr, low, high]) = comparable([expr.as_ref(), low.as_ref(), high.as_ref()], schema)? else {
@@ -108,6 +125,16 @@ fn comparable<const N: usize>(operands: [&Expr; N], schema: &DFSchema) -> Result
         }
     }
     Ok(Some(exact))
+}
+
+/// Whether an interval is a constant of months and days.
+fn is_of_whole_days(interval: &Expr) -> bool {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.nanoseconds == 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => value.milliseconds == 0,
+        Expr::Literal(ScalarValue::IntervalYearMonth(_), _) => true,
+        _ => false,
+    }
 }
 
 /// A constant interval of days and less, as a duration.

@@ -54,23 +54,39 @@ const LARGEST_ROW: usize = 16 << 20;
 /// Errors: `limit` for a row of more than 16 MiB.
 pub(crate) fn for_reader(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
     let (rows, most) = MOST_READ;
+    let small = by_bytes(batch, rows, most);
+    match small.iter().filter(|piece| piece.num_rows() == 1).map(bytes_of).max() {
+        Some(bytes) if bytes > LARGEST_ROW => {
+            let text = format!("a row has {bytes} bytes; at most {LARGEST_ROW} are allowed");
+            Err(QueryError::new(ErrorKind::Limit, text).into())
+        }
+        _ => Ok(small),
+    }
+}
+
+/// Bytes of the values of `batch`, wherever they are.
+pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(size::of).sum()
+}
+
+/// `batch` in pieces of one row of any size, or of several, at most `rows`, that have at most `most` bytes together.
+pub(crate) fn by_bytes(batch: &RecordBatch, rows: usize, most: usize) -> Vec<RecordBatch> {
+    if batch.num_rows() <= rows && bytes_of(batch) <= most {
+        return vec![batch.clone()];
+    }
     let mut small = Vec::new();
     let mut left: Vec<_> = pieces(batch, rows);
     left.reverse();
     while let Some(piece) = left.pop() {
-        let bytes: usize = piece.columns().iter().map(size::of).sum();
         let half = piece.num_rows() / 2;
-        if bytes <= most || half == 0 && bytes <= LARGEST_ROW {
+        if half == 0 || bytes_of(&piece) <= most {
             small.push(piece);
-        } else if half == 0 {
-            let text = format!("a row has {bytes} bytes; at most {LARGEST_ROW} are allowed");
-            return Err(QueryError::new(ErrorKind::Limit, text).into());
         } else {
             left.push(piece.slice(half, piece.num_rows() - half));
             left.push(piece.slice(0, half));
         }
     }
-    Ok(small)
+    small
 }
 
 impl DisplayAs for Pieces {

@@ -21,10 +21,52 @@ pub(crate) fn of(array: &ArrayRef) -> usize {
             let (first, last) = (map.value_offsets()[0] as usize, map.value_offsets()[map.len()] as usize);
             of_items(map.keys(), first, last) + of_items(map.values(), first, last)
         }
+        DataType::Boolean => array.len().div_ceil(8),
+        data_type if data_type.is_primitive() => array.len() * data_type.primitive_width().unwrap_or(size_of::<u128>()),
         DataType::Struct(_) => array.as_struct().columns().iter().map(of).sum(),
         _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_buffer_memory_size()),
     }
 }
+
+/// Bytes of the largest value of `array`, or a little more than that.
+pub(crate) fn of_largest(array: &ArrayRef) -> usize {
+    let widest =
+        |offsets: &[i32]| offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or_default();
+    match array.data_type() {
+        DataType::Utf8 => widest(array.as_string::<i32>().value_offsets()),
+        DataType::Binary => widest(array.as_binary::<i32>().value_offsets()),
+        DataType::Utf8View => array.as_string_view().lengths().max().map_or(0, |length| length as usize),
+        DataType::BinaryView => array.as_binary_view().lengths().max().map_or(0, |length| length as usize),
+        data_type => match data_type.primitive_width() {
+            Some(width) => width,
+            None => of_largest_slice(array, of(array)),
+        },
+    }
+}
+
+/// Bytes of the largest value of `array`, whose values have `bytes` together: halves that have no larger one are not
+/// looked into.
+fn of_largest_slice(array: &ArrayRef, bytes: usize) -> usize {
+    let mut largest = 0;
+    let mut left = vec![(array.clone(), bytes)];
+    while let Some((part, bytes)) = left.pop() {
+        if bytes <= largest.max(NO_LARGE_VALUE) {
+            largest = largest.max(bytes.min(NO_LARGE_VALUE));
+        } else if part.len() <= 1 {
+            largest = bytes;
+        } else {
+            let half = part.len() / 2;
+            for part in [part.slice(0, half), part.slice(half, part.len() - half)] {
+                let bytes = of(&part);
+                left.push((part, bytes));
+            }
+        }
+    }
+    largest
+}
+
+/// Bytes that a value may have without being looked for among others.
+const NO_LARGE_VALUE: usize = 4 << 10;
 
 fn of_items(values: &ArrayRef, first: usize, last: usize) -> usize {
     of(&values.slice(first, last - first)) + (last - first).div_ceil(8)
@@ -43,6 +85,27 @@ mod tests {
     use arrow::datatypes::{Field, Int64Type};
 
     use super::*;
+
+    #[test]
+    fn the_largest_value_is_found_wherever_it_is() {
+        let long = "x".repeat(100_000);
+        let lists = |longest: usize| -> ArrayRef {
+            let lists = (0..500).map(|row| Some(vec![Some(1i64); if row == 333 { longest } else { 3 }]));
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))
+        };
+        let cases: [(ArrayRef, std::ops::Range<usize>); 6] = [
+            (Arc::new(StringArray::from_iter_values(["a", &long, "b"])), 100_000..100_001),
+            (Arc::new(StringArray::from_iter_values(["a", &long, "b"]).slice(2, 1)), 1..2),
+            (Arc::new(StringViewArray::from_iter_values(["a", &long, "b"])), 100_000..100_001),
+            (Arc::new(Int64Array::from(vec![1, 2])), 8..9),
+            (lists(100_000), 800_000..820_000),
+            (lists(4), 0..NO_LARGE_VALUE + 1),
+        ];
+        for (array, expected) in cases {
+            let bytes = of_largest(&array);
+            assert!(expected.contains(&bytes), "{bytes} of {:?}", array.data_type());
+        }
+    }
 
     #[test]
     fn values_are_counted_wherever_they_are() {

@@ -27,7 +27,7 @@ use crate::memory::QueryMemory;
 use crate::pieces::unnest_in_pieces;
 use crate::principal::Principal;
 use crate::slots::Slot;
-use crate::stop::{Stop, runs_long};
+use crate::stop::Stop;
 use crate::windows::account_for_windows;
 
 /// What a function makes at once is at most this part of a query's memory: several batches live at a time. All queries
@@ -152,7 +152,7 @@ impl QueryPlanner for GuardedPlanner {
         let physical = keep_joins_in_memory(physical, session.runtime_env())?;
         let accounted = account_for_windows(unnest_in_pieces(physical)?)?;
         let accounted = match &self.held {
-            Some(held) => held.guard(accounted, runs_long)?,
+            Some(held) => held.guard(accounted, session.config().batch_size())?,
             None => accounted,
         };
         self.stop.guard(accounted)

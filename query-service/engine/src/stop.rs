@@ -72,7 +72,7 @@ impl Stop {
 
 /// Whether `node` may compute for long without yielding: it does not yield by itself, and may make more rows than it
 /// takes. An operator without inputs yields already, by DataFusion's rule `EnsureCooperative`.
-pub(crate) fn runs_long(node: &dyn ExecutionPlan) -> bool {
+fn runs_long(node: &dyn ExecutionPlan) -> bool {
     let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
     let yields = node.properties().scheduling_type == SchedulingType::Cooperative;
     !bounded && !yields && !node.children().is_empty()

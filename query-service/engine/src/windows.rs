@@ -21,7 +21,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 
 use crate::pass_through::pass_through;
-use crate::pieces::Pieces;
+use crate::pieces::{Pieces, bytes_of};
 
 /// `plan`, whose windows reserve what they keep.
 pub(crate) fn account_for_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -56,7 +56,9 @@ const RESULT: usize = 16;
 
 impl Keeps {
     fn bytes(self, batch: &RecordBatch) -> usize {
-        get_record_batch_memory_size(batch) * self.copies + batch.num_rows() * self.results * RESULT
+        // What a function makes of values that share their memory does not share it.
+        let bytes = get_record_batch_memory_size(batch).max(bytes_of(batch));
+        bytes * self.copies + batch.num_rows() * self.results * RESULT
     }
 }
 

@@ -45,8 +45,9 @@ const NOT_FORWARDED: [HeaderName; 9] = [
 ];
 
 /// The error when the process ended before or during the answer.
-const INTERRUPTED: &str = "the process that answers queries ended during this one, most likely because queries needed \
-                           more memory than it may use; another one is starting";
+const INTERRUPTED: &str = "the process that answers queries ended during this one, because queries needed more \
+                           memory than it may use, or since another query could not be stopped; another process is \
+                           there or starting: try again";
 const STARTING: &str = "the process that answers queries is not running; see the log of the server, or try again soon";
 
 /// The routes of [`router`](crate::server::router), answered by `process`.

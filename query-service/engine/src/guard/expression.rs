@@ -54,20 +54,26 @@ impl Walk<'_> {
             }
             Expr::InList { expr, list, negated: _ } => {
                 // DataFusion 55 drops it where two lists meet.
-                let has_null = list.iter().any(|item| matches!(item, Expr::Value(value) if value.value == Value::Null));
+                let has_null = list.iter().any(is_null);
                 absent(has_null, "NULL in a list of IN; write IS NULL")?;
+                check_rows([expr.as_ref()].into_iter().chain(list))?;
                 self.expression(expr)?;
                 list.iter().try_for_each(|item| self.expression(item))
             }
             Expr::InSubquery { expr, subquery, negated: _ } => {
+                check_rows([expr.as_ref()])?;
                 self.expression(expr)?;
                 self.query(subquery)
             }
-            Expr::Between { expr, negated: _, low, high } => self.each([expr, low, high]),
+            Expr::Between { expr, negated: _, low, high } => {
+                check_rows([expr.as_ref(), low.as_ref(), high.as_ref()])?;
+                self.each([expr, low, high])
+            }
             Expr::BinaryOp { left, op, right } => {
                 check_operator(op)?;
                 check_bits(op, left)?;
                 check_bits(op, right)?;
+                check_rows([left.as_ref(), right.as_ref()])?;
                 self.each([left, right])
             }
             Expr::Like { negated: _, any, expr, pattern, escape_char: _ }
@@ -76,6 +82,9 @@ impl Walk<'_> {
                 self.each([expr, pattern])
             }
             Expr::AnyOp { left, compare_op: _, right, is_some: _ } | Expr::AllOp { left, compare_op: _, right } => {
+                // DataFusion 55 takes it for a value that is not there.
+                let has_null = matches!(bare(right), Expr::Array(Array { elem, named: _ }) if elem.iter().any(is_null));
+                absent(has_null, "NULL in a list of ANY or ALL; write IS NULL")?;
                 self.each([left, right])
             }
             Expr::Cast { kind, expr, data_type, array, format } => {
@@ -111,6 +120,7 @@ impl Walk<'_> {
             }
             Expr::Function(function) => self.function(function),
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
+                check_rows(operand.iter().map(|operand| operand.as_ref()))?;
                 self.each(operand)?;
                 check_items(conditions.len(), "conditions in CASE")?;
                 conditions.iter().try_for_each(|CaseWhen { condition, result }| {
@@ -123,9 +133,12 @@ impl Walk<'_> {
             Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
                 sets.iter().try_for_each(|set| self.list(set, "expressions in a grouping set"))
             }
-            Expr::Tuple(values) | Expr::Array(Array { elem: values, named: _ }) => {
-                values.iter().try_for_each(|value| self.expression(value))
+            // A structure to the planner.
+            Expr::Tuple(values) => {
+                self.counts.structure(values.len())?;
+                self.list(values, "fields")
             }
+            Expr::Array(Array { elem: values, named: _ }) => values.iter().try_for_each(|value| self.expression(value)),
             Expr::Struct { values, fields } => {
                 absent(!fields.is_empty(), "STRUCT with types")?;
                 self.counts.structure(values.len())?;
@@ -135,7 +148,10 @@ impl Walk<'_> {
                 self.counts.structure(fields.len())?;
                 fields.iter().try_for_each(|field| self.expression(&field.value))
             }
-            Expr::Map(Map { entries }) => entries.iter().try_for_each(|entry| self.each([&entry.key, &entry.value])),
+            Expr::Map(Map { entries }) => {
+                self.counts.structure(MAP_FIELDS)?;
+                entries.iter().try_for_each(|entry| self.each([&entry.key, &entry.value]))
+            }
             Expr::Interval(interval) => {
                 let Interval { value, leading_field: _, leading_precision, last_field, fractional_seconds_precision } =
                     interval;
@@ -196,6 +212,9 @@ impl Walk<'_> {
         {
             let names = if name == "named_struct" { 2 } else { 1 };
             self.counts.structure(list.args.len() / names)?;
+        }
+        if MAKE_MAPS.contains(&name.as_str()) {
+            self.counts.structure(MAP_FIELDS)?;
         }
         let is_pair = ["corr", "covar", "regr_", "approx_percentile"].iter().any(|start| name.starts_with(start));
         absent(extras.is_distinct && (is_pair || over.is_some()), "DISTINCT in this function")?;
@@ -362,6 +381,29 @@ fn check_type(data_type: &DataType) -> Checked {
 
 /// Functions whose result is a structure of their arguments.
 const MAKE_STRUCTURES: [&str; 5] = ["struct", "named_struct", "row", "arrays_zip", "list_zip"];
+
+/// Functions whose result is a map of their arguments.
+const MAKE_MAPS: [&str; 2] = ["map", "make_map"];
+/// Keys and values.
+const MAP_FIELDS: usize = 2;
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(bare(expr), Expr::Value(value) if value.value == Value::Null)
+}
+
+/// `expr` without parentheses around it.
+fn bare(mut expr: &Expr) -> &Expr {
+    while let Expr::Nested(inner) = expr {
+        expr = inner;
+    }
+    expr
+}
+
+/// Refuses to compare rows: DataFusion 55 compares them as structures, in which a NULL is equal to another.
+fn check_rows<'a>(operands: impl IntoIterator<Item = &'a Expr>) -> Checked {
+    let is_row = operands.into_iter().any(|operand| matches!(bare(operand), Expr::Tuple(_)));
+    absent(is_row, "comparisons of rows, such as (a, b) = (1, 2); write a = 1 AND b = 2")
+}
 
 /// Functions that read the name of a type from a text, with a parser that recurses without a limit.
 const READ_TYPES: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
