@@ -29,13 +29,25 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
     std::os::unix::fs::symlink("..", folder.join("loop")).unwrap();
     std::os::unix::fs::symlink(".", folder.join("self")).unwrap();
+    // One document of a file, and one without anything, stop none of the others.
+    let several = format!("{}---\ntitle: broken\n---\n{}---\n", rule("first", "pid: 1"), rule("third", "pid: 3"));
+    write(&folder, "several.yml", several.as_bytes());
+    // A folder that nobody may read, and for root, one that even root may not.
+    std::fs::create_dir(folder.join("secret")).unwrap();
+    std::fs::set_permissions(folder.join("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    std::os::unix::fs::symlink("/proc/1/fdinfo", folder.join("unreadable")).unwrap();
     let setting = format!("--rules-dir={}", folder.display());
     let running = program.start(&["--collector-enabled=false", &setting]);
 
     // They are compiled while the server runs already.
-    wait_for("three are refused", || {
+    wait_for("four rules and folders that cannot be read are refused", || {
         let metrics = http_get(&program.address(), "/metrics").map_err(|error| error.to_string())?;
-        if metrics.contains("kerntrail_detections_rules_refused 3") { Ok(()) } else { Err(metrics) }
+        let refused = metrics.lines().find_map(|line| line.strip_prefix("kerntrail_detections_rules_refused "));
+        if refused.is_some_and(|refused| (4..=6).contains(&refused.parse().unwrap_or(0))) {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
     });
     assert!(running.log().contains("bad.yml:5") && running.log().contains("NoSuchField"), "{}", running.log());
     let ready = http_get(&program.address(), "/readyz").unwrap();
@@ -44,6 +56,9 @@ fn one_bad_rule_stops_neither_the_others_nor_the_server() {
     assert!(listed.status.success());
     let named = String::from_utf8_lossy(&listed.stderr);
     assert!(named.contains("bad.yml:5") && named.contains("has no field `NoSuchField`"), "{named}");
+    assert!(named.contains("several.yml:"), "{named}");
+    let used = String::from_utf8_lossy(&listed.stdout);
+    assert!(used.contains("first") && used.contains("third"), "{used}");
 
     let file = write(&program.data_dir(), "export.json", lines(0, 20).as_bytes());
     program.run(&["replay", "-q", file.to_str().unwrap()]);

@@ -32,7 +32,10 @@ pub(crate) fn compile(
     let (mut known, mut results) = (Vec::new(), Vec::new());
     for (place, file) in files.into_iter().enumerate() {
         match file {
-            Ok(documents) => known.push((place, documents)),
+            Ok(mut documents) => {
+                results.extend(std::mem::take(&mut documents.refused).into_iter().map(|error| (place, Err(error))));
+                known.push((place, documents));
+            }
             Err(error) => results.push((place, Err(error))),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Documents {
     /// First 12 hex digits of the text's SHA-256.
     pub(crate) version: String,
     pub(crate) collection: SigmaCollection,
+    /// Why others of the file cannot be used.
+    pub(crate) refused: Vec<RuleError>,
 }
 
 /// The parsers of YAML and of conditions, and what follows, recurse into what they read.
@@ -34,19 +36,20 @@ pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Res
 }
 
 impl Documents {
-    /// Those of the file `path` with the content `text`.
+    /// Those of the file `path` with the content `text`; one that is not a Sigma document is among those refused.
     ///
-    /// Errors: one of them is not a Sigma document.
+    /// Errors: the file cannot be parsed at all.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, RuleError> {
         let wrong = |(line, reason)| RuleError::Parse { path: path.to_owned(), line, reason };
         let failed = |source| RuleError::Read { path: path.to_owned(), source };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let parsed = on_deep_stack(|| check_size(text).and_then(|()| ignored::check(text)).and_then(|()| parse(text)));
+        let parsed = on_deep_stack(|| check_size(text).and_then(|()| parse(text)));
         let panicked = || failed(io::Error::other("its parser panicked"));
-        let collection = parsed.map_err(failed)?.ok_or_else(panicked)?.map_err(wrong)?;
+        let (collection, refused) = parsed.map_err(failed)?.ok_or_else(panicked)?.map_err(wrong)?;
+        let refused = refused.into_iter().map(wrong).collect();
         let digest = Sha256::digest(text.as_bytes());
         let version = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), text: text.to_owned(), version, collection })
+        Ok(Self { path: path.to_owned(), text: text.to_owned(), version, collection, refused })
     }
 
     /// An error about the document `title`.
@@ -96,16 +99,55 @@ fn check_size(text: &str) -> Result<(), (usize, String)> {
     }
 }
 
-/// The documents, or line and reason of the first that is not a Sigma document.
-fn parse(text: &str) -> Result<SigmaCollection, (usize, String)> {
-    let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
-    if let Some(error) = collection.errors.first() {
-        let wrong = |document: &str| parse_sigma_yaml(document).is_ok_and(|alone| alone.errors.contains(error));
-        let line = line::documents(text)
-            .into_iter()
-            .find(|(_, document)| wrong(document))
-            .map_or(1, |(line, document)| line + line::of_reason(document, error) - 1);
-        return Err((line, error.clone()));
+/// A line and what is wrong there.
+type Wrong = (usize, String);
+
+/// The documents, and what is wrong with each that is not a Sigma document.
+///
+/// Errors: what is wrong, where no document can be told from the others.
+fn parse(text: &str) -> Result<(SigmaCollection, Vec<Wrong>), Wrong> {
+    if let Ok(collection) = parse_all(text) {
+        return Ok((collection, Vec::new()));
     }
-    Ok(collection)
+    // A document may refer to the ones before it, so the good ones are parsed together, on their lines.
+    let (mut good, mut wrong) = (String::with_capacity(text.len()), Vec::new());
+    let documents = line::documents(text);
+    let is_alone = documents.len() == 1;
+    for (line, document) in documents {
+        let at = |(own, reason)| (line + own - 1, reason);
+        let found = match is_blank(document) && !is_alone {
+            true => None,
+            false => parse_all(document).err().map(at),
+        };
+        let is_kept = found.is_none() && (is_alone || !is_blank(document));
+        wrong.extend(found);
+        // The marker before it, unless it is the first.
+        if line > 1 {
+            good.push_str(if is_kept { "---\n" } else { "\n" });
+        }
+        if is_kept { good.push_str(document) } else { good.extend(document.matches('\n')) }
+    }
+    if is_blank(&good) && !wrong.is_empty() {
+        return Ok((SigmaCollection::new(), wrong));
+    }
+    match parse_all(&good) {
+        Ok(collection) => Ok((collection, wrong)),
+        // A document that is right alone is not right after the others.
+        Err(found) => Err(wrong.into_iter().next().unwrap_or(found)),
+    }
+}
+
+/// Whether a document has nothing but comments.
+fn is_blank(document: &str) -> bool {
+    document.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
+}
+
+/// The documents, or the first thing that is wrong.
+fn parse_all(text: &str) -> Result<SigmaCollection, Wrong> {
+    ignored::check(text)?;
+    let collection = parse_sigma_yaml(text).map_err(|error| (1, error.to_string()))?;
+    match collection.errors.first() {
+        Some(error) => Err((line::of_reason(text, error), error.clone())),
+        None => Ok(collection),
+    }
 }

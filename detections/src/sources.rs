@@ -51,11 +51,19 @@ impl Sources {
         self.files.push(Err(error));
     }
 
-    /// Adds every file that [`files`] finds at `dir`. One that cannot be read is among those refused.
+    /// Adds every file that [`files`] finds at `dir`. A file, or a folder below `dir`, that cannot be read is among those
+    /// refused.
     ///
-    /// Errors: `dir`, or a folder in it, cannot be read.
+    /// Errors: `dir` cannot be read.
     pub fn add_folder(&mut self, dir: &Path) -> Result<(), RuleError> {
         for path in files(dir)? {
+            let path = match path {
+                Ok(path) => path,
+                Err(error) => {
+                    self.refuse(error);
+                    continue;
+                }
+            };
             if self.read > MOST_READ {
                 let text = format!(
                     "the files before it have more than {} MiB together, which is the maximum",
@@ -116,37 +124,65 @@ pub fn shipped_files() -> impl Iterator<Item = (&'static Path, &'static str)> {
     SHIPPED.files().filter(|file| is_yaml(file.path())).filter_map(|file| Some((file.path(), file.contents_utf8()?)))
 }
 
-/// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name.
+/// Most files and folders that are looked at below a folder of rules.
+const MOST_ENTRIES: usize = 100_000;
+
+/// The file `path`; for a folder every `.yml` and `.yaml` file of it and of those below it, by name. In place of a folder
+/// below it that cannot be read, its error.
 ///
 /// A folder is read once, however many links lead to it. Pipes, sockets and devices are left out.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, RuleError> {
+///
+/// Errors: `path` is a folder that cannot be read.
+pub fn files(path: &Path) -> Result<Vec<Result<PathBuf, RuleError>>, RuleError> {
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(vec![Ok(path.to_owned())]);
     }
-    let mut found = Vec::new();
-    folder(path, &mut BTreeSet::new(), &mut found)?;
-    Ok(found)
+    let mut walk = Walk { seen: BTreeSet::new(), entries: 0, found: Vec::new() };
+    walk.folder(path)?;
+    Ok(walk.found)
 }
 
-fn folder(path: &Path, seen: &mut BTreeSet<(u64, u64)>, found: &mut Vec<PathBuf>) -> Result<(), RuleError> {
-    let failed = |source| RuleError::Read { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !seen.insert((metadata.dev(), metadata.ino())) {
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    entries.sort();
-    for entry in entries {
-        match std::fs::metadata(&entry) {
-            Ok(metadata) if metadata.is_dir() => folder(&entry, seen, found)?,
-            // A link that leads nowhere is named when it is read.
-            Ok(metadata) if !metadata.is_file() => {}
-            _ if is_yaml(&entry) => found.push(entry),
-            _ => {}
+/// A walk through a folder of rules.
+struct Walk {
+    /// Device and inode of the folders that were read.
+    seen: BTreeSet<(u64, u64)>,
+    entries: usize,
+    found: Vec<Result<PathBuf, RuleError>>,
+}
+
+impl Walk {
+    fn folder(&mut self, path: &Path) -> Result<(), RuleError> {
+        let failed = |source| RuleError::Read { path: path.to_owned(), source };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        if !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return Ok(());
         }
+        let entries = std::fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()));
+        let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        entries.sort();
+        for entry in entries {
+            self.entries += 1;
+            if self.entries == MOST_ENTRIES {
+                let text = format!("more than {MOST_ENTRIES} files and folders are before it, which is the maximum");
+                self.found.push(Err(RuleError::Read { path: entry, source: std::io::Error::other(text) }));
+                return Ok(());
+            } else if self.entries > MOST_ENTRIES {
+                return Ok(());
+            }
+            match std::fs::metadata(&entry) {
+                Ok(metadata) if metadata.is_dir() => {
+                    if let Err(error) = self.folder(&entry) {
+                        self.found.push(Err(error));
+                    }
+                }
+                // A link that leads nowhere is named when it is read.
+                Ok(metadata) if !metadata.is_file() => {}
+                _ if is_yaml(&entry) => self.found.push(Ok(entry)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The text of a rule file.

@@ -143,7 +143,8 @@ fn unsupported_features_are_named() {
         (rule("{pid|exists: maybe}"), "field `pid`: `exists` takes one value, true or false"),
         (rule("\n    pid: 1\n    cwd|exists: [true, false]"), "dir/case.yml:7: rule \"t\""),
         ("title: [\n".to_owned(), "case.yml:2: not YAML"),
-        (format!("title: x\n---\n{}", "a: [\n"), "case.yml:4: not YAML"),
+        (format!("{}---\n{}", rule("{pid: 1}"), "a: [\n"), "case.yml:9: not YAML"),
+        (format!("title: x\n---\n{}", "a: [\n"), "case.yml:1: Missing required field"),
         (format!("{}---\ntitle: u\nid: rule-2\n{source}\n", rule("{pid: 1}")), "dir/case.yml:8: "),
         (format!("{}---\n- a list\n", rule("{pid: 1}")), "dir/case.yml:8: "),
         (format!("{}---\n{}", rule("{pid: 1}"), rule("{pid|notso: 1}")), "dir/case.yml:12: "),
@@ -313,4 +314,30 @@ fn a_duplicate_id_is_an_error() {
     sources.add(Path::new("b.yml"), text);
     let error = sources.compile_all().unwrap_err().to_string();
     assert!(error.contains("b.yml") && error.contains("has the id rule-1 of a rule in a.yml"), "{error}");
+}
+
+#[test]
+fn a_document_that_cannot_be_used_stops_none_of_the_others_of_its_file() {
+    let rule = |id: &str, selection: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {{category: process_events}}\ndetection:\n  s: {{{selection}}}\n  condition: s\n"
+        )
+    };
+    let (first, last) = (rule("first", "pid: 1"), rule("last", "pid: 2"));
+    // Documents, the lines of what is refused, and the rules that are left.
+    for (text, lines, left) in [
+        (format!("{first}---\ntitle: broken\n---\n{last}"), &[8][..], &["first", "last"][..]),
+        (format!("# A license.\n---\n{first}---\n"), &[], &["first"]),
+        (format!("{first}---\n\n# nothing\n---\n{last}"), &[], &["first", "last"]),
+        (format!("title: one\n---\na: [\n---\n{last}"), &[1, 4], &["last"]),
+        (format!("{first}---\n{}", rule("last", "NoSuchField: 1")), &[12], &["first"]),
+        ("title: one\n---\n- a list\n".to_owned(), &[1, 3], &[]),
+    ] {
+        let mut sources = Sources::default();
+        sources.add(Path::new("several.yml"), &text);
+        let rules = sources.compile();
+        let refused: Vec<usize> = rules.refused().map(|error| error.line()).collect();
+        assert_eq!(refused, lines, "{text}\n{:?}", rules.refused().collect::<Vec<_>>());
+        assert_eq!(rules.iter().map(|rule| rule.title.as_str()).collect::<Vec<_>>(), left, "{text}");
+    }
 }

@@ -138,8 +138,8 @@ fn read(paths: &[PathBuf], placeholders: Placeholders) -> anyhow::Result<(Source
             bail!("{} contains no rules: no file ends in .yml or .yaml", path.display());
         }
         for file in found {
-            match sources::read(&file) {
-                Ok(text) => {
+            match file.and_then(|file| Ok((sources::read(&file)?, file))) {
+                Ok((text, file)) => {
                     sources.add(&file, &text);
                     files.push((file, text));
                 }

@@ -14,6 +14,8 @@ const MOST_OF_ALL: usize = 256 << 20;
 
 /// Bytes of a state of a compiled regular expression, of which there is a second one to search backwards.
 const STATE: usize = 64;
+/// Bytes of a rule apart from its values: its document, its expressions, its place in the plan.
+const RULE: usize = 16 << 10;
 /// Bytes of a value apart from its text, in the predicate and in the plan; and for each byte of its text.
 const VALUE: usize = 128;
 const TEXT: usize = 16;
@@ -34,7 +36,8 @@ impl Budget {
     ///
     /// Errors: it is more than one rule may take, or than the others left.
     pub(crate) fn take(&self, rule: &IrRule) -> Result<(), CompileError> {
-        let bytes = rule.detections.values().map(|detection| sum(detection, &weight)).fold(0, usize::saturating_add);
+        let weights = rule.detections.values().map(|detection| sum(detection, &weight));
+        let bytes = weights.fold(RULE, usize::saturating_add);
         if bytes > MOST_OF_ONE {
             return Err(CompileError::unsupported(format!(
                 "a rule that takes about {} MiB of memory ({} MiB are allowed; shorten its lists and the repetitions of its \
