@@ -7,10 +7,11 @@
  * A connection may change its state in the context of any process, when a packet arrives or a timer expires. So the
  * owning process is stored per socket where it is known for certain: SYN_SENT is reached in connect(2), LISTEN in
  * listen(2), FIN_WAIT1 and LAST_ACK in close(2), shutdown(2) or exit; an accepted connection gets its owner when
- * accept(2) returns the descriptor. Each socket passes CLOSE before its memory is reused, so the map has no stale
+ * accept(2) returns the descriptor. Subflows of MPTCP change their state in a work queue, whose kernel threads own
+ * nothing. Each socket passes CLOSE before its memory is reused, so the map has no stale
  * entries. Sockets for which the map had no room are reported with KT_OWNER_UNKNOWN.
  *
- * Not seen: the accepting process when it uses io_uring (the close is seen), and calls of 32-bit programs that only
+ * Not seen: the accepting process when it uses io_uring (the close is seen), who owns further subflows of MPTCP, and calls of 32-bit programs that only
  * the syscall tracepoints report (accept, connects that fail before a packet is sent), since they skip compat calls.
  */
 #include <bpf/bpf_endian.h>
@@ -246,7 +247,7 @@ int BPF_PROG(socket_owner, const struct sock *sk, int oldstate, int newstate)
 	} else if (newstate == TCP_SYN_SENT) {
 		remember(key, true, bpf_ktime_get_boot_ns(), bpf_get_current_task_btf());
 		set_attempt(key);
-	} else {
+	} else if (!(bpf_get_current_task_btf()->flags & PF_KTHREAD)) {
 		known = bpf_map_lookup_elem(&sockets, &key);
 		if (!known || !known->owned)
 			remember(key, known ? known->outbound : 0, known ? known->opened_boot_ns : 0,

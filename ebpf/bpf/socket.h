@@ -7,6 +7,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 
 static __always_inline bool is_tcp(const struct sock *sk)
 {
@@ -15,12 +16,22 @@ static __always_inline bool is_tcp(const struct sock *sk)
 	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
-/* The TCP socket behind a descriptor of the current process; NULL when it is not a TCP socket. */
+/*
+ * The TCP socket that `sk` is, or that an MPTCP socket began with: the kernel reports the changes of that one. NULL for
+ * other sockets.
+ */
+static __always_inline struct sock *tcp_socket(struct sock *sk)
+{
+	if (sk && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock))
+		sk = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	return sk && is_tcp(sk) ? sk : NULL;
+}
+
+/* The TCP socket behind a descriptor of the current process; NULL when there is none. */
 static __always_inline struct sock *tcp_socket_of(struct task_struct *task, s64 descriptor)
 {
 	struct socket *socket;
 	struct file *file;
-	struct sock *sk;
 
 	if (descriptor < 0)
 		return NULL;
@@ -28,6 +39,5 @@ static __always_inline struct sock *tcp_socket_of(struct task_struct *task, s64 
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
-	sk = BPF_CORE_READ(socket, sk);
-	return sk && is_tcp(sk) ? sk : NULL;
+	return tcp_socket(BPF_CORE_READ(socket, sk));
 }

@@ -348,6 +348,11 @@ struct tcp_sock {
 	u64 bytes_received;
 };
 
+/* With CONFIG_MPTCP. `first` is the subflow that the connection began with. */
+struct mptcp_sock {
+	struct sock *first;
+};
+
 struct socket {
 	struct sock *sk;
 };

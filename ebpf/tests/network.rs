@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use kerntrail_ebpf::probes::network::{Network, kind, network_op as op};
 use kerntrail_ebpf::records::{flags, read};
@@ -173,6 +173,54 @@ fn a_connect_that_fails_before_a_packet_is_sent() {
     let connect = story.network()[0];
     assert_eq!((connect.op, connect.ret, connect.header.flags), (op::CONNECT, -libc::ENETUNREACH, 0));
     assert_eq!(addresses(&connect).1, "127.0.0.1:4444".parse().unwrap());
+}
+
+/// A socket for MPTCP, as Go makes them by default; `None` where the kernel has none.
+fn mptcp_socket() -> Option<OwnedFd> {
+    // SAFETY: a system call without pointers; what it returns is a descriptor of nobody else's.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_MPTCP);
+        (socket >= 0).then(|| OwnedFd::from_raw_fd(socket))
+    }
+}
+
+#[test]
+fn both_ends_of_an_mptcp_connection_have_their_process() {
+    let Some(mut live) = Live::start() else { return };
+    let (Some(listener), Some(client)) = (mptcp_socket(), mptcp_socket()) else {
+        eprintln!("skipped: this kernel has no MPTCP");
+        return;
+    };
+    let at = loopback(0);
+    let size = size_of::<libc::sockaddr_in>() as u32;
+    // SAFETY: the address outlives the call; the descriptor is the listener's.
+    unsafe {
+        checked(libc::bind(listener.as_raw_fd(), (&raw const at).cast(), size)).unwrap();
+        checked(libc::listen(listener.as_raw_fd(), 5)).unwrap();
+    }
+    let listener = TcpListener::from(listener);
+    let server_address = listener.local_addr().unwrap();
+    let to = loopback(server_address.port());
+    // SAFETY: the address outlives the call.
+    unsafe { checked(libc::connect(client.as_raw_fd(), (&raw const to).cast(), size)) }.unwrap();
+    let mut client = TcpStream::from(client);
+    let client_address = client.local_addr().unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.write_all(&[1; 99]).unwrap();
+    server.read_exact(&mut [0; 99]).unwrap();
+    drop(client);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    drop(server);
+    for (op, local, remote) in [
+        (op::CONNECT, client_address, server_address),
+        (op::ACCEPT, server_address, client_address),
+        (op::CLOSE, client_address, server_address),
+        (op::CLOSE, server_address, client_address),
+    ] {
+        let network = wait(&mut live, op, Some(local), Some(remote));
+        assert_is_self(network.task.process);
+        assert_eq!(network.header.flags, 0, "{network:?}");
+    }
 }
 
 #[test]

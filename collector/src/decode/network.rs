@@ -43,16 +43,15 @@ fn columns(
     let outbound = network.outbound != 0;
     let (opener, other) = if outbound { (local, remote) } else { (remote, local) };
     let closed = network.op == network_op::CLOSE;
-    let address = |(ip, _): End| (!ip.is_unspecified()).then(|| ip.to_string());
+    // A listener has no peer, and a socket without a port is not bound; with a port, the unspecified address is a value.
+    let address = |(ip, port): End| (!ip.is_unspecified() || port != 0).then(|| ip.to_string());
     let port = |(_, port): End| (port != 0).then_some(i32::from(port));
-    let listens = network.op == network_op::LISTEN;
     NetworkColumns {
         protocol: Some("TCP".into()),
         direction: Some(if outbound { "outbound" } else { "inbound" }.into()),
         src_ip: address(opener),
         src_port: port(opener),
-        // 0.0.0.0 is what a listener listens on, not an unknown address.
-        dst_ip: if listens { Some(other.0.to_string()) } else { address(other) },
+        dst_ip: address(other),
         dst_port: port(other),
         bytes_out: closed.then_some(network.bytes_sent.cast_signed()),
         bytes_in: closed.then_some(network.bytes_received.cast_signed()),

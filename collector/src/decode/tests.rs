@@ -20,15 +20,18 @@ use kerntrail_schemas::tables::ProcessColumns;
 use super::*;
 use crate::event::{EventKind, EventRow, FdKind, Program};
 use crate::mask::MaskConfig;
+use crate::users::Users;
 
 /// A node whose namespaces are 10, 20 and 30 and whose root is on device 0x100001.
 fn node() -> Node {
     Node {
         name: "n".into(),
         cluster: None,
+        host_id: None,
         boot_id: BootId::new("b"),
         boot_hash: BootHash::of("b"),
         root: "/".into(),
+        users: Users::of("/nowhere".as_ref()),
         runtimes: Vec::new(),
         procfs: "/proc".into(),
         init: 1,

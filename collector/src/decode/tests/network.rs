@@ -67,7 +67,7 @@ fn the_owner_of_a_connection_may_have_changed_since() {
 
 #[test]
 fn source_and_destination_of_a_connection() {
-    use network_op::{ACCEPT, CONNECT, LISTEN};
+    use network_op::{ACCEPT, CLOSE, CONNECT, LISTEN};
     let ends = |columns: &NetworkColumns| {
         let end =
             |ip: &Option<String>, port: Option<i32>| format!("{}:{}", ip.as_deref().unwrap_or("-"), port.unwrap_or(-1));
@@ -80,6 +80,8 @@ fn source_and_destination_of_a_connection() {
         (LISTEN, false, "[::]:80", "[::]:0", "-:-1 > :::80"),
         (CONNECT, true, "[::ffff:10.0.0.1]:4000", "[::ffff:10.0.0.2]:443", "10.0.0.1:4000 > 10.0.0.2:443"),
         (CONNECT, true, "0.0.0.0:0", "10.0.0.2:443", "-:-1 > 10.0.0.2:443"),
+        (CONNECT, true, "0.0.0.0:0", "0.0.0.0:443", "-:-1 > 0.0.0.0:443"),
+        (CLOSE, false, "[::]:80", "[::]:0", "-:-1 > :::80"),
     ];
     for (op, outbound, local, remote, expected) in cases {
         assert_eq!(ends(&between(op, outbound, local, remote)), expected);
