@@ -1,7 +1,7 @@
 //! Sends rows that the lake has to one sink: those that it did not get, or those from before it was configured.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
@@ -13,6 +13,7 @@ use datafusion::prelude::ident;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use kerntrail_schemas::Table;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, SinkConfig, SinkConfigError};
@@ -62,6 +63,9 @@ pub enum BackfillError {
         /// What is wrong.
         alert: String,
     },
+    /// It was asked to end.
+    #[error("it was stopped")]
+    Stopped,
 }
 
 /// Which rows are sent.
@@ -104,8 +108,11 @@ pub struct BackfillReport {
 pub struct Backfill {
     settings: Settings,
     delivery: Delivery,
-    state: Arc<StateReporter>,
     stop: Stop,
+    /// What the destination needs.
+    alert: Arc<OnceLock<String>>,
+    /// Batches of rows so far.
+    batches: u64,
     report: BackfillReport,
 }
 
@@ -123,9 +130,10 @@ impl Backfill {
         let delivery = Delivery::new(settings.clone(), destination, Arc::new(letters), Arc::clone(&state));
         // A pause needs a person, who is there: it ends the backfill.
         let (asked, paused) = (cancel.child_token(), state.subscribe());
-        tokio::spawn(end_at_pause(paused, asked.clone()));
+        let alert = Arc::<OnceLock<String>>::default();
+        tokio::spawn(end_at_pause(paused, Arc::clone(&alert), asked.clone()));
         let stop = Stop { asked, now: cancel };
-        Ok(Self { settings, delivery, state, stop, report: BackfillReport::default() })
+        Ok(Self { settings, delivery, stop, alert, batches: 0, report: BackfillReport::default() })
     }
 
     /// The tables whose rows the sink sends.
@@ -157,7 +165,10 @@ impl Backfill {
 
     async fn send_batch(&mut self, table: Table, batch: &RecordBatch) -> Result<(), BackfillError> {
         let flat = as_declared(table, batch).map_err(|source| BackfillError::Rows { table, source })?;
-        let selection = select_rows(&self.settings.filter, table, &flat, table.name())
+        // Tells rows apart that have no id.
+        let position = format!("backfill-{table}-{}", self.batches);
+        self.batches += 1;
+        let selection = select_rows(&self.settings.filter, table, &flat, &position)
             .map_err(|source| BackfillError::Rows { table, source })?;
         let Selection { selected, failed, filtered } = selection;
         self.report.filtered += filtered as u64;
@@ -187,11 +198,10 @@ impl Backfill {
     }
 
     fn ended(&self) -> BackfillError {
-        let alert = match &*self.state.subscribe().borrow() {
-            SinkState::Paused { alert } => alert.clone(),
-            _ => "it was stopped".to_owned(),
-        };
-        BackfillError::Paused { alert }
+        match self.alert.get() {
+            Some(alert) => BackfillError::Paused { alert: alert.clone() },
+            None => BackfillError::Stopped,
+        }
     }
 }
 
@@ -207,10 +217,17 @@ fn as_declared(table: Table, batch: &RecordBatch) -> Result<RecordBatch, ArrowEr
     RecordBatch::try_new(schema, columns)
 }
 
-async fn end_at_pause(mut state: tokio::sync::watch::Receiver<SinkState>, end: CancellationToken) {
-    let paused = state.wait_for(|state| matches!(state, SinkState::Paused { .. }));
+/// Ends the backfill at the first pause, and says why in `alert`.
+async fn end_at_pause(mut state: watch::Receiver<SinkState>, alert: Arc<OnceLock<String>>, end: CancellationToken) {
+    let paused = async {
+        let paused = state.wait_for(|state| matches!(state, SinkState::Paused { .. })).await;
+        if let Ok(SinkState::Paused { alert: said }) = paused.as_deref() {
+            alert.get_or_init(|| said.clone());
+            end.cancel();
+        }
+    };
     tokio::select! {
-        paused = paused => if paused.is_ok() { end.cancel() },
+        () = paused => {}
         () = end.cancelled() => {}
     }
 }

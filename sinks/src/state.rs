@@ -99,8 +99,8 @@ pub(crate) struct StateReporter {
     sink: String,
     state: watch::Sender<SinkState>,
     since: Arc<Mutex<DateTime<Utc>>>,
-    /// When the state was logged last.
-    logged: Mutex<Option<Instant>>,
+    /// What was logged last, and when.
+    logged: Mutex<Option<(Instant, SinkState)>>,
 }
 
 impl StateReporter {
@@ -125,7 +125,7 @@ impl StateReporter {
         self.state.send_if_modified(|current| {
             let is_other = current.name() != state.name();
             let is_new = *current != state;
-            if self.is_due(is_other, is_new) {
+            if self.is_due(is_other, &state) {
                 self.log(&state);
             }
             if is_other {
@@ -137,12 +137,15 @@ impl StateReporter {
         });
     }
 
-    fn is_due(&self, is_other: bool, is_new: bool) -> bool {
+    /// Whether `state` is to be logged: it is another one, it differs from what was logged, or that was long ago.
+    fn is_due(&self, is_other: bool, state: &SinkState) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = if is_new { CHANGES } else { REMINDERS };
-        let is_due = is_other || logged.is_none_or(|logged| logged.elapsed() >= after);
+        let is_due = is_other
+            || logged
+                .as_ref()
+                .is_none_or(|(at, logged)| at.elapsed() >= if logged == state { REMINDERS } else { CHANGES });
         if is_due {
-            *logged = Some(Instant::now());
+            *logged = Some((Instant::now(), state.clone()));
         }
         is_due
     }
@@ -194,16 +197,19 @@ mod tests {
     #[test]
     fn what_is_logged() {
         let reporter = StateReporter::new("s");
-        // is another state, has another reason, is logged
-        for (is_other, is_new, expected) in
-            [(true, true, true), (false, false, false), (false, true, false), (true, true, true)]
-        {
-            assert_eq!(reporter.is_due(is_other, is_new), expected, "{is_other} {is_new}");
-        }
-        let before = |time| Instant::now().checked_sub(time);
-        *reporter.logged.lock().unwrap() = before(CHANGES);
-        assert!(!reporter.is_due(false, false) && reporter.is_due(false, true));
-        *reporter.logged.lock().unwrap() = before(REMINDERS);
-        assert!(reporter.is_due(false, false));
+        let state = |words: &str| SinkState::Retrying { words: words.to_owned() };
+        let logged_before = |time| {
+            let mut logged = reporter.logged.lock().unwrap();
+            let state = logged.take().unwrap().1;
+            *logged = Instant::now().checked_sub(time).map(|at| (at, state));
+        };
+        assert!(reporter.is_due(true, &state("refused")));
+        assert!(!reporter.is_due(false, &state("refused")) && !reporter.is_due(false, &state("HTTP 503")));
+        logged_before(CHANGES);
+        // What was not logged when it changed is logged as soon as it may be.
+        assert!(!reporter.is_due(false, &state("refused")) && reporter.is_due(false, &state("HTTP 503")));
+        assert!(!reporter.is_due(false, &state("HTTP 503")));
+        logged_before(REMINDERS);
+        assert!(reporter.is_due(false, &state("HTTP 503")));
     }
 }

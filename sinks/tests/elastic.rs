@@ -117,7 +117,7 @@ async fn data_streams_have_the_names_alias_and_types_that_are_set(server: &OpenS
     let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 200..210).await;
     let custom = json!({"template": {"mappings": {"properties": {"own": {"type": "ip"}}}}});
-    server.put("/_component_template/kerntrail-test@custom", &custom).unwrap().success().unwrap();
+    server.put("/_component_template/kerntrail-sec-all-all@custom", &custom).unwrap().success().unwrap();
     let names = json!({"data_stream": "sec-{table}-{namespace}", "namespace": "prod", "alias": "security"});
     let sink = Running::start(&to(server, names), &log, dir.path());
     committed(&log, "test", 1).await;
@@ -125,7 +125,7 @@ async fn data_streams_have_the_names_alias_and_types_that_are_set(server: &OpenS
     let stream = "sec-process_events-prod";
     assert_eq!(held(server, stream), once(200..210));
     let about = server.get(&format!("/_data_stream/{stream}")).unwrap().json().unwrap();
-    assert_eq!(about["data_streams"][0]["template"], "kerntrail-test");
+    assert_eq!(about["data_streams"][0]["template"], "kerntrail-sec-all-all");
     let mappings = server.get(&format!("/{stream}/_mapping")).unwrap().json().unwrap().to_string();
     assert!(mappings.contains(r#""own":{"type":"ip"}"#), "{mappings}");
     assert_eq!(held(server, "security"), once(200..210));
@@ -135,15 +135,15 @@ async fn data_streams_have_the_names_alias_and_types_that_are_set(server: &OpenS
 
 async fn a_template_that_somebody_took_over_stays(server: &OpenSearch) {
     let own = json!({
-        "index_patterns": ["sec-*-*"], "data_stream": {}, "priority": 200, "version": 1, "_meta": {"managed_by": "us"},
+        "index_patterns": ["sec-*-*"], "data_stream": {}, "priority": 300, "version": 1, "_meta": {"managed_by": "us"},
     });
-    server.put("/_index_template/kerntrail-test", &own).unwrap().success().unwrap();
+    server.put("/_index_template/kerntrail-sec-all-all", &own).unwrap().success().unwrap();
     let (log, dir) = (MemoryLog::default(), tempfile::tempdir().unwrap());
     append(&log, 0, 210..220).await;
     let sink = Running::start(&to(server, json!({"data_stream": "sec-{table}-{namespace}"})), &log, dir.path());
     committed(&log, "test", 1).await;
     sink.stop().await;
-    let installed = server.get("/_index_template/kerntrail-test").unwrap().json().unwrap();
+    let installed = server.get("/_index_template/kerntrail-sec-all-all").unwrap().json().unwrap();
     assert_eq!(installed["index_templates"][0]["index_template"]["_meta"]["managed_by"], "us", "{installed}");
     assert_eq!(held(server, "sec-process_events-default"), once(210..220));
 }

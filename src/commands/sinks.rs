@@ -91,6 +91,12 @@ async fn backfill(config: &Config, letters: &Path, options: &cli::Backfill) -> a
     let sink = named(config, &options.sink)?;
     let window = Window::parse(Some(&options.since), options.until.as_deref(), SystemTime::now())?;
     let span = Span { since: window.since, until: window.until, is_of_ingestion: options.ingested };
+    let holds_a_file = sink.kind.name() == "ndjson";
+    if holds_a_file && parts::sinks::ask_server(config).await?.is_some() {
+        anyhow::bail!(
+            "the running kerntrail holds the files of this sink; stop it first, or send to a sink with another path"
+        );
+    }
     let mut backfill = Backfill::open(sink, letters, stopped())?;
     let tables = chosen(backfill.tables(), &options.tables)?;
     let lake = parts::lake(config)?;

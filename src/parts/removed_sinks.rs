@@ -66,10 +66,15 @@ pub async fn forget(config: &Config, log: &Log) {
     let missing: Vec<&str> = names.filter(|name| !sinks.iter().any(|sink| sink.name == *name)).collect();
     let keep = config.log.keep_for_removed_sinks;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let before = removed.since.clone();
     for sink in removed.due(&missing, now, keep.0) {
         match log.forget(&Group(format!("{GROUP_PREFIX}{sink}"))).await {
             Ok(()) => tracing::warn!(sink, "forgot a sink that is no longer configured, and what it had not read"),
-            Err(error) => tracing::warn!(sink, error = chain(&error), "cannot forget a sink"),
+            Err(error) => {
+                tracing::warn!(sink, error = chain(&error), "cannot forget a sink");
+                let since = before.get(&sink).copied().unwrap_or(now);
+                removed.since.insert(sink, since);
+            }
         }
     }
     for sink in removed.since.keys() {

@@ -12,7 +12,7 @@ use kerntrail_sinks::loss::LossWriter;
 use kerntrail_sinks::runner::SinkError;
 use kerntrail_sinks::state::StatusReader;
 use kerntrail_sinks::{Sink, SinkStatus};
-use kerntrail_transport::{EmbeddedLog, Topic, append_patiently};
+use kerntrail_transport::{EmbeddedLog, EventLog, Topic, append_patiently};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
@@ -85,6 +85,19 @@ pub async fn record_losses(
             () = stop.cancelled() => {}
             () = tokio::time::sleep(LOSSES) => {}
         }
+    }
+    // What was lost since the last message; storing still runs.
+    let expired = tokio::select! {
+        biased;
+        expired = log.expired() => expired,
+        () = std::future::ready(()) => return Ok(()),
+    };
+    let recorded = match writer.message(&expired) {
+        Ok(message) => log.append(&topic, vec![message]).await.is_ok(),
+        Err(_) => false,
+    };
+    if !recorded {
+        tracing::warn!(?expired, "sinks did not get these rows");
     }
     Ok(())
 }

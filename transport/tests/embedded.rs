@@ -97,7 +97,7 @@ async fn an_expendable_group_blocks_nobody_and_sees_the_gap() {
     let held = fill(&log).await;
     let seen = read(&mut *storage, held as usize).await;
     let partition = seen.messages[0].partition.clone();
-    storage.commit(&[Position { partition, next: held }]).await.unwrap();
+    storage.commit(&[Position { partition: partition.clone(), next: held }]).await.unwrap();
     // What storage has read makes room, although the sink has not.
     log.append(&topic("t"), vec![sized("n", held, 1_000)]).await.unwrap();
     assert_eq!(read_on(&mut *storage, 1).await.batches(), [held]);
@@ -110,6 +110,16 @@ async fn an_expendable_group_blocks_nobody_and_sees_the_gap() {
     assert!(expired.from_ms > 0 && expired.from_ms <= expired.to_ms, "{expired:?}");
     let oldest = log.oldest(&topic("t")).await.unwrap();
     assert_eq!(oldest[0].next, held, "a group that begins now begins there");
+    // What the sink has read, it can deliver, although it has not committed it.
+    for batch in held + 1..=2 * held {
+        log.append(&topic("t"), vec![sized("n", batch, 1_000)]).await.unwrap();
+        assert_eq!(read_on(&mut *storage, 1).await.batches(), [batch]);
+        // All but the last.
+        storage.commit(&[Position { partition: partition.clone(), next: batch }]).await.unwrap();
+    }
+    let [expired] = &log.expired().await[..] else { panic!("one group did not get rows of one table") };
+    let oldest = log.oldest(&topic("t")).await.unwrap()[0].next;
+    assert_eq!(expired.messages as i64, oldest - held - 1, "one of those that were removed was read: {expired:?}");
     // What storage has not read stays.
     let more = fill(&log).await;
     assert!(more < held, "nothing was refused");

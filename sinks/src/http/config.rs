@@ -20,6 +20,9 @@ use crate::http::{Client, Resolver};
 use crate::kinds::SinkKind;
 use crate::secret::Secret;
 
+/// Longest time for a connection.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
 /// A kind of sink that sends over HTTP: the keys of the connection, and those of the kind.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Http<K> {
@@ -97,7 +100,8 @@ impl HttpClientConfig {
         rustls::crypto::ring::default_provider().install_default().ok();
         let timeout = Duration::from_secs(self.timeout_seconds.get().into());
         let mut builder = reqwest::Client::builder()
-            .connect_timeout(timeout)
+            // The rest of the time is for the response.
+            .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
             .dns_resolver(Resolver)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("kerntrail/", env!("CARGO_PKG_VERSION")));

@@ -54,20 +54,28 @@ impl Client {
         self.http.request(method, url)
     }
 
-    /// Sends `request`.
+    /// Sends `request`, which asks for something and stores nothing.
+    ///
+    /// Errors: as [`Client::deliver`].
+    pub(crate) async fn ask(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        answer(request.timeout(self.pace.shortest())).await
+    }
+
+    /// Sends `request`, which holds events.
     ///
     /// Errors: no response arrived, or it cannot be read. The server may have processed the request all the same.
-    pub(crate) async fn exchange(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn deliver(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
         let (timeout, began) = (self.pace.timeout(), Instant::now());
         match answer(request.timeout(timeout)).await {
             Err(NoAnswer::Late(words)) => {
                 self.pace.late(timeout);
                 Err(NoAnswer::Late(format!("no response within {} s: {words}", timeout.as_secs())))
             }
-            answered => {
+            Ok(answer) => {
                 self.pace.answered(began.elapsed());
-                answered
+                Ok(answer)
             }
+            Err(no_answer) => Err(no_answer),
         }
     }
 }

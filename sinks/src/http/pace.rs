@@ -22,6 +22,11 @@ impl Pace {
         Self { timeout, doublings: AtomicU32::new(0) }
     }
 
+    /// The configured timeout.
+    pub(super) fn shortest(&self) -> Duration {
+        self.timeout
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.after(self.doublings.load(Ordering::Relaxed))
     }

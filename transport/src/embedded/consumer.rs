@@ -38,7 +38,9 @@ impl EmbeddedConsumer {
         match &change {
             Polled::Assigned(partitions) => {
                 for partition in partitions {
-                    self.next.insert(partition.clone(), state.start(&self.group, partition));
+                    let start = state.start(&self.group, partition);
+                    state.set_read(&self.group, partition, start);
+                    self.next.insert(partition.clone(), start);
                     self.turns.push_back(partition.clone());
                 }
             }
@@ -76,6 +78,7 @@ impl EmbeddedConsumer {
         // No await from here on: a poll that is dropped before this point has not advanced.
         for Delivered { partition, offset, .. } in &read.messages {
             self.next.insert(partition.clone(), offset + 1);
+            self.shared.state().set_read(&self.group, partition, offset + 1);
         }
         match read.stopped {
             Some(error) if read.messages.is_empty() => {
@@ -173,6 +176,7 @@ impl Consumer for EmbeddedConsumer {
         match self.next.get_mut(&position.partition) {
             Some(next) => {
                 *next = position.next.max(0);
+                self.shared.state().set_read(&self.group, &position.partition, *next);
                 if !self.turns.contains(&position.partition) {
                     self.turns.push_back(position.partition.clone());
                 }

@@ -39,7 +39,8 @@ impl ExpiredRows {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `record` of `partition` for each of `groups`, which have not read it.
+    /// Counts `record` of `partition` for each of `groups`, which have not read it. What a group has read and not committed
+    /// is not counted, since it is in its memory.
     pub(super) fn count(&self, groups: &[&Group], partition: &Partition, record: &[u8]) {
         if groups.is_empty() {
             return;

@@ -22,6 +22,8 @@ pub(super) struct State {
     topics: BTreeMap<Topic, (u32, Vec<Extent>)>,
     /// Partitions of the topics that a group has subscribed to, with what it has committed.
     committed: BTreeMap<Group, HashMap<Partition, Option<i64>>>,
+    /// Offset of the message that a member of a group reads next: those before it are in its memory, or committed.
+    read: HashMap<(Group, Partition), i64>,
     /// Topics of tables that this release does not know, by id, with the bytes held: a newer one made them. They stay as
     /// they are.
     unknown: BTreeMap<u32, u64>,
@@ -124,15 +126,24 @@ impl State {
         partitions.filter_map(|partition| Some((partition.clone(), self.extent(partition)?.0))).collect()
     }
 
-    /// The groups that have subscribed to `partition` and that `counts`, each with the offset at which it resumes.
+    /// A member of `group` reads `partition` at the offset `next` next.
+    pub(super) fn set_read(&mut self, group: &Group, partition: &Partition, next: i64) {
+        self.read.insert((group.clone(), partition.clone()), next);
+    }
+
+    /// The groups that have subscribed to `partition` and that `counts`, each with the offset that it reads next.
     pub(super) fn starts(&self, partition: &Partition, counts: impl Fn(&Group) -> bool) -> Vec<(Group, i64)> {
-        let groups =
-            self.committed.iter().filter(|(_, offsets)| offsets.contains_key(partition)).map(|(group, _)| group);
-        groups.filter(|group| counts(group)).map(|group| (group.clone(), self.start(group, partition))).collect()
+        let subscribed = self.committed.iter().filter(|(_, offsets)| offsets.contains_key(partition));
+        let next = |group: &Group| {
+            let read = self.read.get(&(group.clone(), partition.clone())).copied().unwrap_or_default();
+            (group.clone(), self.start(group, partition).max(read))
+        };
+        subscribed.map(|(group, _)| group).filter(|group| counts(group)).map(next).collect()
     }
 
     pub(super) fn forget(&mut self, group: &Group) {
         self.committed.remove(group);
+        self.read.retain(|(reader, _), _| reader != group);
     }
 
     pub(super) fn set_committed(&mut self, group: &Group, partition: &Partition, next: i64) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Elasticsearch;
-use super::template::Template;
+use super::template::{PRIORITY, Template};
 use crate::config::{KeyError, Settings};
 use crate::destination::Destination;
 use crate::encode::Profile;
@@ -39,11 +39,12 @@ pub struct ElasticsearchConfig {
     /// Encoded API key, instead of user and password: text, `{ env = "NAME" }` or `{ file = "/path" }`.
     pub api_key: Option<Secret>,
     /// Install an index template before the first event is sent, unless one of this or of a newer release is there:
-    /// `logs-kerntrail`, or `kerntrail-<sink>` with a `data_stream` of its own. What the component template of the same name
-    /// with `@custom` says, comes on top. A template whose `_meta.managed_by` is not `kerntrail` stays as it is.
+    /// `logs-kerntrail`, or, with another `data_stream`, `kerntrail-` and that, with `all` for the placeholders. What the
+    /// component template of the same name with `@custom` says, comes on top. A template whose `_meta.managed_by` is not
+    /// `kerntrail` stays as it is.
     pub install_templates: bool,
-    /// How long Elasticsearch keeps events, for example `30d`; without it, for ever. Part of the template. OpenSearch has
-    /// policies instead, which an operator makes.
+    /// How long Elasticsearch (8.14 and later) keeps events, for example `30d`; without it, for ever. It is set in data
+    /// streams that are made from then on. Before, and in OpenSearch, it is a policy that an operator makes.
     pub retention: Option<Period>,
 }
 
@@ -131,12 +132,20 @@ impl ElasticsearchConfig {
         self.data_stream.replace("{table}", table.name()).replace("{namespace}", &self.namespace)
     }
 
-    /// Which data streams the template of the sink `sink` is for, and its name.
-    pub(super) fn template(&self, sink: &str) -> Template<'_> {
-        let name =
-            if self.data_stream == DATA_STREAM { "logs-kerntrail".to_owned() } else { format!("kerntrail-{sink}") };
-        let pattern = self.data_stream.replace("{table}", "*").replace("{namespace}", "*");
-        Template { name, pattern, alias: self.alias.as_deref(), retention: self.retention.map(|period| period.0) }
+    /// The template of the data streams. Sinks whose data streams have the same names share it.
+    pub(super) fn template(&self) -> Template<'_> {
+        let named =
+            |table: &str, namespace: &str| self.data_stream.replace("{table}", table).replace("{namespace}", namespace);
+        let (name, patterns, priority) = if self.data_stream == DATA_STREAM {
+            ("logs-kerntrail".to_owned(), vec![named("*", "*")], PRIORITY)
+        } else {
+            // The narrower one wins where two of them match. With `*` for the table, they would match what others store.
+            let priority = PRIORITY + if self.data_stream.contains("{namespace}") { 1 } else { 2 };
+            let patterns = Table::ALL.iter().map(|table| named(table.name(), "*")).collect();
+            (format!("kerntrail-{}", named("all", "all")), patterns, priority)
+        };
+        let retention = self.retention.map(|period| period.0);
+        Template { name, patterns, priority, alias: self.alias.as_deref(), retention }
     }
 
     fn credentials(&self) -> Result<Credentials, KeyError> {
@@ -160,5 +169,29 @@ impl HttpKind for ElasticsearchConfig {
 
     fn profile(&self) -> Profile {
         Profile::Ecs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn templates_are_for_the_data_streams_of_the_sink_alone() {
+        // data_stream, name of the template, its pattern of findings, priority
+        for (data_stream, name, pattern, priority) in [
+            (DATA_STREAM, "logs-kerntrail", "logs-kerntrail.*-*", 200),
+            ("sec-{table}-{namespace}", "kerntrail-sec-all-all", "sec-findings-*", 201),
+            ("logs-kerntrail.{table}-prod", "kerntrail-logs-kerntrail.all-prod", "logs-kerntrail.findings-prod", 202),
+            ("{table}", "kerntrail-all", "findings", 202),
+        ] {
+            let config: ElasticsearchConfig = serde_json::from_value(json!({"data_stream": data_stream})).unwrap();
+            let template = config.template();
+            assert_eq!((template.name.as_str(), template.priority), (name, priority), "{data_stream}");
+            assert!(template.patterns.iter().any(|own| own == pattern), "{data_stream}: {:?}", template.patterns);
+            assert!(!template.patterns.iter().any(|own| own == "*"), "{data_stream}");
+        }
     }
 }

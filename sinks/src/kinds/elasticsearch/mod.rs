@@ -53,8 +53,8 @@ impl Elasticsearch {
         if !self.config.install_templates {
             return Ok(());
         }
-        let ask = async |path: &str| self.requests.send(self.requests.get(path)).await.map_err(NoAnswer::outcome);
-        let template = self.config.template(&self.sink);
+        let ask = async |path: &str| self.requests.ask(self.requests.get(path)).await.map_err(NoAnswer::outcome);
+        let template = self.config.template();
         let server = template::server(&ask("").await?)?;
         let has_custom = template::is_there(&ask(&format!("_component_template/{}", template.custom())).await?)?;
         let body = template.body(&server, has_custom);
@@ -64,7 +64,7 @@ impl Elasticsearch {
             return Ok(());
         }
         let put = self.requests.template(&template.name, &body);
-        template.installed(&self.requests.send(put).await.map_err(NoAnswer::outcome)?)
+        template.installed(&self.requests.ask(put).await.map_err(NoAnswer::outcome)?)
     }
 }
 
@@ -80,7 +80,7 @@ impl Destination for Elasticsearch {
             return outcome.all(records.len());
         }
         let answer = match self.requests.bulk(records) {
-            Ok(request) => self.requests.send(request).await,
+            Ok(request) => self.requests.deliver(request).await,
             Err(error) => Err(NoAnswer::Failed(format!("cannot compress: {error}"))),
         };
         match answer {

@@ -25,11 +25,14 @@ impl Requests {
         Self { client, target }
     }
 
-    /// Sends a request.
-    ///
-    /// Errors: as [`Client::exchange`].
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
-        self.client.exchange(request).await
+    /// Sends a request with events. Errors: as [`Client::deliver`].
+    pub(super) async fn deliver(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        self.client.deliver(request).await
+    }
+
+    /// Sends any other request. Errors: as [`Client::ask`].
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        self.client.ask(request).await
     }
 
     /// A query for what is at `path`; the empty path is the server.

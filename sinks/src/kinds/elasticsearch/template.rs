@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 /// Version of what [`Template::body`] returns; increased with each change.
 const VERSION: u64 = 2;
 /// Above Elasticsearch's own `logs-*-*` (100).
-const PRIORITY: u32 = 200;
+pub(super) const PRIORITY: u32 = 200;
 /// Lucene accepts terms of up to 32,766 bytes; a character has at most four.
 const MAX_KEYWORD: u32 = 8_191;
 /// What `_meta.managed_by` says while the template is ours to replace.
@@ -104,7 +104,9 @@ fn usable(answer: &Answer) -> Result<(), Outcome> {
 pub(super) struct Template<'a> {
     pub(super) name: String,
     /// The data streams that it is for, with `*`.
-    pub(super) pattern: String,
+    pub(super) patterns: Vec<String>,
+    /// Of the templates for a data stream, the one with the highest counts.
+    pub(super) priority: u32,
     pub(super) alias: Option<&'a str>,
     pub(super) retention: Option<Duration>,
 }
@@ -151,9 +153,9 @@ impl Template<'_> {
     /// The body for `PUT _index_template/<name>` on `server`, which `has_custom` or not.
     pub(super) fn body(&self, server: &Server, has_custom: bool) -> Value {
         let mut body = json!({
-            "index_patterns": [self.pattern],
+            "index_patterns": self.patterns,
             "data_stream": {},
-            "priority": PRIORITY,
+            "priority": self.priority,
             "version": VERSION,
             "template": {"mappings": mappings(*server)},
         });
@@ -230,8 +232,8 @@ mod tests {
     }
 
     fn template() -> Template<'static> {
-        let (name, pattern) = ("logs-kerntrail".to_owned(), "logs-kerntrail.*-*".to_owned());
-        Template { name, pattern, alias: None, retention: None }
+        let (name, patterns) = ("logs-kerntrail".to_owned(), vec!["logs-kerntrail.*-*".to_owned()]);
+        Template { name, patterns, priority: PRIORITY, alias: None, retention: None }
     }
 
     const OPENSEARCH: Server = Server { flavor: Flavor::OpenSearch, version: (2, 19) };

@@ -29,6 +29,18 @@ pub(super) struct Acknowledgements {
     interval: Duration,
 }
 
+/// Code of the response of a token without acknowledgements.
+const ACK_IS_DISABLED: u32 = 14;
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: u32,
+}
+
+fn code(answer: &Answer) -> Option<u32> {
+    serde_json::from_slice::<Refusal>(&answer.body).ok().map(|refusal| refusal.code)
+}
+
 #[derive(Deserialize)]
 struct Acks {
     acks: HashMap<String, bool>,
@@ -58,9 +70,12 @@ impl Acknowledgements {
         }
         let check = async || {
             let query = requests.acknowledgement(&Uuid::new_v4().to_string(), 0);
-            let answer = requests.send(query).await.map_err(NoAnswer::outcome)?;
+            let answer = requests.ask(query).await.map_err(NoAnswer::outcome)?;
             match read(&answer, 0) {
-                Status::Refused(words) => Err(Outcome::Pause { alert: format!("{NOT_GIVEN} ({words})") }),
+                Status::Refused(words) if code(&answer) == Some(ACK_IS_DISABLED) => {
+                    Err(Outcome::Pause { alert: format!("{NOT_GIVEN} ({words})") })
+                }
+                Status::Refused(alert) => Err(Outcome::Pause { alert }),
                 Status::NotYet if answer.status != 200 => {
                     Err(Outcome::Retry { after: answer.retry_after, words: answer.words() })
                 }
@@ -88,7 +103,7 @@ impl Acknowledgements {
     pub(super) async fn wait(&self, requests: &Requests, channel: String, id: u64) -> Outcome {
         let end = Instant::now() + self.timeout;
         loop {
-            let status = match requests.send(requests.acknowledgement(&channel, id)).await {
+            let status = match requests.ask(requests.acknowledgement(&channel, id)).await {
                 Ok(answer) => read(&answer, id),
                 // The server may be unreachable for a moment. After a restart it answers "not yet" until the timeout.
                 Err(_) => Status::NotYet,

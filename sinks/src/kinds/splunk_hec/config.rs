@@ -1,10 +1,11 @@
 //! The keys of a Splunk sink, and the addresses and credentials made from them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use arrow::datatypes::DataType;
 use kerntrail_common::settings::positive;
 use kerntrail_common::suggest::did_you_mean;
 use kerntrail_schemas::Table;
@@ -169,14 +170,25 @@ impl SplunkHecConfig {
         for table in self.by_table.keys() {
             table.parse::<Table>().map_err(|error| KeyError::value("by_table", error))?;
         }
-        let columns: BTreeSet<String> = Table::ALL
-            .iter()
-            .flat_map(|table| table.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>())
+        let schemas = Table::ALL.iter().map(|table| table.schema());
+        let columns: BTreeMap<String, DataType> = schemas
+            .flat_map(|schema| {
+                let fields = schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
+                fields.collect::<Vec<_>>()
+            })
             .collect();
         for name in &self.indexed_fields {
-            if !columns.contains(name) {
-                let hint = did_you_mean(name, columns.iter().map(String::as_str));
-                return Err(KeyError::value("indexed_fields", format!("no table has a column `{name}`{hint}")));
+            match columns.get(name) {
+                // Splunk refuses an event with an object among its fields.
+                Some(DataType::Map(..) | DataType::Struct(_)) => {
+                    let problem = format!("`{name}` is an object, which cannot be a field at index time");
+                    return Err(KeyError::value("indexed_fields", problem));
+                }
+                Some(_) => {}
+                None => {
+                    let hint = did_you_mean(name, columns.keys().map(String::as_str));
+                    return Err(KeyError::value("indexed_fields", format!("no table has a column `{name}`{hint}")));
+                }
             }
         }
         if self.endpoint == Endpoint::Raw && self.indexed_fields != indexed_fields() {

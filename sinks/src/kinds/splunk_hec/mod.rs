@@ -83,7 +83,7 @@ impl SplunkHec {
 
     async fn post(&self, records: &[Record], channel: &str, metadata: Option<&Metadata>) -> Result<Answer, NoAnswer> {
         let request = self.requests.events(records, channel, metadata);
-        self.requests.send(request.map_err(|error| NoAnswer::Failed(format!("cannot compress: {error}")))?).await
+        self.requests.deliver(request.map_err(|error| NoAnswer::Failed(format!("cannot compress: {error}")))?).await
     }
 }
 
@@ -110,6 +110,26 @@ impl Destination for SplunkHec {
         for alike in records.chunk_by(|one, next| metadata(one) == metadata(next)) {
             let metadata = alike.first().map(metadata);
             outcomes.extend(self.deliver(alike, metadata.as_ref()).await);
+            // The server takes nothing now; the events behind these have not been sent.
+            let left = records.len() - outcomes.len();
+            match outcomes.last() {
+                Some(Outcome::Retry { after, words }) => {
+                    let waits = Outcome::Retry { after: *after, words: words.clone() };
+                    outcomes.extend(waits.all(left));
+                    break;
+                }
+                Some(Outcome::Late { words }) => {
+                    let waits = Outcome::retry(words.clone());
+                    outcomes.extend(waits.all(left));
+                    break;
+                }
+                Some(pause @ Outcome::Pause { .. }) => {
+                    let waits = pause.clone();
+                    outcomes.extend(waits.all(left));
+                    break;
+                }
+                _ => {}
+            }
         }
         outcomes
     }
