@@ -344,8 +344,9 @@ fn is_sink_variable(name: &str) -> bool {
 pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let mut known: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
     known.push("KERNTRAIL_CONFIG".to_owned());
-    let strange =
-        names.filter(|name| name.starts_with("KERNTRAIL_") && !is_sink_variable(name) && !known.contains(name));
+    let strange = names.filter(|name| {
+        name.starts_with("KERNTRAIL_") && !is_sink_variable(name) && !is_of_kubernetes(name) && !known.contains(name)
+    });
     let misspelled = strange.filter_map(|name| {
         let right = misspelled_sink(&name).or_else(|| {
             let allowed = (name.len() / 8).max(2);
@@ -354,6 +355,11 @@ pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String,
         Some((name, right?))
     });
     misspelled.collect()
+}
+
+/// Whether Kubernetes sets a variable of this name in pods, for a service such as `kerntrail-sink`.
+fn is_of_kubernetes(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
 }
 
 /// The right form of a variable such as `KERNTRAIL_SINK_SOC_TOKEN` or `KERNTRAIL_SINKS_SOC__TOKEN`, which ends with a key

@@ -147,6 +147,33 @@ fn imports_from_several_machines_into_one_lake_run_one_after_the_other() {
 }
 
 #[test]
+fn a_second_program_with_another_lake_is_told_so_and_takes_nothing() {
+    if !require::java() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let kafka = Kafka::start(folder.path()).expect("Kafka");
+    let bootstrap = format!("--log-kafka-bootstrap={}", kafka.bootstrap());
+    let settings = ["--log-kind=kafka", &bootstrap, "--collector-enabled=false"];
+    let (first, second) = (Program::new(), Program::new());
+    let running = first.start(&settings);
+    let import = |from: u64, to: u64| {
+        let file = write(folder.path(), "in.json", lines(from, to).as_bytes());
+        first.run(&["replay", "-q", file.to_str().unwrap()]);
+    };
+    import(0, 1_000);
+    let refused = second.output(&[&["run"], &settings[..]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    let words = text(&refused.stderr);
+    assert!(words.contains("is stored in another lake too") && words.contains("delete the consumer group"), "{words}");
+    // The first goes on with all of the topics.
+    import(1_000, 2_000);
+    assert_eq!(first.rows("select count(*) from process_events"), ["2000"]);
+    assert_eq!(second.rows("select count(*) from process_events"), ["0"]);
+    assert_eq!(running.terminate(), 0);
+}
+
+#[test]
 fn kernel_events_during_a_broker_outage_arrive_exactly_once() {
     if !require::java() || !require::root() || !require::bpf() {
         return;

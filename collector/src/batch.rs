@@ -88,6 +88,7 @@ impl Batcher {
     pub fn new(node: &Node, stream: StreamId, limits: BatchLimits) -> Self {
         let envelope = Envelope {
             cluster: node.cluster.clone(),
+            host_id: node.host_id.clone(),
             node: Some(node.name.clone()),
             boot_id: Some(node.boot_id.clone()),
             source: Some("kernel"),

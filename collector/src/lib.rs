@@ -34,6 +34,7 @@ mod reap;
 mod sender;
 pub mod source;
 mod state;
+pub mod users;
 
 pub use agent::{Collector, CollectorError};
 pub use config::{CollectorConfig, Kube, KubernetesConfig, NodeConfig};

@@ -10,6 +10,7 @@ use crate::config::{CollectorConfig, NodeConfig};
 use crate::container;
 use crate::event::ProcessRef;
 use crate::source::SourceRecord;
+use crate::users::Users;
 
 /// What is known of a node from the start.
 #[derive(Clone, Debug)]
@@ -18,12 +19,16 @@ pub struct Node {
     pub name: String,
     /// Name of the cluster.
     pub cluster: Option<String>,
+    /// Its machine id (machine-id(5)).
+    pub host_id: Option<String>,
     /// This boot of its kernel.
     pub boot_id: BootId,
     /// The boot's part of process uids.
     pub boot_hash: BootHash,
     /// Its root directory.
     pub root: PathBuf,
+    /// Names of its users.
+    pub users: Users,
     /// Further folders of container runtimes, below the root.
     pub runtimes: Vec<String>,
     /// A procfs that knows processes by their ids in the root pid namespace.
@@ -63,8 +68,10 @@ impl Node {
         let node = Self {
             name: config.node.name(),
             cluster: Some(config.cluster.clone()).filter(|name| !name.is_empty()),
+            host_id: machine_id(root),
             boot_hash: BootHash::of(&boot_id),
             boot_id: BootId::new(boot_id),
+            users: Users::of(root),
             root: root.clone(),
             runtimes: config.node.runtimes.clone(),
             procfs: procfs(root),
@@ -123,6 +130,12 @@ fn procfs(host_root: &Path) -> PathBuf {
     if namespace(&own.join("self"), "pid") == Some(ROOT_PID_NS) { own } else { host_root.join("proc") }
 }
 
+/// 32 hex digits; a system that is not set up yet has none, or another text.
+fn machine_id(root: &Path) -> Option<String> {
+    let id = read_line(&root.join("etc/machine-id")).ok()?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+}
+
 fn read_line(path: &Path) -> Result<String, NodeError> {
     let wrong = |source| NodeError { path: path.to_owned(), source };
     let line = fs::read_to_string(path).map_err(wrong)?.trim().to_owned();
@@ -157,6 +170,21 @@ mod tests {
         assert_eq!(container_of_line(&format!("0::/system.slice/docker-{id}.scope")), Some(id));
         assert_eq!(container_of_line("9:name=systemd:/"), None);
         assert_eq!(container_of_line(""), None);
+    }
+
+    #[test]
+    fn machine_ids() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(machine_id(root.path()), None);
+        fs::create_dir(root.path().join("etc")).unwrap();
+        for (text, id) in [
+            ("0123456789abcdef0123456789abcdef\n", Some("0123456789abcdef0123456789abcdef")),
+            ("uninitialized\n", None),
+            ("", None),
+        ] {
+            fs::write(root.path().join("etc/machine-id"), text).unwrap();
+            assert_eq!(machine_id(root.path()).as_deref(), id, "{text:?}");
+        }
     }
 
     #[test]

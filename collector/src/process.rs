@@ -62,6 +62,8 @@ pub struct Ancestor {
     pub uid: ProcessUid,
     /// Its thread group id.
     pub pid: u32,
+    /// Its effective user when it forked.
+    pub euid: Option<u32>,
     /// Whether it is the node's init.
     pub is_init: bool,
     /// What it ran when it forked.
@@ -77,6 +79,7 @@ impl Ancestor {
     pub fn new(
         uid: ProcessUid,
         pid: u32,
+        euid: Option<u32>,
         is_init: bool,
         program: Arc<Shown>,
         parent: Option<Arc<Ancestor>>,
@@ -84,7 +87,7 @@ impl Ancestor {
         let parent =
             parent.map(|parent| if parent.depth >= MOST_ANCESTORS { parent.cut(MOST_ANCESTORS / 2) } else { parent });
         let depth = 1 + parent.as_ref().map_or(0, |parent| parent.depth);
-        Arc::new(Self { uid, pid, is_init, program, parent, depth })
+        Arc::new(Self { uid, pid, euid, is_init, program, parent, depth })
     }
 
     /// The nearest `keep` links of the list.
@@ -94,6 +97,7 @@ impl Ancestor {
         Arc::new(Self {
             uid: self.uid,
             pid: self.pid,
+            euid: self.euid,
             is_init: self.is_init,
             program: Arc::clone(&self.program),
             parent,
@@ -149,7 +153,14 @@ impl Process {
     /// Its link as an ancestor of a child that it forks now.
     pub(crate) fn ancestor(&mut self, is_init: bool) -> Arc<Ancestor> {
         let Self { as_ancestor, uid, task, program, parent, .. } = self;
-        let new = || Ancestor::new(*uid, task.process.tgid, is_init, Arc::clone(program), parent.clone());
+        // It may have changed its user since the last fork.
+        if as_ancestor.as_ref().is_some_and(|link| link.euid != Some(task.state.euid)) {
+            *as_ancestor = None;
+        }
+        let new = || {
+            let (pid, euid) = (task.process.tgid, Some(task.state.euid));
+            Ancestor::new(*uid, pid, euid, is_init, Arc::clone(program), parent.clone())
+        };
         Arc::clone(as_ancestor.get_or_insert_with(new))
     }
 }
@@ -162,7 +173,7 @@ mod tests {
     fn an_ancestry_is_bounded_and_keeps_its_near_end() {
         let mut last: Option<Arc<Ancestor>> = None;
         for pid in 0..10_000 {
-            last = Some(Ancestor::new(ProcessUid::default(), pid, false, Arc::default(), last));
+            last = Some(Ancestor::new(ProcessUid::default(), pid, None, false, Arc::default(), last));
         }
         let pids: Vec<u32> = last.unwrap().up().map(|ancestor| ancestor.pid).collect();
         assert!((MOST_ANCESTORS / 2..=MOST_ANCESTORS).contains(&pids.len()), "{}", pids.len());

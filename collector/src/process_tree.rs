@@ -176,7 +176,7 @@ impl ProcessTable {
     fn unknown_parent(&self, task: &Task, is_init: bool) -> Option<Arc<Ancestor>> {
         let parent = task.parent;
         (parent.tgid != 0 && parent != task.process)
-            .then(|| Ancestor::new(self.uid(&parent), parent.tgid, is_init, Arc::default(), None))
+            .then(|| Ancestor::new(self.uid(&parent), parent.tgid, None, is_init, Arc::default(), None))
     }
 
     fn uid(&self, process: &ProcessRef) -> ProcessUid {

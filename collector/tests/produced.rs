@@ -84,6 +84,8 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
 async fn the_list_of_activities_and_columns_of_the_collector_is_current() {
     let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     put_bundle(root.path(), K8S, ID, "containerd.json");
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
     let mut setup = Setup::at(root.path());
     setup.config =
         CollectorConfig { max_processes: 8, state_dir: Some(state.path().to_owned()), ..CollectorConfig::default() };

@@ -13,6 +13,7 @@ use kerntrail_collector::event::{EventKind, KernelEvent, PrivilegeState, Process
 use kerntrail_collector::node::Node;
 use kerntrail_collector::pods::Pods;
 use kerntrail_collector::source::{EventSource, ProbeStatus, SourceError, SourceRecord};
+use kerntrail_collector::users::Users;
 use kerntrail_collector::{Collector, CollectorConfig, CollectorError};
 use kerntrail_ebpf::CpuCounters;
 use kerntrail_schemas::Table;
@@ -184,9 +185,11 @@ impl Default for Setup {
         let node = Node {
             name: "node-1".into(),
             cluster: Some("test".into()),
+            host_id: Some("0123456789abcdef0123456789abcdef".into()),
             boot_id: BootId::new(BOOT),
             boot_hash: BootHash::of(BOOT),
             root: "/nowhere".into(),
+            users: Users::of("/nowhere".as_ref()),
             runtimes: Vec::new(),
             procfs: "/nowhere".into(),
             init: 1,
@@ -204,6 +207,7 @@ impl Setup {
     pub fn at(root: &Path) -> Self {
         let mut setup = Self::default();
         setup.node.root = root.to_owned();
+        setup.node.users = Users::of(root);
         setup
     }
 }

@@ -33,6 +33,9 @@ pub struct PipelineConfig {
     /// Tenant whose topics are read and whose tables are written.
     #[serde(skip)]
     pub tenant: String,
+    /// Id of the lake, by which others who read the same log know it; empty where the log is this machine's own.
+    #[serde(skip)]
+    pub lake_id: String,
     /// Folder for rejected messages, created when needed; at most 10,000 of them and 1 GiB are kept.
     #[serde(skip)]
     pub rejected_dir: PathBuf,
@@ -48,6 +51,7 @@ impl Default for PipelineConfig {
             compact_interval: Period::seconds(60),
             vacuum_keep: Period::seconds(3600),
             tenant: kerntrail_schemas::DEFAULT_TENANT.to_owned(),
+            lake_id: String::new(),
             rejected_dir: PathBuf::from("rejected"),
         }
     }

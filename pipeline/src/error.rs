@@ -1,8 +1,9 @@
 //! Why a pipeline stops.
 
 use kerntrail_lake::LakeError;
-use kerntrail_transport::{LogError, Newer, Partition};
+use kerntrail_transport::{LogError, Newer, Partition, Topic};
 
+use crate::pipeline::GROUP;
 use crate::rejected::RejectedError;
 
 /// Why a pipeline stops, or cannot be drained. Rows that were not committed are read again at the next start.
@@ -32,6 +33,18 @@ pub enum PipelineError {
         end: i64,
         /// Offset that the lake wants next.
         taken: i64,
+    },
+    /// Another pipeline stores messages of the log in another lake, so each lake would get a part of the rows.
+    #[error(
+        "{topic} is stored in another lake too ({other}, this one is {own}): use the same lake or another log.kafka cluster or tenant; if the other lake is gone for good, delete the consumer group {GROUP}"
+    )]
+    OtherLake {
+        /// The topic.
+        topic: Topic,
+        /// Id of the other lake.
+        other: String,
+        /// Id of this lake.
+        own: String,
     },
     /// A rejected message could not be stored.
     #[error("cannot store a rejected message")]

@@ -326,6 +326,7 @@ impl Run<'_> {
     /// Resumes reading `partitions` from the progress in the lake.
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), PipelineError> {
         let mut taken = Vec::new();
+        self.check_alone().await?;
         for partition in partitions {
             self.buffers.of(partition.topic.table).drop_rows_of(&partition);
             let recorded = match recorded(self.pipeline, &partition, self.cancel).await {
@@ -346,6 +347,24 @@ impl Run<'_> {
         // An earlier life may have been cut off before it could.
         if !taken.is_empty() {
             self.commit_group(&taken).await;
+        }
+        Ok(())
+    }
+
+    /// Errors: another pipeline stores topics of this one in another lake.
+    async fn check_alone(&self) -> Result<(), PipelineError> {
+        let own = &self.pipeline.config.lake_id;
+        for topic in self.pipeline.topics() {
+            let mut backoff = retry();
+            let readers = loop {
+                match self.pipeline.log.readers(&Group(GROUP.to_owned()), &topic).await {
+                    Ok(readers) => break readers,
+                    Err(error) => wait_out(error, &mut backoff, self.cancel).await?,
+                }
+            };
+            if let Some(other) = readers.into_iter().find(|reader| reader != own) {
+                return Err(PipelineError::OtherLake { topic, other, own: own.clone() });
+            }
         }
         Ok(())
     }

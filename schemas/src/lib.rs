@@ -30,4 +30,4 @@ pub const DEFAULT_TENANT: &str = "default";
 /// Version of the columns: the highest `since` of any. It travels in each message, which is read by its writer's columns.
 ///
 /// A change adds nullable columns (`since` the next version) and raises it; readers of older messages and files see NULL.
-pub const SCHEMA_VERSION: u16 = 1;
+pub const SCHEMA_VERSION: u16 = 2;

@@ -24,6 +24,7 @@ pub async fn run(config: &Config, replay: Replay) -> anyhow::Result<ExitCode> {
         Opened::Here(opened) => opened,
         Opened::InServer(_) => return all(&replay, Route::Server(Box::new(config.clone()))).await,
     };
+    let _lake = parts::lock_lake(config)?;
     let lake = Arc::new(parts::lake(config)?);
     let pipeline = Arc::new(parts::pipeline(config, &opened, Arc::clone(&lake)));
     let importer = Arc::new(Importer::new(config, opened, lake, Arc::clone(&pipeline))?);

@@ -3,6 +3,7 @@
 //! Start: event log, lake, HTTP, pipeline, rules, sinks, and last the collector, so that no part waits for a
 //! later one. Stop (SIGTERM or SIGINT): the collector first, then each part once those before it have drained.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Opened::Here(opened) => opened,
         Opened::InServer(other) => bail!("another kerntrail already runs with this data_dir, at {other}"),
     };
+    let _lake = parts::lock_lake(&config)?;
     parts::remove_staged(&config);
     access::warn_of_readers(&config);
     removed_sinks::forget(&config, &opened).await;
@@ -165,7 +167,15 @@ fn start_rules(
     parts.start(Stage::Collecting, async move {
         let compiled = tokio::select! {
             () = detecting.cancelled() => return Ok(()),
-            rules = parts::compile_rules(&config, placeholders) => rules?,
+            rules = parts::compile_rules(&config, placeholders.clone()) => match rules {
+                Ok(rules) => rules,
+                Err(error) => {
+                    tracing::error!("only the rules that are part of the program run: {error:#}");
+                    let mut shipped = config.clone();
+                    shipped.rules.dir = PathBuf::new();
+                    parts::compile_rules(&shipped, placeholders).await?
+                }
+            },
         };
         let mut detector = parts::detector(&config, &opened, Arc::clone(&lake), compiled, exceptions);
         loop {

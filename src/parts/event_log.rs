@@ -14,11 +14,11 @@ use kerntrail_sinks::runner::GROUP_PREFIX;
 use kerntrail_transport::embedded::OpenError;
 use kerntrail_transport::spooled::SpoolError;
 use kerntrail_transport::{
-    EmbeddedLog, EmbeddedOptions, EventLog, Holds, KafkaLog, LogKind, SpoolOptions, Spooled, Topic,
+    EmbeddedLog, EmbeddedOptions, EventLog, Holds, KafkaLog, KafkaOptions, LogKind, SpoolOptions, Spooled, Topic,
 };
 
 use crate::config::Config;
-use crate::parts::{access, sinks};
+use crate::parts::{self, access, sinks};
 
 /// The log, or the server that has it open.
 pub enum Opened {
@@ -35,6 +35,8 @@ pub struct Log {
     pub log: Arc<dyn EventLog>,
     /// What its readers cannot read before an upgrade.
     pub holds: Holds,
+    /// Id of the lake, where others may read the log; else empty.
+    pub lake_id: String,
     /// The embedded log, where it is one.
     pub embedded: Option<EmbeddedLog>,
     spool: Option<Arc<Spooled>>,
@@ -78,16 +80,19 @@ async fn embedded(config: &Config) -> anyhow::Result<Log> {
         ..EmbeddedOptions::default()
     };
     let log = EmbeddedLog::open(log_dir(config), options).await?;
-    Ok(Log { spool: None, embedded: Some(log.clone()), log: Arc::new(log), holds: Holds::default() })
+    let (lake_id, holds) = (String::new(), Holds::default());
+    Ok(Log { spool: None, lake_id, embedded: Some(log.clone()), log: Arc::new(log), holds })
 }
 
 async fn kafka(config: &Config) -> anyhow::Result<Log> {
-    let brokers = KafkaLog::new(config.log.kafka.clone()).context("log.kafka")?;
+    let lake_id = parts::lake_id(config)?;
+    let options = KafkaOptions { reader: lake_id.clone(), ..config.log.kafka.clone() };
+    let brokers = KafkaLog::new(options).context("log.kafka")?;
     let topics = Table::ALL.iter().map(|table| Topic { tenant: config.tenant.clone(), table: *table }).collect();
     let holds = Holds::default();
     let spool = SpoolOptions { dir: log_dir(config), max_bytes: config.log.max_size.0, topics, holds: holds.clone() };
     let spooled = Arc::new(Spooled::start(spool, Arc::new(brokers)).await?);
-    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), embedded: None, holds })
+    Ok(Log { log: Arc::clone(&spooled) as Arc<dyn EventLog>, spool: Some(spooled), lake_id, embedded: None, holds })
 }
 
 fn log_dir(config: &Config) -> PathBuf {

@@ -16,9 +16,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
+use kerntrail_common::lock::{FileLock, LockError};
 use kerntrail_detections::{
     Detector, DetectorConfig, ExceptionState, Exceptions, Placeholders, RuleError, Rules, Sources,
 };
@@ -27,6 +28,7 @@ use kerntrail_pipeline::{Pipeline, PipelineConfig};
 use kerntrail_query_engine::{Capacity, Engine, Principal, RequestOrigin, Role, Session};
 use kerntrail_query_service::history;
 use kerntrail_sinks::dlq;
+use kerntrail_transport::LogKind;
 
 use crate::config::{Config, ConfigError};
 use event_log::Log;
@@ -43,6 +45,45 @@ pub fn lake_uri(config: &Config) -> String {
 pub fn lake(config: &Config) -> anyhow::Result<Lake> {
     let uri = lake_uri(config);
     Lake::open(&uri, &config.tenant).with_context(|| format!("cannot open the lake {uri}"))
+}
+
+/// The folder of the lake; `None` for one that is not in a file system.
+fn lake_folder(config: &Config) -> Option<PathBuf> {
+    let uri = lake_uri(config);
+    match reqwest::Url::parse(&uri) {
+        Ok(url) => url.to_file_path().ok().filter(|_| url.scheme() == "file"),
+        Err(_) => Some(PathBuf::from(uri)),
+    }
+}
+
+/// Id of the lake, made when its folder has none yet; without a folder, its address.
+pub fn lake_id(config: &Config) -> anyhow::Result<String> {
+    let Some(folder) = lake_folder(config) else { return Ok(lake_uri(config)) };
+    let path = folder.join("id");
+    let read = || -> std::io::Result<String> {
+        std::fs::create_dir_all(&folder)?;
+        durable::create(&path, format!("{}\n", uuid::Uuid::new_v4()).as_bytes())?;
+        Ok(std::fs::read_to_string(&path)?.trim().to_owned())
+    };
+    read().with_context(|| format!("cannot read or create {}", path.display()))
+}
+
+/// Keeps other programs on this machine from storing the rows of another embedded log into the same lake until it is
+/// dropped. Several programs that read one Kafka may share a lake: there is nothing to lock.
+///
+/// Errors: one does.
+pub fn lock_lake(config: &Config) -> anyhow::Result<Option<FileLock>> {
+    let folder = lake_folder(config).filter(|_| config.log.kind == LogKind::Embedded);
+    let Some(folder) = folder else { return Ok(None) };
+    let path = folder.join(&config.tenant).join("lock");
+    FileLock::take(&path).map(Some).map_err(|error| match error {
+        LockError::Held { process } => anyhow!(
+            "another kerntrail{} stores into the lake {}; give this one a lake of its own (lake.uri), or stop the other",
+            process.map(|id| format!(" (process {id})")).unwrap_or_default(),
+            lake_uri(config)
+        ),
+        LockError::Io(error) => anyhow!(error).context(format!("cannot use {}", path.display())),
+    })
 }
 
 /// This process's session over the lake. Errors: as [`lake_to_read`].
@@ -94,8 +135,12 @@ pub fn engine_over(lake: Arc<Lake>, capacity: Capacity) -> anyhow::Result<Arc<En
 
 /// Event log to lake.
 pub fn pipeline(config: &Config, opened: &Log, lake: Arc<Lake>) -> Pipeline {
-    let settings =
-        PipelineConfig { tenant: config.tenant.clone(), rejected_dir: rejected_dir(config), ..config.lake.clone() };
+    let settings = PipelineConfig {
+        tenant: config.tenant.clone(),
+        lake_id: opened.lake_id.clone(),
+        rejected_dir: rejected_dir(config),
+        ..config.lake.clone()
+    };
     Pipeline::new(Arc::clone(&opened.log), lake, settings).with_holds(opened.holds.clone())
 }
 

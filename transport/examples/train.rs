@@ -24,7 +24,7 @@ fn share(table: Table) -> usize {
         Table::ProcessEvents => 6,
         Table::NetworkFlows => 4,
         Table::FileEvents | Table::KernelEvents => 2,
-        Table::Findings | Table::EventLoss => 1,
+        Table::HookEvents | Table::Findings | Table::EventLoss => 1,
     }
 }
 

@@ -16,7 +16,7 @@ mod headers;
 mod properties;
 mod topics;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -57,6 +57,9 @@ pub struct KafkaOptions {
     #[serde(deserialize_with = "more_than_zero")]
     #[schemars(range(min = 1, max = i32::MAX))]
     pub replication: i32,
+    /// On whose behalf offsets are committed, for those who read with the same group; empty: nobody's.
+    #[serde(skip)]
+    pub reader: String,
     /// Longest time that `append` waits for brokers to acknowledge, in seconds.
     #[serde(skip)]
     pub delivery_timeout_s: u64,
@@ -82,6 +85,7 @@ impl fmt::Debug for KafkaOptions {
             .field("client_id", &self.client_id)
             .field("partitions", &self.partitions)
             .field("replication", &self.replication)
+            .field("reader", &self.reader)
             .field("delivery_timeout_s", &self.delivery_timeout_s)
             .field("properties", &self.properties.keys())
             .finish()
@@ -96,6 +100,7 @@ impl Default for KafkaOptions {
             // What a single broker can create.
             partitions: 1,
             replication: 1,
+            reader: String::new(),
             delivery_timeout_s: 30,
             properties: BTreeMap::new(),
         }
@@ -178,21 +183,26 @@ impl Shared {
     }
 
     fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {
+        self.offsets(group, topic).map(|offsets| offsets.into_iter().map(|(position, _)| position).collect())
+    }
+
+    /// What `group` has committed, each with the text that was committed with it.
+    fn offsets(&self, group: &Group, topic: &Topic) -> Result<Vec<(Position, String)>, LogError> {
         let name = topic.to_string();
         let operation = || format!("read the offsets that {} has committed for {topic}", group.0);
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&name, 0, self.topics.partitions(&name)? - 1);
         let offsets = self.watcher(group)?.committed_offsets(list, client::TIMEOUT);
         let offsets = offsets.map_err(|error| failed(operation(), error))?;
-        let mut positions = Vec::new();
+        let mut found = Vec::new();
         for place in offsets.elements() {
             place.error().map_err(|error| failed(operation(), error))?;
             if let Offset::Offset(next) = place.offset() {
                 let partition = Partition { topic: topic.clone(), number: place.partition() };
-                positions.push(Position { partition, next });
+                found.push((Position { partition, next }, place.metadata().to_owned()));
             }
         }
-        Ok(positions)
+        Ok(found)
     }
 }
 
@@ -310,6 +320,12 @@ impl EventLog for KafkaLog {
     async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
         let topic = topic.clone();
         self.blocking(move |shared| shared.positions(&topic, |(oldest, _)| oldest)).await
+    }
+
+    async fn readers(&self, group: &Group, topic: &Topic) -> Result<BTreeSet<String>, LogError> {
+        let (group, topic) = (group.clone(), topic.clone());
+        let offsets = self.blocking(move |shared| shared.offsets(&group, &topic)).await?;
+        Ok(offsets.into_iter().map(|(_, reader)| reader).filter(|reader| !reader.is_empty()).collect())
     }
 
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {

@@ -1,5 +1,6 @@
 //! What an event log offers: topics, partitions, offsets, consumer groups.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -131,6 +132,12 @@ pub trait EventLog: Send + Sync {
     /// For each partition of `topic`, the offset of the oldest message, where a group that has committed nothing begins;
     /// none where that is not known.
     async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError>;
+
+    /// On whose behalf `group` has committed offsets of `topic`: what [`KafkaOptions::reader`](crate::KafkaOptions::reader) of
+    /// those who committed last was. Empty for a log that only one program can read.
+    async fn readers(&self, _group: &Group, _topic: &Topic) -> Result<BTreeSet<String>, LogError> {
+        Ok(BTreeSet::new())
+    }
 
     /// For each partition of `topic`, the offset that `group` committed; none where it has not.
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError>;

@@ -9,7 +9,7 @@
 //! holds its topic, until a release knows it; messages of a newer schema are forwarded, since they are not decoded here.
 //! Invariant: at the spool's bound `append` returns [`LogError::Full`]; nothing is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,6 +247,10 @@ impl EventLog for Spooled {
 
     async fn oldest(&self, topic: &Topic) -> Result<Vec<Position>, LogError> {
         self.behind.oldest(topic).await
+    }
+
+    async fn readers(&self, group: &Group, topic: &Topic) -> Result<BTreeSet<String>, LogError> {
+        self.behind.readers(group, topic).await
     }
 
     async fn committed(&self, group: &Group, topic: &Topic) -> Result<Vec<Position>, LogError> {

@@ -16,6 +16,7 @@ use super::format::{EventOrigin, ImportedRow, MappedColumn, MappedRow, RecordRef
 #[derive(Debug)]
 pub(super) enum ColumnValue {
     Text(String),
+    Texts(Vec<String>),
     Number(i64),
     Flag(bool),
     Time(Micros),
@@ -140,6 +141,12 @@ pub(super) trait FromValue: Sized {
 impl FromValue for String {
     fn from_value(value: ColumnValue) -> Option<Self> {
         if let ColumnValue::Text(text) = value { Some(text) } else { None }
+    }
+}
+
+impl FromValue for Vec<String> {
+    fn from_value(value: ColumnValue) -> Option<Self> {
+        if let ColumnValue::Texts(texts) = value { Some(texts) } else { None }
     }
 }
 

@@ -9,6 +9,7 @@ use kerntrail_common::mask::Mask;
 use kerntrail_common::shell;
 use kerntrail_schemas::identity::{BootHash, StreamId};
 use kerntrail_schemas::tables::Actor;
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::identity::canonical::mix;
@@ -145,6 +146,18 @@ impl FormatScope {
 }
 
 impl FormatScope {
+    /// `value` without the secrets in its texts, which may be parts of command lines.
+    pub(super) fn masked_texts(&self, value: &Value) -> Value {
+        let Some(mask) = &self.mask else { return value.clone() };
+        let inner = |value: &Value| self.masked_texts(value);
+        match value {
+            Value::String(text) => mask.text(text).into_owned().into(),
+            Value::Array(items) => items.iter().map(inner).collect(),
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), inner(value))).collect(),
+            other => other.clone(),
+        }
+    }
+
     /// `actor` without the secrets of its command lines.
     fn masked(&self, mut actor: Actor) -> Actor {
         let Some(mask) = &self.mask else { return actor };

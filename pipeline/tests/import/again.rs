@@ -123,7 +123,9 @@ async fn killed_in_the_middle_and_run_again() {
         importing.drain().await;
         let before = all_once(&importing).await as u64;
         let report = importing.import("x", input()).await;
-        assert_eq!((report.already_there, report.rows), (before, 300 + ESCAPE_ROWS - before), "{acts:?}");
+        assert_eq!(report.rows, 300 + ESCAPE_ROWS - before, "{acts:?}");
+        // One record has two rows.
+        assert!((before.saturating_sub(1)..=before).contains(&report.already_there), "{acts:?}: {report:?}");
         assert_eq!(all_once(&importing).await as u64, 300 + ESCAPE_ROWS, "{acts:?}");
     }
 }

@@ -46,12 +46,33 @@ const CONNECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Hooks that no other table is about.
+const HOOKS: &[(&str, &str)] = &[
+    (
+        "process_kprobe",
+        r#""function_name":"tcp_sendmsg","args":[{"int_arg":69}],"return":{"int_arg":3},"message":"m","tags":["t"],"kernel_stack_trace":[{"symbol":"f","offset":"5"}],"user_stack_trace":[{"symbol":"g"}]"#,
+    ),
+    ("process_lsm", r#""function_name":"bprm_check_security","args":[],"ima_hash":"sha256:73d1""#),
+    (
+        "process_tracepoint",
+        r#""subsys":"raw_syscalls","event":"sys_enter","args":[{"syscall_id":{"id":101,"abi":"x64"}}]"#,
+    ),
+    ("process_uprobe", r#""path":"/bin/bash","symbol":"readline","args":[{"string_arg":"id"}]"#),
+    ("process_usdt", r#""path":"/bin/bash","provider":"x","name":"y","args":[]"#),
+    ("process_loader", r#""path":"/usr/lib/libevil.so","buildid":"aabb""#),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_activities_and_columns_of_tetragon_is_current() {
     let process = r#""process":{"pid":7,"binary":"/x","uid":1000,"cap":{"effective":["DAC_OVERRIDE"]},"process_credentials":{"uid":5,"gid":6,"euid":1000},"auid":1000,"binary_properties":{"file":{"inode":{"number":"1"},"path":"/x"}}}"#;
     let at = r#""node_name":"n","time":"2026-11-24T12:00:00.123456789Z""#;
     let mut input = ESCAPE.to_owned();
     input.push_str(&format!("{{\"process_exec\":{{{process}}},{at}}}\n"));
+    // The runtime's exec into a container.
+    input.push_str(&format!(
+        r#"{{"process_exec":{{"process":{{"exec_id":"a3QtYToxMDAwMDUwMTAwMDAwMDo1MDE=","pid":501,"binary":"/bin/sh"}},"parent":{{"pid":400,"binary":"/usr/bin/runc","arguments":"--root /run exec c"}}}},{at}}}"#
+    ));
+    input.push('\n');
     for (function, args) in CALLS {
         input.push_str(&format!(
             "{{\"process_kprobe\":{{{process},\"function_name\":\"{function}\",\"args\":{args}}},{at}}}\n"
@@ -59,6 +80,9 @@ async fn the_list_of_activities_and_columns_of_tetragon_is_current() {
     }
     for (kind, ends) in CONNECTIONS {
         input.push_str(&format!("{{\"{kind}\":{{{process},{ends}}},{at}}}\n"));
+    }
+    for (kind, content) in HOOKS {
+        input.push_str(&format!("{{\"{kind}\":{{{process},{content}}},{at}}}\n"));
     }
     input.push_str(&format!("{{\"rate_limit_info\":{{\"number_of_dropped_process_events\":\"3\"}},{at}}}\n"));
     input.push_str(&format!("{{\"process_throttle\":{{\"type\":\"THROTTLE_START\",\"cgroup\":\"c\"}},{at}}}\n"));

@@ -21,7 +21,7 @@ async fn row(kind: &str, process: &str, more: &str, table: Table, columns: &str)
 async fn the_whole_recording() {
     let importing = Importing::new();
     let report = importing.import("escape", ESCAPE).await;
-    assert_eq!(report.without_place, [("udp_sendmsg".to_owned(), 1)].into());
+    assert!(report.without_place.is_empty(), "{report:?}");
     let columns = "time, activity, process_name, pid, parent_path, container_name, pod_name, origin_namespace, in_host_mnt_ns, exit_code, exit_signal, count, cluster";
     let expected = [
         "2026-11-24T12:00:00Z | existing | cart | 4100 | /usr/bin/containerd-shim-runc-v2 | cart | cart-6d5f7c9b8-x2x7k | shop | - | - | - | 1 | -",
@@ -362,38 +362,70 @@ async fn connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_without_a_table_are_counted_by_name() {
-    let call = |function: &str, args: &str| {
-        format!(
-            r#"{{"process_kprobe":{{"process":{{"pid":1}},"function_name":"{function}","args":{args}}},"node_name":"n","time":"2026-11-24T12:00:00Z"}}"#
-        )
+async fn hooks_that_no_other_table_is_about_are_kept_whole() {
+    let event = |kind: &str, more: &str| {
+        format!(r#"{{"{kind}":{{"process":{{"pid":1}}{more}}},"node_name":"n","time":"2026-11-24T12:00:00Z"}}"#)
     };
-    let udp = r#"[{"sock_arg":{"protocol":"IPPROTO_UDP","daddr":"1.2.3.4","dport":53}}]"#;
+    let call = |function: &str, args: &str| {
+        event("process_kprobe", &format!(r#","function_name":"{function}","args":{args}"#))
+    };
+    let udp = r#"[{"sock_arg":{"protocol":"IPPROTO_UDP","daddr":"1.2.3.4","dport":53}},{"int_arg":69}]"#;
     let unix = r#"[{"sockaddr_arg":{"family":"AF_UNIX","addr":"/run/x"}}]"#;
     let input = [
         call("udp_sendmsg", udp),
-        call("udp_sendmsg", "[]"),
         call("security_socket_connect", unix),
         call("tcp_close", udp),
         call("security_file_permission", r#"[{"file_arg":{"path":"/a"}}]"#),
-        call("security_file_permission", r#"[{"file_arg":{"path":"/a"}},{"int_arg":1}]"#),
-        r#"{"process_tracepoint":{"process":{"pid":1}},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#.to_owned(),
+        event(
+            "process_tracepoint",
+            r#","subsys":"raw_syscalls","event":"sys_enter","args":[{"syscall_id":{"id":101,"abi":"x64"}}]"#,
+        ),
+        event("process_tracepoint", ""),
+        event(
+            "process_uprobe",
+            r#","path":"/bin/bash","symbol":"readline","args":[{"string_arg":"id"}],"return":{"string_arg":"x"}"#,
+        ),
+        event("process_usdt", r#","path":"/bin/bash","provider":"x","name":"y","args":[]"#),
+        event("process_loader", r#","path":"/usr/lib/libevil.so","buildid":"aabb""#),
+        event(
+            "process_lsm",
+            r#","function_name":"bprm_check_security","args":[{"linux_binprm_arg":{"path":"/usr/bin/x"}}],"policy_name":"fim","ima_hash":"sha256:73d1""#,
+        ),
     ];
     let importing = Importing::new();
     let report = importing.import("x", input.join("\n")).await;
-    assert_eq!(counts(&report), (0, 0, 7, 0));
-    let names: Vec<_> = report.without_place.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    assert_eq!(counts(&report), (10, 0, 0, 0));
+    let columns = "activity, function, path, arguments, return_value, hash, build_id, policy";
+    let mut rows: Vec<String> =
+        importing.rows(Table::HookEvents, columns).await.into_iter().map(|row| row.join(" | ")).collect();
+    rows.sort();
     assert_eq!(
-        names,
+        rows,
         [
-            ("process_tracepoint", 1),
-            ("security_file_permission", 2),
-            ("security_socket_connect", 1),
-            ("tcp_close", 1),
-            ("udp_sendmsg", 2),
+            r#"kprobe | security_file_permission | - | [{"path":"/a"}] | - | - | - | -"#,
+            r#"kprobe | security_socket_connect | - | [{"addr":"/run/x","family":"AF_UNIX"}] | - | - | - | -"#,
+            r#"kprobe | tcp_close | - | [{"daddr":"1.2.3.4","dport":53,"protocol":"IPPROTO_UDP"}, 69] | - | - | - | -"#,
+            r#"kprobe | udp_sendmsg | - | [{"daddr":"1.2.3.4","dport":53,"protocol":"IPPROTO_UDP"}, 69] | - | - | - | -"#,
+            r#"loader | - | /usr/lib/libevil.so | - | - | - | aabb | -"#,
+            r#"lsm | bprm_check_security | - | [{"path":"/usr/bin/x"}] | - | sha256:73d1 | - | fim"#,
+            r#"tracepoint | - | - | - | - | - | - | -"#,
+            r#"tracepoint | raw_syscalls/sys_enter | - | [{"abi":"x64","id":101}] | - | - | - | -"#,
+            r#"uprobe | readline | /bin/bash | [id] | x | - | - | -"#,
+            r#"usdt | x/y | /bin/bash | - | - | - | - | -"#,
         ]
     );
-    assert_eq!(report.rejects_file, None);
+}
+
+/// What a policy or a stack says of a call that has a row elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_with_a_message_has_a_row_of_its_own_for_it() {
+    let importing = Importing::new();
+    let record = r#"{"process_kprobe":{"process":{"pid":1},"function_name":"__x64_sys_chroot","args":[{"string_arg":"/host"}],"message":"m","tags":["a","b"],"kernel_stack_trace":[{"symbol":"f","offset":"5"}]},"node_name":"n","time":"2026-11-24T12:00:00Z"}"#;
+    let report = importing.import("x", record).await;
+    assert_eq!((report.records, report.added, report.rows), (1, 1, 2), "{report:?}");
+    assert_eq!(importing.rows(Table::KernelEvents, "activity, target_path").await, [["chroot", "/host"]]);
+    let said = importing.rows(Table::HookEvents, "function, message, tags, kernel_stack").await;
+    assert_eq!(said, [["__x64_sys_chroot", "m", "[a, b]", "[f+5]"]]);
 }
 
 /// What Tetragon says it left out.

@@ -26,6 +26,7 @@ const OTHER_IN_OCSF: &[(&str, &str)] = &[
     ("event_loss.not_supported", "Base Event has no activities"),
     ("event_loss.rate_limited", "Base Event has no activities"),
     ("event_loss.throttled", "Base Event has no activities"),
+    ("event_loss.not_forwarded", "Base Event has no activities"),
 ];
 
 fn has_column(table: Table, name: &str) -> bool {

@@ -110,29 +110,6 @@ fn make_portable(value: &mut Value) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn documents_have_exact_numbers_and_no_empty_texts_in_lists() {
-        let most = 9_007_199_254_740_991_i64;
-        let row: Row = serde_json::from_value(json!({
-            "a": most, "b": most + 1, "c": -most, "d": i64::MIN, "e": ["", "x", ""], "f": [most + 2], "g": 1.5, "h": "",
-        }))
-        .unwrap();
-        assert_eq!(
-            Document::new(&row).finish("rest"),
-            json!({"rest": {
-                "a": most, "b": "9007199254740992", "c": -most, "d": "-9223372036854775808", "e": ["x"],
-                "f": ["9007199254740993"], "g": 1.5, "h": "",
-            }})
-        );
-    }
-}
-
 fn set(fields: &mut Map<String, Value>, path: &str, value: Value) {
     let (head, tail) = match path.split_once('.') {
         None => {
@@ -198,4 +175,27 @@ fn pairs(value: &Value, between: char) -> Option<Value> {
 /// In lower case.
 pub(crate) fn lower(value: &Value) -> Option<Value> {
     Some(value.as_str()?.to_lowercase().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_have_exact_numbers_and_no_empty_texts_in_lists() {
+        let most = 9_007_199_254_740_991_i64;
+        let row: Row = serde_json::from_value(json!({
+            "a": most, "b": most + 1, "c": -most, "d": i64::MIN, "e": ["", "x", ""], "f": [most + 2], "g": 1.5, "h": "",
+        }))
+        .unwrap();
+        assert_eq!(
+            Document::new(&row).finish("rest"),
+            json!({"rest": {
+                "a": most, "b": "9007199254740992", "c": -most, "d": "-9223372036854775808", "e": ["x"],
+                "f": ["9007199254740993"], "g": 1.5, "h": "",
+            }})
+        );
+    }
 }

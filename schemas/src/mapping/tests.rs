@@ -12,7 +12,7 @@ use super::*;
 use crate::cell::Micros;
 use crate::identity::{BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId};
 use crate::tables::{
-    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
+    Actor, Envelope, FileColumns, FindingColumns, HookColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
     ProcessColumns, Table,
 };
 use crate::{Columns, TableBuilder};
@@ -29,6 +29,7 @@ fn envelope(activity: &str) -> Envelope {
         ingest_time: Some(Micros(TIME.0 + 900_000)),
         cluster: Some("prod".into()),
         node: Some("node-1".into()),
+        host_id: Some("0123456789abcdef0123456789abcdef".into()),
         boot_id: Some(BootId::new(BOOT)),
         source: Some("kernel"),
         stream: Some(StreamId::of_collector(&BootId::new(BOOT), 70_000)),
@@ -65,6 +66,7 @@ fn actor() -> Actor {
         uid: Some(1000),
         gid: Some(1001),
         euid: Some(0),
+        user_name: Some("root".into()),
         login_uid: Some(1000),
         cap_effective: Some(1 << 21 | 1),
         tty: Some("pts0".into()),
@@ -74,6 +76,7 @@ fn actor() -> Actor {
         entry_type: Some("container_exec".into()),
         parent_process_uid: Some(uid(800, 70)),
         parent_pid: Some(70),
+        parent_euid: Some(1000),
         parent_path: Some("/bin/sh".into()),
         parent_args: strings(&["sh", "-c", "bash -i"]),
         ancestor_uids: strings(&[&uid(2, 1).to_string()]),
@@ -184,6 +187,22 @@ fn finding_columns() -> FindingColumns {
     }
 }
 
+fn hook_columns() -> HookColumns {
+    HookColumns {
+        function: Some("tcp_sendmsg".into()),
+        path: Some("/bin/bash".into()),
+        arguments: strings(&["69", "", r#"{"daddr":"10.0.0.1"}"#]),
+        ret: Some(3),
+        return_value: Some("3".into()),
+        message: Some("data leaves the pod".into()),
+        tags: strings(&["observability.network"]),
+        kernel_stack: strings(&["tcp_sendmsg+5", "sock_sendmsg+100"]),
+        user_stack: strings(&["/bin/bash main+16"]),
+        hash: Some("sha256:73d1".into()),
+        build_id: Some("aabb".into()),
+    }
+}
+
 fn loss_columns() -> LossColumns {
     LossColumns {
         from_seq: Some(10),
@@ -242,6 +261,7 @@ fn cases() -> Vec<(&'static str, Table, Row)> {
         ("network_flows.close", Table::NetworkFlows, row("close", Some(actor()), &network_columns())),
         ("network_flows.connect_refused", Table::NetworkFlows, row("connect", Some(actor()), &refused)),
         ("network_flows.accept", Table::NetworkFlows, row("accept", None, &inbound)),
+        ("hook_events.kprobe", Table::HookEvents, row("kprobe", Some(actor()), &hook_columns())),
         ("findings.create", Table::Findings, row("create", Some(actor()), &finding_columns())),
         ("event_loss.ring_full", Table::EventLoss, row("ring_full", None, &loss_columns())),
     ]

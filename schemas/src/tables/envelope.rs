@@ -13,6 +13,7 @@ columns! {
         ingest_time: Micros = "when the row was written to the lake, UTC",
         cluster: String = "name of the Kubernetes cluster, from the configuration",
         node: String = "name of the Kubernetes node or machine",
+        host_id: String = "machine id of the node (/etc/machine-id)" since 2,
         boot_id: BootId = "boot of the node's kernel",
         source: &'static str = "what reported it: `kernel`, `tetragon` or `kerntrail` (findings and losses)",
         stream: StreamId = "sequence of events that `cpu` and `seq` number: boot id and start of the collector, or source and node of imported events",

@@ -10,6 +10,7 @@ mod envelope;
 pub mod event_loss;
 pub mod file_events;
 pub mod findings;
+pub mod hook_events;
 pub mod kernel_events;
 pub mod network_flows;
 pub mod process_events;
@@ -72,6 +73,7 @@ tables! {
     FileEvents = file_events::FileColumns;
     KernelEvents = kernel_events::KernelColumns;
     NetworkFlows = network_flows::NetworkColumns;
+    HookEvents = hook_events::HookColumns;
     Findings = findings::FindingColumns;
     EventLoss = event_loss::LossColumns;
 }

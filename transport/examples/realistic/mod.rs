@@ -13,7 +13,7 @@ use kerntrail_schemas::identity::{
     BootHash, BootId, ContainerId, FindingId, PodUid, ProcessUid, RuleId, StreamId, event_id,
 };
 use kerntrail_schemas::tables::{
-    Actor, Envelope, FileColumns, FindingColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
+    Actor, Envelope, FileColumns, FindingColumns, HookColumns, KernelColumns, LossColumns, NetworkColumns, OwnColumns,
     ProcessColumns,
 };
 use kerntrail_schemas::{Table, TableBatch, TableBuilder};
@@ -272,6 +272,7 @@ impl Node {
             uid: Some(uid),
             gid: Some(uid),
             euid: Some(uid),
+            user_name: (uid == 0).then(|| "root".to_owned()),
             cap_effective: Some(if uid == 0 { 0xa804_25fb } else { 0 }),
             session_leader_uid: Some(parent.0),
             group_leader_uid: Some(process_uid),
@@ -279,6 +280,7 @@ impl Node {
             entry_type: Some(if on_host { "init" } else { "container_start" }.to_owned()),
             parent_process_uid: Some(parent.0),
             parent_pid: Some(parent.1),
+            parent_euid: Some(0),
             parent_path: parent.2.first().map(|path| (*path).to_owned()),
             parent_args: Some(parent.2.iter().map(|arg| (*arg).to_owned()).collect()),
             ancestor_paths: Some(paths[2 - ancestors.len()..].iter().map(|path| (*path).to_owned()).collect()),
@@ -322,6 +324,7 @@ impl Node {
             boot_ns: Some(self.now_ns as i64),
             cluster: Some(self.cluster.clone()),
             node: Some(self.name.clone()),
+            host_id: Some("4c4c4544005710398038b4c04f4e3032".to_owned()),
             boot_id: Some(self.boot.clone()),
             source: Some("kernel"),
             stream: Some(self.stream.clone()),
@@ -367,6 +370,7 @@ impl Node {
             Table::FileEvents => self.batch_of(rows, Self::file),
             Table::KernelEvents => self.batch_of(rows, Self::call),
             Table::NetworkFlows => self.batch_of(rows, Self::connection),
+            Table::HookEvents => self.batch_of(rows, Self::hook),
             Table::Findings => self.batch_of(rows, Self::finding),
             Table::EventLoss => self.batch_of(rows, Self::loss),
         }
@@ -480,6 +484,23 @@ impl Node {
             ret: outbound.then_some(0),
         };
         builder.append(&self.envelope(activity), Some(&actor), &own);
+    }
+
+    fn hook(&mut self, builder: &mut TableBuilder<HookColumns>) {
+        let actor = self.actor(false);
+        let envelope =
+            Envelope { source: Some("tetragon"), policy: Some("data-out".into()), ..self.envelope("kprobe") };
+        let port = self.random.random_range(30_000..60_000);
+        let socket =
+            format!(r#"{{"daddr":"10.96.0.10","dport":443,"family":"AF_INET","saddr":"10.0.0.1","sport":{port}}}"#);
+        let own = HookColumns {
+            function: Some("tcp_sendmsg".to_owned()),
+            arguments: Some(vec![socket, self.random.random_range(1..70_000).to_string()]),
+            tags: Some(vec!["observability.network".to_owned()]),
+            kernel_stack: Some(["tcp_sendmsg+5", "sock_sendmsg+100", "ksys_write+90"].map(str::to_owned).to_vec()),
+            ..HookColumns::default()
+        };
+        builder.append(&envelope, Some(&actor), &own);
     }
 
     fn finding(&mut self, builder: &mut TableBuilder<FindingColumns>) {

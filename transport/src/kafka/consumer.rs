@@ -31,6 +31,8 @@ pub(super) struct KafkaConsumer {
     inner: Arc<StreamConsumer<Membership>>,
     changes: Arc<Changes>,
     topics: HashMap<String, Topic>,
+    /// On whose behalf it commits.
+    reader: String,
     assigned: Vec<Partition>,
     /// Those of them that librdkafka does not fetch.
     paused: Vec<Partition>,
@@ -117,7 +119,8 @@ impl KafkaConsumer {
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         inner.subscribe(&names).map_err(|error| failed(operation(), error))?;
         let (assigned, paused, sought, stash) = (Vec::new(), Vec::new(), HashMap::new(), VecDeque::new());
-        Ok(Self { inner: Arc::new(inner), changes, topics, assigned, paused, sought, stash })
+        let reader = options.reader.clone();
+        Ok(Self { inner: Arc::new(inner), changes, topics, reader, assigned, paused, sought, stash })
     }
 
     fn partition(&self, topic: &str, number: i32) -> Option<Partition> {
@@ -355,6 +358,9 @@ impl Consumer for KafkaConsumer {
             return Err(failed_for_good(operation, format!("{} is not assigned", stray.partition)));
         }
         let list = list_of(positions).map_err(|error| failed(operation.clone(), error))?;
+        for mut place in list.elements() {
+            place.set_metadata(&self.reader);
+        }
         let inner = Arc::clone(&self.inner);
         client::blocking(move || inner.commit(&list, CommitMode::Sync).map_err(|error| failed(operation, error))).await
     }

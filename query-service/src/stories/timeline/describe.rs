@@ -11,7 +11,7 @@ use super::window::span;
 pub(crate) fn title(event: &Event, values: &Values, row: usize) -> String {
     let unknown = event.table.declaration().unknown.sentence;
     let sentence = event.entry().map_or(unknown, |activity| activity.sentence);
-    let title = sentence.fill(|name| value(name, event, values, row)) + &outcome(event.ret);
+    let title = sentence.fill(|name| value(name, event, values, row)) + &outcome(event.ret) + &action(values, row);
     match &event.imported_from {
         // Whoever may import can write anything: a reader must be able to tell.
         Some(tool) => format!("{title}  (imported from {tool})"),
@@ -42,9 +42,13 @@ pub(crate) fn program(event: &Event) -> String {
     known.cloned().unwrap_or_else(|| "unknown program".to_owned())
 }
 
-/// What is unusual about a program.
+/// Where a program runs, if that matters to its arguments, and what is unusual about it.
 fn notes(values: &Values, row: usize) -> String {
     let mut notes = String::new();
+    let directory = values.text("cwd", row).filter(|cwd| cwd != "/");
+    if let Some(directory) = directory.filter(|_| values.list("args", row).iter().any(|arg| is_relative(arg))) {
+        notes.push_str(&format!("  (in {directory})"));
+    }
     if values.flag("binary_memfd", row) == Some(true) {
         notes.push_str("  (program in memory only)");
     }
@@ -52,6 +56,12 @@ fn notes(values: &Values, row: usize) -> String {
         notes.push_str("  (stdin is a socket)");
     }
     notes
+}
+
+/// Whether an argument looks like a path from the working directory.
+fn is_relative(argument: &str) -> bool {
+    let begins = argument.starts_with(['/', '-']) || argument.contains("://");
+    !begins && argument.contains(['/', '.']) && !argument.contains(char::is_whitespace)
 }
 
 /// How a process ended.
@@ -108,6 +118,15 @@ fn outcome(ret: Option<i64>) -> String {
     }
 }
 
+/// Nothing for an event that was only observed; else what was done about it, and by which policy.
+fn action(values: &Values, row: usize) -> String {
+    let Some(action) = values.text("action", row).filter(|action| action != "observed") else { return String::new() };
+    match values.text("policy", row) {
+        Some(policy) => format!(": {} by policy {policy}", action.to_uppercase()),
+        None => format!(": {}", action.to_uppercase()),
+    }
+}
+
 /// Whether a call with this result was not permitted.
 pub(crate) fn refused(ret: i64) -> bool {
     matches!(ret, -1 | -13)
@@ -115,6 +134,23 @@ pub(crate) fn refused(ret: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn arguments_that_look_like_relative_paths() {
+        for (argument, expected) in [
+            ("x.yaml", true),
+            ("./run", true),
+            ("a/b", true),
+            ("..", true),
+            ("/etc/x.yaml", false),
+            ("-o.x", false),
+            ("https://a.example/x", false),
+            ("cat x.yaml", false),
+            ("bash", false),
+        ] {
+            assert_eq!(super::is_relative(argument), expected, "{argument}");
+        }
+    }
+
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, RecordBatch, new_null_array};
@@ -258,5 +294,32 @@ mod tests {
         assert_eq!(socket(&("2001:db8::1".into(), 443)), "[2001:db8::1]:443");
         assert_eq!(signal_name(9), "SIGKILL");
         assert_eq!(signal_name(40), "signal 40");
+    }
+
+    #[test]
+    fn what_was_done_about_an_event_and_where_a_program_runs() {
+        let text = |text: &str| Some(Arc::new(arrow::array::StringArray::from(vec![text])) as ArrayRef);
+        let args = |args: &[&str]| {
+            let mut list = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+            list.append_value(args.iter().map(Some));
+            Some(Arc::new(list.finish()) as ArrayRef)
+        };
+        for (action, policy, cwd, argument, expected) in [
+            ("observed", "p", "/", "x.yaml", "tee"),
+            ("denied", "shadow", "/", "x.yaml", "tee: DENIED by policy shadow"),
+            ("killed", "", "/", "x.yaml", "tee: KILLED"),
+            ("observed", "p", "/etc", "x.yaml", "tee  (in /etc)"),
+            ("observed", "p", "/etc", "/x.yaml", "tee"),
+        ] {
+            let fill = |name: &str| match name {
+                "cmd_line" => text("tee"),
+                "action" => text(action),
+                "policy" if !policy.is_empty() => text(policy),
+                "cwd" => text(cwd),
+                "args" => args(&["tee", argument]),
+                _ => None,
+            };
+            assert_eq!(row(Table::ProcessEvents, "exec", fill).title, expected, "{action} {policy} {cwd} {argument}");
+        }
     }
 }

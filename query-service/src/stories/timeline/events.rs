@@ -10,7 +10,8 @@ use super::describe;
 use super::read::Values;
 
 /// Columns of the envelope that a story needs.
-pub(crate) const ENVELOPE: &[&str] = &["event_id", "time", "boot_ns", "node", "source", "cpu", "seq", "activity"];
+pub(crate) const ENVELOPE: &[&str] =
+    &["event_id", "time", "boot_ns", "node", "source", "cpu", "seq", "activity", "action", "policy"];
 
 /// Columns of the actor that a story needs.
 pub(crate) const ACTOR: &[&str] = &[
@@ -19,7 +20,9 @@ pub(crate) const ACTOR: &[&str] = &[
     "pid",
     "process_name",
     "process_path",
+    "args",
     "cmd_line",
+    "cwd",
     "process_start_time",
     "euid",
     "cap_effective",
@@ -120,6 +123,8 @@ pub(crate) struct Actor {
     pub(crate) name: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) cmd_line: Option<String>,
+    /// Working directory at exec.
+    pub(crate) cwd: Option<String>,
     pub(crate) started: Option<i64>,
     pub(crate) euid: Option<i64>,
     pub(crate) capabilities: Option<i64>,
@@ -271,6 +276,7 @@ fn actor(values: &Values, row: usize) -> Actor {
         name: text("process_name"),
         path: text("process_path"),
         cmd_line: text("cmd_line"),
+        cwd: text("cwd"),
         started: number("process_start_time"),
         euid: number("euid"),
         capabilities: number("cap_effective"),

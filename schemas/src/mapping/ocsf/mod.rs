@@ -54,6 +54,7 @@ const ENVELOPE: &[Placement] = &[
     ("ingest_time", "metadata.logged_time", millis),
     ("source", "metadata.log_provider", same),
     ("node", "device.hostname", same),
+    ("host_id", "device.uid", same),
     ("boot_id", "device.boot_uid", same),
     ("count", "count", same),
 ];
@@ -84,6 +85,7 @@ const ACTOR: &[Placement] = &[
 pub(crate) const PARENT: &[Placement] = &[
     ("parent_process_uid", "uid", same),
     ("parent_pid", "pid", same),
+    ("parent_euid", "euid", same),
     ("parent_path", "path", same),
     ("parent_path", "name", file_name),
 ];

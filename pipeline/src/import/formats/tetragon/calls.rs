@@ -1,8 +1,8 @@
 //! Calls that Tetragon saw by a kprobe or an LSM hook: which function becomes a row of which table, and where in its
 //! arguments the columns are.
 //!
-//! Not kept: the bytes written or read by a call, descriptors, ids of set*gid and of chown, stack traces, and the policy's
-//! message and tags.
+//! Not kept: the bytes written or read by a call, descriptors, ids of set*gid and of chown. Stack traces, and the policy's
+//! message and tags, are kept by a row of `hook_events` of their own (`hooks.rs`).
 
 use kerntrail_schemas::tables::{FileColumns, KernelColumns, NetworkColumns};
 

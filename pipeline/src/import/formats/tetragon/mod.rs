@@ -1,6 +1,6 @@
 //! Tetragon's JSON export (versions 0.8 to 1.6).
 //!
-//! Its mapping tables: [`events`] and [`calls`] (kind of event or kernel function -> table, activity, columns) and
+//! Its mapping tables: [`events`], [`calls`] and [`hooks`] (kind of event or kernel function -> table, activity, columns) and
 //! [`process`] (process -> actor). [`fields`] has the values that take more than a place among the arguments.
 
 mod args;
@@ -9,6 +9,7 @@ mod call;
 mod calls;
 mod events;
 mod fields;
+mod hooks;
 mod losses;
 mod names;
 mod process;
@@ -18,11 +19,13 @@ use std::sync::{Arc, LazyLock};
 
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::tables::Envelope;
+use serde_json::Value;
 
 use self::argument::{ArgumentSource, TetragonEvent};
 use self::call::CallArguments;
 use self::calls::CALLS;
 use self::events::{CALL_KINDS, EVENTS};
+use self::hooks::{HOOK_KINDS, HOOKS, HookSource};
 use self::process::ExecId;
 use self::record::{Body, Record};
 use crate::import::format::{
@@ -49,7 +52,13 @@ impl ImportFormat for Tetragon {
         FormatMapping {
             envelope: ENVELOPE.iter().map(|(column, from)| MappedColumn::new(column, *from)).collect(),
             actor: process::describe(),
-            rows: EVENTS.iter().chain(CALLS).map(|entry| entry.describe()).chain(losses::describe()).collect(),
+            rows: EVENTS
+                .iter()
+                .chain(CALLS)
+                .map(|entry| entry.describe())
+                .chain(HOOKS.iter().map(|entry| entry.describe()))
+                .chain(losses::describe())
+                .collect(),
         }
     }
 
@@ -63,19 +72,29 @@ impl ImportFormat for Tetragon {
             return Ok(record.other.map_or(Reading::OtherFormat, Reading::NoPlace));
         };
         let event = EventContext::new(&record, (*kind, body), scope)?;
-        let (name, entries) = if CALL_KINDS.contains(kind) {
+        let is_call = CALL_KINDS.contains(kind);
+        let entries = if is_call {
             let function = given(&body.function_name);
             let function = function.ok_or_else(|| RecordRefusal::content("a call without function_name"))?;
-            (function, CALLS_BY_NAME.entries(without_architecture(function)))
+            CALLS_BY_NAME.entries(without_architecture(function))
         } else {
-            (*kind, EVENTS_BY_NAME.entries(kind))
+            EVENTS_BY_NAME.entries(kind)
         };
-        match event.row(entries)? {
+        let placed = event.row(entries)?;
+        if is_call || HOOK_KINDS.contains(kind) {
+            rows.extend(placed);
+            let whole: Value = serde_json::from_str(text)?;
+            if rows.is_empty() || hooks::says_more(&whole[*kind]) {
+                rows.push(event.hook(kind, &whole[*kind], scope)?);
+            }
+            return Ok(Reading::Rows);
+        }
+        match placed {
             Some(row) => {
                 rows.push(row);
                 Ok(Reading::Rows)
             }
-            None => Ok(Reading::NoPlace(name.to_owned())),
+            None => Ok(Reading::NoPlace((*kind).to_owned())),
         }
     }
 }
@@ -139,15 +158,24 @@ impl<'a> EventContext<'a> {
     }
 
     /// The row that the first of `entries` that applies makes; `None` when none applies.
-    fn row(self, entries: &[&dyn MakeRow<ArgumentSource>]) -> Result<Option<ImportedRow>, RecordRefusal> {
+    fn row(&self, entries: &[&dyn MakeRow<ArgumentSource>]) -> Result<Option<ImportedRow>, RecordRefusal> {
         if entries.is_empty() {
             return Ok(None);
         }
         let Self { body, origin, time, envelope, actor } = self;
-        let event = TetragonEvent { body, call: CallArguments::new(body)?, actor: actor.actor(), time };
+        let event = TetragonEvent { body, call: CallArguments::new(body)?, actor: actor.actor(), time: *time };
         let Some(entry) = entries.iter().find(|entry| entry.applies(&event)) else { return Ok(None) };
-        let row = entry.make(&event, time, &origin, envelope)?;
-        Ok(Some(row.with_actor(actor)))
+        let row = entry.make(&event, *time, origin, envelope.clone())?;
+        Ok(Some(row.with_actor(actor.clone())))
+    }
+
+    /// The row of `hook_events` that `event`, of this `kind`, makes.
+    fn hook(&self, kind: &str, event: &Value, scope: &FormatScope) -> Result<ImportedRow, RecordRefusal> {
+        let event = scope.masked_texts(event);
+        let entry = HOOKS_BY_NAME.entries(kind).first();
+        let entry = entry.ok_or_else(|| RecordRefusal::content(format!("{kind} is no hook")))?;
+        let row = entry.make(&event, self.time, &self.origin, self.envelope.clone())?;
+        Ok(row.with_actor(self.actor.clone()))
     }
 }
 
@@ -160,11 +188,11 @@ fn time_of(text: Option<&str>) -> Result<Micros, RecordRefusal> {
 
 static EVENTS_BY_NAME: LazyLock<ByName<ArgumentSource>> = LazyLock::new(|| ByName::of(EVENTS));
 static CALLS_BY_NAME: LazyLock<ByName<ArgumentSource>> = LazyLock::new(|| ByName::of(CALLS));
+static HOOKS_BY_NAME: LazyLock<ByName<HookSource>> = LazyLock::new(|| ByName::of(HOOKS));
 
 /// The kind of event with this name, if it is in a mapping table.
 fn kind(name: &str) -> Option<&'static str> {
-    let call = CALL_KINDS.into_iter().find(|kind| *kind == name);
-    call.or_else(|| EVENTS_BY_NAME.name(name))
+    EVENTS_BY_NAME.name(name).or_else(|| HOOKS_BY_NAME.name(name))
 }
 
 /// The function's name without the architecture: `sys_mount` of `__x64_sys_mount`.

@@ -135,6 +135,17 @@ const ACTOR: &[ActorMapping] = &[
         columns: &["parent_process_uid", "parent_pid", "parent_path", "parent_args"],
         fill: parent,
     },
+    ActorMapping {
+        from: "a `parent` that is the `exec` of a container runtime",
+        columns: &["entry_leader_uid", "entry_type"],
+        fill: |from, actor| {
+            if from.body.parent.as_ref().is_some_and(is_runtime_exec) {
+                actor.entry_leader_uid = actor.process_uid;
+                actor.entry_type = Some("container_exec".to_owned());
+            }
+            Ok(())
+        },
+    },
     ActorMapping { from: "`ancestors`", columns: &["ancestor_uids", "ancestor_paths"], fill: ancestors },
     ActorMapping {
         from: "always `imported`",
@@ -174,6 +185,16 @@ pub(super) fn actor(body: &Body<'_>, origin: &EventOrigin) -> Result<Actor, Reco
 /// Whether `flag` is among `flags`, which are separated by spaces.
 pub(super) fn has_flag(flags: &str, flag: &str) -> bool {
     flags.split(' ').any(|known| known == flag)
+}
+
+/// Programs that start another one in a running container.
+const RUNTIMES: [&str; 4] = ["runc", "crun", "youki", "runsc"];
+
+/// Whether `parent` is a runtime that executes something in a running container: `runc … exec …`.
+fn is_runtime_exec(parent: &Relative<'_>) -> bool {
+    let name = given(&parent.binary).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let arguments = given(&parent.arguments).unwrap_or_default();
+    RUNTIMES.contains(&name) && arguments.split_whitespace().any(|argument| argument == "exec")
 }
 
 fn pid(from: &ActorSource<'_>, actor: &mut Actor) -> Result<(), RecordRefusal> {
