@@ -287,4 +287,22 @@ mod tests {
         assert_eq!((findings.source.as_str(), flows.sourcetype.as_str()), ("n1/findings", "kerntrail:network_flows"));
         assert_eq!(flows.host, "n1");
     }
+    #[test]
+    fn an_object_cannot_be_a_field_at_index_time() {
+        // columns, the problem
+        for (columns, problem) in [
+            (&["pod_name", "pid"][..], None),
+            (&["pod_labels"], Some("`pod_labels` is an object")),
+            (&["pod_nam"], Some("no table has a column `pod_nam`")),
+        ] {
+            let config = serde_json::json!({"token": "t", "indexed_fields": columns});
+            let config: SplunkHecConfig = serde_json::from_value(config).unwrap();
+            let refused = config.target("https://s:8088".parse().unwrap()).err().map(|error| format!("{error:?}"));
+            match (problem, &refused) {
+                (None, None) => {}
+                (Some(problem), Some(refused)) if refused.contains(problem) => {}
+                _ => panic!("{columns:?}: {refused:?}"),
+            }
+        }
+    }
 }
