@@ -8,6 +8,7 @@ mod gaps;
 mod in_flight;
 mod reader;
 mod row_progress;
+mod versioned;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,8 +11,10 @@ use kerntrail_common::durable;
 use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::StreamId;
 use kerntrail_transport::dedup::BatchFilter;
-use kerntrail_transport::{Headers, Newer, Partition, Position};
+use kerntrail_transport::{Headers, Partition, Position};
 use serde::{Deserialize, Serialize};
+
+use super::versioned::{self, Unreadable};
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -24,27 +26,13 @@ struct File {
     tables: BTreeMap<String, Stored>,
 }
 
-/// Of a file that may be of a newer version.
-#[derive(Deserialize)]
-struct Versioned {
-    version: Option<u32>,
-}
-
-/// Why a file is not read.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error(transparent)]
-    Newer(Newer),
-    #[error(transparent)]
-    Damaged(serde_json::Error),
-}
-
 /// What is stored in a file, by table.
 fn parse(text: &[u8]) -> Result<BTreeMap<String, Stored>, Unreadable> {
-    let Versioned { version } = serde_json::from_slice(text).map_err(Unreadable::Damaged)?;
-    let Some(version) = version else { return serde_json::from_slice(text).map_err(Unreadable::Damaged) };
-    Newer::check("batches", version, VERSION).map_err(Unreadable::Newer)?;
-    serde_json::from_slice(text).map(|File { tables, .. }| tables).map_err(Unreadable::Damaged)
+    if !versioned::check("batches", text, VERSION)? {
+        return Ok(serde_json::from_slice(text)?);
+    }
+    let File { tables, .. } = serde_json::from_slice(text)?;
+    Ok(tables)
 }
 
 /// What is stored for a table.

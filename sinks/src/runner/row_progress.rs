@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use kerntrail_common::durable;
 use kerntrail_common::error::chain;
-use kerntrail_transport::{Headers, Newer, Partition};
+use kerntrail_transport::{Headers, Partition};
 use serde::{Deserialize, Serialize};
 
+use super::versioned::{self, Unreadable};
 use crate::deliver::RowPlace;
 
 /// Version of the file.
@@ -56,23 +57,10 @@ impl MessageKey {
     }
 }
 
-/// Why the file is not read.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error(transparent)]
-    Newer(Newer),
-    #[error(transparent)]
-    Damaged(serde_json::Error),
-}
-
 fn parse(text: &[u8]) -> Result<Vec<StoredMessage>, Unreadable> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    let Versioned { version } = serde_json::from_slice(text).map_err(Unreadable::Damaged)?;
-    Newer::check("rows", version, VERSION).map_err(Unreadable::Newer)?;
-    serde_json::from_slice(text).map(|File { messages, .. }| messages).map_err(Unreadable::Damaged)
+    versioned::check("rows", text, VERSION)?;
+    let File { messages, .. } = serde_json::from_slice(text)?;
+    Ok(messages)
 }
 
 /// The settled rows of messages that are not committed.

@@ -111,25 +111,13 @@ impl Destination for SplunkHec {
             let metadata = alike.first().map(metadata);
             outcomes.extend(self.deliver(alike, metadata.as_ref()).await);
             // The server takes nothing now; the events behind these have not been sent.
-            let left = records.len() - outcomes.len();
-            match outcomes.last() {
-                Some(Outcome::Retry { after, words }) => {
-                    let waits = Outcome::Retry { after: *after, words: words.clone() };
-                    outcomes.extend(waits.all(left));
-                    break;
-                }
-                Some(Outcome::Late { words }) => {
-                    let waits = Outcome::retry(words.clone());
-                    outcomes.extend(waits.all(left));
-                    break;
-                }
-                Some(pause @ Outcome::Pause { .. }) => {
-                    let waits = pause.clone();
-                    outcomes.extend(waits.all(left));
-                    break;
-                }
-                _ => {}
-            }
+            let waits = match outcomes.last() {
+                Some(waits @ (Outcome::Retry { .. } | Outcome::Pause { .. })) => waits.clone(),
+                Some(Outcome::Late { words }) => Outcome::retry(words.clone()),
+                _ => continue,
+            };
+            outcomes.extend(waits.all(records.len() - outcomes.len()));
+            break;
         }
         outcomes
     }
