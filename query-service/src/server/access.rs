@@ -7,11 +7,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::answer::refusal;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets a request pass that names this machine and comes from no foreign page.
 pub(super) async fn from_here(request: Request, next: Next) -> Response {
@@ -22,11 +24,15 @@ pub(super) async fn from_here(request: Request, next: Next) -> Response {
 }
 
 fn refused(headers: &HeaderMap) -> Option<&'static str> {
+    // Which of two is meant is not defined, and a check of one proves nothing about the other.
+    if [header::HOST, header::ORIGIN, SEC_FETCH_SITE].iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return Some("the request has a Host, Origin or Sec-Fetch-Site header more than once");
+    }
     let Some(host) = text(headers, header::HOST) else { return Some("the request has no Host header") };
     if !is_loopback_name(host) {
         return Some("Host is not a name of this machine's loopback: use localhost, 127.0.0.1 or [::1]");
     }
-    let from_page = match headers.get("sec-fetch-site") {
+    let from_page = match headers.get(SEC_FETCH_SITE) {
         // `none`: the user typed the address.
         Some(site) => !matches!(site.as_bytes(), b"same-origin" | b"none"),
         None => false,
@@ -41,7 +47,7 @@ fn refused(headers: &HeaderMap) -> Option<&'static str> {
     foreign.then_some("Origin is another site")
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -91,8 +97,18 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, "localhost:8642".parse().unwrap());
-            headers.insert("sec-fetch-site", site.parse().unwrap());
+            headers.insert(SEC_FETCH_SITE, site.parse().unwrap());
             assert_eq!(refused(&headers).is_none(), may, "{site}");
+        }
+        for (name, value) in
+            [(header::HOST, "localhost"), (header::ORIGIN, "http://localhost"), (SEC_FETCH_SITE, "none")]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "localhost".parse().unwrap());
+            headers.insert(&name, value.parse().unwrap());
+            assert_eq!(refused(&headers), None, "one {name}");
+            headers.append(&name, value.parse().unwrap());
+            assert!(refused(&headers).is_some(), "two {name}");
         }
     }
 }

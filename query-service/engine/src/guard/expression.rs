@@ -1,14 +1,15 @@
 //! The expressions that the engine carries out, and means what the writer means.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, DuplicateTreatment,
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Interval, Map, NamedWindowDefinition, NamedWindowExpr, NullTreatment, ObjectNamePart, OrderByExpr, Subscript,
-    TimezoneInfo, UnaryOperator, Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    AccessExpr, Array, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Interval,
+    Map, NamedWindowDefinition, NamedWindowExpr, NullTreatment, ObjectNamePart, OrderByExpr, Subscript, UnaryOperator,
+    Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::query::{Checked, Walk, absent, plain_name, unsupported};
 use super::size::check_items;
+use super::types::{check_type, check_type_names};
 use crate::error::QueryError;
 
 impl Walk<'_> {
@@ -207,6 +208,7 @@ impl Walk<'_> {
             return Err(unsupported(&format!("{extra} of {name}(), which is no aggregate")));
         }
         check_type_names(&name, args)?;
+        check_position(&name, args)?;
         if MAKE_STRUCTURES.contains(&name.as_str())
             && let FunctionArguments::List(list) = args
         {
@@ -358,25 +360,18 @@ fn check_minus(op: &UnaryOperator, operand: &Expr) -> Checked {
     absent(has_parts, "a minus in front of an INTERVAL with several parts; write it in front of each part")
 }
 
-/// The length of a text's type would be ignored.
-fn check_type(data_type: &DataType) -> Checked {
-    let has_length = matches!(
-        data_type,
-        DataType::Varchar(Some(_))
-            | DataType::Char(Some(_))
-            | DataType::Character(Some(_))
-            | DataType::CharVarying(Some(_))
-            | DataType::CharacterVarying(Some(_))
-            | DataType::Nvarchar(Some(_))
-            | DataType::String(Some(_))
+/// `nth_value(x, 0)` would be NULL for each row.
+fn check_position(function: &str, args: &FunctionArguments) -> Checked {
+    let FunctionArguments::List(list) = args else { return Ok(()) };
+    let is_zero = matches!(
+        list.args.get(1),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))))
+            if value.value.to_string().parse() == Ok(0)
     );
-    absent(has_length, "a text type with a length; write left(text, length)")?;
-    // The result would have none.
-    let has_zone = match data_type {
-        DataType::Timestamp(_, zone) => matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz),
-        _ => false,
-    };
-    absent(has_zone, "a time type with a zone; write arrow_cast(time, 'Timestamp(us, \"UTC\")')")
+    if function == "nth_value" && is_zero {
+        return Err(QueryError::user("nth_value() counts rows from 1"));
+    }
+    Ok(())
 }
 
 /// Functions whose result is a structure of their arguments.
@@ -403,23 +398,6 @@ fn bare(mut expr: &Expr) -> &Expr {
 fn check_rows<'a>(operands: impl IntoIterator<Item = &'a Expr>) -> Checked {
     let is_row = operands.into_iter().any(|operand| matches!(bare(operand), Expr::Tuple(_)));
     absent(is_row, "comparisons of rows, such as (a, b) = (1, 2); write a = 1 AND b = 2")
-}
-
-/// Functions that read the name of a type from a text, with a parser that recurses without a limit.
-const READ_TYPES: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
-/// Deepest type in such a text.
-const MOST_TYPES: usize = 20;
-
-fn check_type_names(function: &str, args: &FunctionArguments) -> Checked {
-    let FunctionArguments::List(list) = args else { return Ok(()) };
-    let is_deep = |arg: &FunctionArg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => {
-            value.value.to_string().matches('(').count() > MOST_TYPES
-        }
-        _ => false,
-    };
-    let deep = READ_TYPES.contains(&function) && list.args.iter().any(is_deep);
-    absent(deep, "a type that is nested more than 20 deep")
 }
 
 /// Operators that other databases read differently.

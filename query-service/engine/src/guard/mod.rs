@@ -7,6 +7,7 @@ mod columns;
 mod expression;
 mod query;
 mod size;
+mod types;
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
