@@ -10,11 +10,11 @@ mod config;
 mod logging;
 mod parts;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::{Action, Cli, ConfigAction};
-use config::{Config, ConfigError, Overrides, ValueOrigin};
+use config::{Config, ConfigError, Inputs, Overrides, ValueOrigin};
 use kerntrail_detections::RuleError;
 use kerntrail_query_engine::{ErrorKind, QueryError, Tallied};
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     // One cryptography provider for every TLS client of the process; only the first call has an effect.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (cli, overrides) = cli::parse();
-    match start(cli, &overrides) {
+    match start(cli, overrides) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("kerntrail: {}", describe(&error));
@@ -49,7 +49,7 @@ fn describe(error: &anyhow::Error) -> String {
     }
 }
 
-fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
+fn start(cli: Cli, overrides: Overrides) -> anyhow::Result<ExitCode> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     if let Some((name, right)) = cli::misspelled_variables(names).into_iter().next() {
         let reason = format!("there is no such setting; did you mean `{right}`?");
@@ -66,14 +66,14 @@ fn start(cli: Cli, overrides: &Overrides) -> anyhow::Result<ExitCode> {
         return commands::serve::run();
     }
     parts::access::restrict();
-    let file = config_file(cli.config);
-    let config = config::load(file.as_deref(), overrides)?;
+    let inputs = Inputs { file: config_file(cli.config), overrides };
+    let config = inputs.load()?;
     if let Action::Config(ConfigAction::Show) = cli.action {
         return commands::config::show(&config);
     }
     logging::start(&config.logging, serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(dispatch(cli.action, config, file.as_deref()))?;
+    let code = runtime.block_on(dispatch(cli.action, config, inputs))?;
     // Background tasks are not awaited: everything that matters has been drained.
     runtime.shutdown_background();
     Ok(code)
@@ -99,9 +99,9 @@ fn config_file(given: Option<PathBuf>) -> Option<PathBuf> {
     given.or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()))
 }
 
-async fn dispatch(action: Action, config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+async fn dispatch(action: Action, config: Config, inputs: Inputs) -> anyhow::Result<ExitCode> {
     match action {
-        Action::Run => commands::run::run(config).await,
+        Action::Run => commands::run::run(config, inputs).await,
         Action::Query(query) => commands::query::run(&config, query).await,
         Action::Tree(story) => commands::story::tree(&config, story).await,
         Action::Timeline(story) => commands::story::timeline(&config, story).await,
@@ -112,6 +112,6 @@ async fn dispatch(action: Action, config: Config, file: Option<&Path>) -> anyhow
         Action::Lake(lake) => commands::lake::run(&config, lake).await,
         // It has no configuration of its own, and was done before one was read.
         Action::Serve => anyhow::bail!("this command answers before a configuration is read"),
-        Action::Config(_) => commands::config::check(&config, file),
+        Action::Config(_) => commands::config::check(&config, inputs.file.as_deref()),
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod kafka;
 mod kill;
 mod program;
+mod reload;
 mod replay;
 mod rules;
 mod splunk;

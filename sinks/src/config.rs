@@ -24,7 +24,7 @@ use crate::filter::RowFilter;
 use crate::kinds::Kind;
 
 /// A `[[sinks]]` table.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(extend("unevaluatedProperties" = false))]
 pub struct SinkConfig {
     /// Name of the sink: 1 to 64 of `a-z`, `0-9`, `-` and `_`. Its offsets and dead letters are stored under it.
@@ -36,6 +36,15 @@ pub struct SinkConfig {
     /// What is sent, and how.
     #[serde(flatten)]
     pub delivery: DeliveryConfig,
+}
+
+/// What a sink was made of: as long as it stays the same, a new one would do the same.
+// No `Debug`: a file may hold a password.
+#[derive(Clone, PartialEq)]
+pub struct Fingerprint {
+    config: SinkConfig,
+    /// Content of the files that are read once; `None` of one that cannot be read.
+    files: Vec<Option<Vec<u8>>>,
 }
 
 /// A sink's configuration, checked, and what follows from it.
@@ -82,6 +91,12 @@ impl SinkConfig {
     /// Errors: the first thing that is wrong, by its key.
     pub fn check(&self) -> Result<(), SinkConfigError> {
         self.settings()?.connect().map(drop)
+    }
+
+    /// What a sink made from it now would be made of.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let files = self.kind.settings().read_at_start().into_iter().map(|path| std::fs::read(path).ok()).collect();
+        Fingerprint { config: self.clone(), files }
     }
 
     /// The checked configuration.

@@ -42,6 +42,11 @@ pub trait SinkKind: Debug + Send + Sync {
         false
     }
 
+    /// Files that are read once, when the sink starts.
+    fn read_at_start(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
     /// The file that it writes and that no other sink may write.
     fn file(&self) -> Option<&Path> {
         None
@@ -51,7 +56,7 @@ pub trait SinkKind: Debug + Send + Sync {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:literal => $variant:ident($settings:ty),)*) => {
         /// A kind of sink, with its settings.
-        #[derive(Clone, Debug, Serialize, JsonSchema)]
+        #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
         #[serde(tag = "kind")]
         pub enum Kind {
             $($(#[$doc])* #[serde(rename = $name)] $variant($settings),)*

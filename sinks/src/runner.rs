@@ -96,6 +96,11 @@ impl Sink {
         Self { codec, ..self }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     /// The state of the sink, now and at each change.
     pub fn state(&self) -> watch::Receiver<SinkState> {
         self.state.subscribe()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -65,6 +65,16 @@ impl<'de> Deserialize<'de> for Secret {
             }
         }
         deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+impl Secret {
+    /// The file that holds it.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(FromFile { file }) => Some(file),
+            Self::Text(_) | Self::Env(_) => None,
+        }
     }
 }
 

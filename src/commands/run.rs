@@ -23,10 +23,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Inputs};
 use crate::parts::event_log::{Log, Opened};
+use crate::parts::forwarding::Forwarding;
 use crate::parts::http::{Health, Readiness};
 use crate::parts::import::Importer;
+use crate::parts::reload::{self, Followed};
 use crate::parts::{
     self, access, collector, descriptors, event_log, http, import, metrics, queries, rejected, removed_sinks, sinks,
 };
@@ -35,9 +37,9 @@ use crate::parts::{
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT, or until a part fails.
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, inputs: Inputs) -> anyhow::Result<ExitCode> {
     let mut stop_asked = stop_signal()?;
-    let reload = reload_signal()?;
+    let followed = reload::follow(&config, inputs)?;
     let bounds = client_bounds();
     let recorder = metrics::start()?;
     let address = config.http.listen;
@@ -73,8 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let importing = import::route(Arc::clone(&importer), parts.stop_of(Stage::Collecting));
     let adding = importing.merge(rejected::route(&config, &opened));
     let readiness = Readiness { started: is_ready, holds: opened.holds.clone() };
-    let sinks = sinks::make(&config, &opened)?;
-    let readable = isolation::router(process.clone()).merge(sinks::route(&sinks));
+    let forwarding = Forwarding::new(followed.clone(), &opened)?;
+    let readable = isolation::router(process.clone()).merge(forwarding.route());
     let readable = server::for_readers(readable, access::token(&config)?);
     let health = Health { metrics: recorder, readiness, queries: process };
     let routes = readable.merge(server::for_writers(adding)).merge(health.routes());
@@ -91,11 +93,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     });
     let (storing, drains) = (parts.stop_of(Stage::Storing), config.log.kind == LogKind::Embedded);
     parts.start(Stage::Storing, async move { store(&pipeline, storing, drains).await.context("the pipeline failed") });
-    start_rules(&config, &opened, &lake, reload, &mut parts)?;
-    for sink in sinks {
-        let forwarding = parts.stop_of(Stage::Storing);
-        parts.start(Stage::Storing, async move { sink.run(forwarding).await.context("a sink failed") });
-    }
+    start_rules(&config, &opened, &lake, followed, &mut parts)?;
+    let sending = parts.stop_of(Stage::Storing);
+    parts.start(Stage::Storing, forwarding.run(sending));
     if let Some(log) = opened.embedded.clone() {
         let (writer, counting) = (LossWriter::new(&config.node.name()), parts.stop_of(Stage::Collecting));
         let topic = Topic { tenant: config.tenant.clone(), table: Table::EventLoss };
@@ -149,12 +149,12 @@ async fn store(pipeline: &Pipeline, stop: CancellationToken, drains: bool) -> Re
     running.await
 }
 
-/// The rules are compiled while everything else starts and runs; again at each `reload`.
+/// The rules are compiled while everything else starts and runs; again at each change of `followed`.
 fn start_rules(
     config: &Config,
     opened: &Log,
     lake: &Arc<Lake>,
-    mut reload: watch::Receiver<()>,
+    mut followed: Followed,
     parts: &mut Running,
 ) -> anyhow::Result<()> {
     if !config.rules.enabled {
@@ -180,12 +180,12 @@ fn start_rules(
         let mut detector = parts::detector(&config, &opened, Arc::clone(&lake), compiled, exceptions);
         loop {
             let until = detecting.child_token();
-            let (rules, exceptions) = {
+            let (config, rules, exceptions) = {
                 let running = detector.run(until.clone());
                 tokio::pin!(running);
                 let next = tokio::select! {
                     ended = &mut running => return ended.context("the rules failed"),
-                    next = next_rules(&config, &mut reload) => next,
+                    next = next_rules(&mut followed) => next,
                 };
                 until.cancel();
                 running.await.context("the rules failed")?;
@@ -197,20 +197,18 @@ fn start_rules(
     Ok(())
 }
 
-/// Rules and exceptions as they are in their files at the next reload that can read them.
-async fn next_rules(config: &Config, reload: &mut watch::Receiver<()>) -> (Rules, Exceptions) {
+/// Rules and exceptions at the next change of the configuration that can be read, with that configuration.
+async fn next_rules(followed: &mut Followed) -> (Arc<Config>, Rules, Exceptions) {
     loop {
-        if reload.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let config = reload::next(followed).await;
         let read = async {
-            let (placeholders, exceptions) = (parts::placeholders(config)?, parts::exceptions(config)?);
-            anyhow::Ok((parts::compile_rules(config, placeholders).await?, exceptions))
+            let (placeholders, exceptions) = (parts::placeholders(&config)?, parts::exceptions(&config)?);
+            anyhow::Ok((parts::compile_rules(&config, placeholders).await?, exceptions))
         };
         match read.await {
             Ok((rules, exceptions)) => {
                 tracing::info!(rules = rules.iter().count(), "rules, placeholders and exceptions were read again");
-                return (rules, exceptions);
+                return (config, rules, exceptions);
             }
             Err(error) => tracing::error!("the rules stay as they were: {error:#}"),
         }
@@ -231,20 +229,6 @@ fn start_collector(config: &Config, log: &Arc<dyn EventLog>, parts: &mut Running
     let collector = collector::start(config, Arc::clone(log), collecting)?;
     parts.start(Stage::Collecting, collector);
     Ok(())
-}
-
-/// A change at each SIGHUP: rules, placeholders and exceptions are read again. Secrets of sinks are read whenever their
-/// files change; all other settings hold until the next start.
-fn reload_signal() -> anyhow::Result<watch::Receiver<()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (sender, receiver) = watch::channel(());
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: reading rules again; other settings need a restart");
-            let _ = sender.send(());
-        }
-    });
-    Ok(receiver)
 }
 
 fn stop_signal() -> anyhow::Result<tokio::sync::mpsc::Receiver<()>> {

@@ -20,14 +20,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use load::{ConfigError, Overrides, ValueOrigin, load};
-#[cfg(test)]
-pub use schema::Setting;
-pub use schema::{SETTINGS, schema, sink_keys};
+pub use schema::{SETTINGS, Setting, schema, sink_keys};
 pub use sources::Sources;
 
 use crate::logging::LoggingConfig;
 use crate::parts::http::HttpConfig;
 use crate::parts::queries::ServeConfig;
+
+/// Only a start reads it, unlike the other settings of rules.
+const RULES_ENABLED: &str = "rules.enabled";
 
 /// The configuration of kerntrail.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -96,7 +97,40 @@ impl Default for Config {
     }
 }
 
+/// What the configuration is read from.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
+    /// What was set outside the file.
+    pub overrides: Overrides,
+}
+
+impl Inputs {
+    /// The configuration as it is now. Errors: as [`load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        load(self.file.as_deref(), &self.overrides)
+    }
+}
+
 impl Config {
+    /// What a running program does when it is to follow `read`: rules and sinks are those of `read`, all else stays. Also
+    /// the other settings that `read` changes; they hold from the next start on.
+    pub fn followed_by(&self, read: Self) -> (Self, Vec<&'static str>) {
+        let (before, after) = (toml::Value::try_from(self).ok(), toml::Value::try_from(&read).ok());
+        let differs = |setting: &&Setting| {
+            let value = |config: &Option<toml::Value>| {
+                setting.path.split('.').try_fold(config.clone()?, |value, key| value.get(key).cloned())
+            };
+            let is_followed = setting.path.starts_with("rules.") && setting.path != RULES_ENABLED;
+            !is_followed && value(&before) != value(&after)
+        };
+        let later = SETTINGS.iter().filter(differs).map(|setting| setting.path.as_str()).collect();
+        let rules = DetectorConfig { enabled: self.rules.enabled, ..read.rules };
+        let Self { sinks, sink_error, sources, .. } = read;
+        (Self { rules, sinks, sink_error, sources, ..self.clone() }, later)
+    }
+
     /// The destinations of events.
     ///
     /// Errors: one of them cannot be read. Only commands that use sinks report that: a key may come from the environment

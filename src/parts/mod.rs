@@ -4,11 +4,13 @@ pub mod access;
 pub mod collector;
 pub mod descriptors;
 pub mod event_log;
+pub mod forwarding;
 pub mod http;
 pub mod import;
 pub mod metrics;
 pub mod queries;
 pub mod rejected;
+pub mod reload;
 pub mod removed_sinks;
 pub mod sinks;
 

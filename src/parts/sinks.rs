@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::routing::get;
-use axum::{Json, Router};
 use kerntrail_common::error::chain;
 use kerntrail_sinks::config::{check_all, check_distinct};
 use kerntrail_sinks::loss::LossWriter;
 use kerntrail_sinks::runner::SinkError;
-use kerntrail_sinks::state::StatusReader;
-use kerntrail_sinks::{Sink, SinkStatus};
+use kerntrail_sinks::{Sink, SinkConfig, SinkStatus};
 use kerntrail_transport::{EmbeddedLog, EventLog, Topic, append_patiently};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +19,7 @@ use crate::parts::{self, event_log::Log, http};
 const LOSSES: Duration = Duration::from_secs(10);
 
 /// Where the running server says what its sinks do.
-const PATH: &str = "/api/v1/sinks";
+pub const PATH: &str = "/api/v1/sinks";
 
 /// Checks the configured sinks; connects to nothing.
 ///
@@ -33,22 +30,17 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// A runner for each configured sink.
 pub fn make(config: &Config, opened: &Log) -> anyhow::Result<Vec<Sink>> {
-    let wrong = |error| config.sources.error_in_sink(None, error);
     let sinks = config.sinks()?;
-    check_distinct(sinks).map_err(wrong)?;
-    let dead_letters = parts::dead_letters_dir(config);
-    let one = |sink| match Sink::new(sink, Arc::clone(&opened.log), &dead_letters, &config.tenant) {
-        Err(SinkError::Config(error)) => Err(wrong(*error).into()),
-        made => Ok(made?.with_holds(opened.holds.clone())),
-    };
-    sinks.iter().map(one).collect()
+    check_distinct(sinks).map_err(|error| config.sources.error_in_sink(None, error))?;
+    sinks.iter().map(|sink| make_one(config, sink, opened)).collect()
 }
 
-/// The server's route: the states of `sinks`.
-pub fn route(sinks: &[Sink]) -> Router {
-    let readers: Arc<[StatusReader]> = sinks.iter().map(Sink::status).collect();
-    let states = async move || Json(readers.iter().map(StatusReader::status).collect::<Vec<_>>());
-    Router::new().route(PATH, get(states))
+/// A runner for `sink`, one of those of `config`.
+pub fn make_one(config: &Config, sink: &SinkConfig, opened: &Log) -> anyhow::Result<Sink> {
+    match Sink::new(sink, Arc::clone(&opened.log), &parts::dead_letters_dir(config), &config.tenant) {
+        Err(SinkError::Config(error)) => Err(config.sources.error_in_sink(None, *error).into()),
+        made => Ok(made?.with_holds(opened.holds.clone())),
+    }
 }
 
 /// The states of the sinks in the running server; `None` when none runs.
@@ -58,48 +50,43 @@ pub async fn ask_server(config: &Config) -> anyhow::Result<Option<Vec<SinkStatus
     response.json().await.map(Some).context("unexpected response from the running kerntrail")
 }
 
-/// Appends rows to `topic` about what the sinks did not get, until `stop`; at most one message every [`LOSSES`].
+/// Appends rows to `topic` about what the sinks did not get, until `stop`, and then once more: storing still runs. At most
+/// one message every [`LOSSES`].
 pub async fn record_losses(
     log: EmbeddedLog,
     topic: Topic,
     mut writer: LossWriter,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    while !stop.is_cancelled() {
+    loop {
+        let is_last = stop.is_cancelled();
         let expired = tokio::select! {
             biased;
             expired = log.expired() => expired,
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => return Ok(()),
         };
         match writer.message(&expired) {
-            Ok(message) => {
-                let appended = append_patiently(&log, &topic, vec![message]);
-                tokio::select! {
-                    appended = appended => appended.context("cannot record what sinks did not get")?,
-                    () = stop.cancelled() => tracing::warn!(?expired, "sinks did not get these rows"),
+            Ok(message) if is_last => {
+                if let Err(error) = log.append(&topic, vec![message]).await {
+                    tracing::warn!(error = chain(&error), ?expired, "sinks did not get these rows");
                 }
             }
+            Ok(message) => tokio::select! {
+                appended = append_patiently(&log, &topic, vec![message]) => {
+                    appended.context("cannot record what sinks did not get")?
+                }
+                () = stop.cancelled() => tracing::warn!(?expired, "sinks did not get these rows"),
+            },
             Err(error) => tracing::error!(error = chain(&error), ?expired, "sinks did not get these rows"),
+        }
+        if is_last {
+            return Ok(());
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(LOSSES) => {}
         }
     }
-    // What was lost since the last message; storing still runs.
-    let expired = tokio::select! {
-        biased;
-        expired = log.expired() => expired,
-        () = std::future::ready(()) => return Ok(()),
-    };
-    let recorded = match writer.message(&expired) {
-        Ok(message) => log.append(&topic, vec![message]).await.is_ok(),
-        Err(_) => false,
-    };
-    if !recorded {
-        tracing::warn!(?expired, "sinks did not get these rows");
-    }
-    Ok(())
 }
 
 /// Registers each sink's consumer group in the log, so that rows appended before its first run wait for it. If the

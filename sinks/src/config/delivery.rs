@@ -13,7 +13,7 @@ use super::KeyError;
 use crate::encode::Profile;
 
 /// What a sink sends, and how, whatever its kind.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct DeliveryConfig {
     /// Tables whose rows are sent; empty: all tables.

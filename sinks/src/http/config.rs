@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kerntrail_common::settings::positive;
@@ -24,7 +24,7 @@ use crate::secret::Secret;
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
 /// A kind of sink that sends over HTTP: the keys of the connection, and those of the kind.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Http<K> {
     /// The connection.
     #[serde(flatten)]
@@ -59,10 +59,15 @@ impl<K: HttpKind> SinkKind for Http<K> {
     fn profile(&self) -> Profile {
         self.kind.profile()
     }
+
+    fn read_at_start(&self) -> Vec<&Path> {
+        let HttpClientConfig { ca_file, proxy, .. } = &self.server;
+        ca_file.as_deref().into_iter().chain(proxy.as_ref().and_then(Secret::file)).collect()
+    }
 }
 
 /// The connection to a server.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct HttpClientConfig {
     /// Base address of the server, http or https. Without a path, the usual one of the protocol is added.
     #[schemars(regex(pattern = "^https?://"))]

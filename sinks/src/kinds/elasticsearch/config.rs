@@ -23,7 +23,7 @@ const DATA_STREAM: &str = "logs-kerntrail.{table}-{namespace}";
 const LONGEST_NAME: usize = 255;
 
 /// An Elasticsearch or OpenSearch cluster.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ElasticsearchConfig {
     /// Names of the data streams; `{table}` stands for the table, `{namespace}` for `namespace`.

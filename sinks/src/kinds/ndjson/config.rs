@@ -15,7 +15,7 @@ use crate::destination::Destination;
 use crate::kinds::SinkKind;
 
 /// Files with one JSON object per line, rotated by size.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct NdjsonConfig {
     /// File to append to; older ones are `<path>.1`, `<path>.2`, ...
     pub path: PathBuf,

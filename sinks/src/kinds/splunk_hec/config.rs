@@ -35,7 +35,7 @@ pub(super) struct Metadata {
 }
 
 /// A Splunk HTTP Event Collector (HEC).
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct SplunkHecConfig {
     /// HEC token: text, `{ env = "NAME" }` or `{ file = "/path" }`.
     pub token: Secret,
