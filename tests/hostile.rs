@@ -20,6 +20,8 @@ use crate::tetragon::lines;
 const STATEMENTS: &str = include_str!("hostile/statements.txt");
 /// Time that a statement asks for which may be executed.
 const TIMEOUT: &str = "1s";
+/// Time for what must have one answer, however busy the machine is.
+const PATIENCE: &str = "4m";
 /// Statements at a time: less than may run, so that an honest one never has to wait for a slot.
 const AT_A_TIME: usize = 4;
 /// Memory of the query process.
@@ -82,7 +84,9 @@ fn kind(answer: &str) -> &str {
 /// The program with some history, and an import whose rows must be committed at the end.
 fn served() -> (Program, Running) {
     let program = Program::new();
-    let running = program.start(&["--collector-enabled=false", "--serve-memory=1GiB", "--query-max-rows=100000"]);
+    let timeout = format!("--query-timeout={PATIENCE}");
+    let bounds = ["--serve-memory=1GiB", "--query-max-rows=100000", timeout.as_str()];
+    let running = program.start(&[&["--collector-enabled=false"], &bounds[..]].concat());
     import(&program, 0, 1_000);
     (program, running)
 }
@@ -150,7 +154,7 @@ fn check(program: &Program, name: &str, expected: &str, sql: &str) -> Option<Str
         _ => &["answered", "user", "read_only", "limit", "timeout", "interrupted", "busy"],
     };
     // What must be refused is, however long the others keep it waiting.
-    let timeout = if expected == "any" { TIMEOUT } else { "60s" };
+    let timeout = if expected == "any" { TIMEOUT } else { PATIENCE };
     let seen = wait::until("its answer", LIMIT, || {
         let answer = ask(program, sql, timeout);
         let kind = kind(&answer);
@@ -370,7 +374,7 @@ fn clients(token: &str) -> Vec<Client> {
 }
 
 fn answers_honest(program: &Program, after: &str) {
-    let answer = ask(program, "select 1 as n", "60s");
+    let answer = ask(program, "select 1 as n", PATIENCE);
     assert_eq!(kind(&answer), "answered", "an honest query after {after}: {answer}");
 }
 
@@ -455,7 +459,7 @@ fn a_dead_query_process_is_replaced_and_nothing_else_notices() {
         let answer = interrupted.join().expect("a client");
         assert!(answer.starts_with("HTTP/1.1 503") && kind(&answer) == "interrupted", "{answer}");
     });
-    let answer = ask(&program, "select count(*) as n from process_events", "60s");
+    let answer = ask(&program, "select count(*) as n from process_events", PATIENCE);
     assert_eq!(kind(&answer), "answered", "{answer}");
     assert!(running.log().contains("the query process ended"), "{}", running.log());
     import(&program, 1_000, 1_100);

@@ -54,7 +54,7 @@ async fn a_query_that_runs_too_long_ends_and_frees_its_threads() {
     let stored = many(1_000).await;
     // One place of one thread: a query that went on computing would keep the next from running.
     let one = Capacity { max_running: NonZeroUsize::MIN, threads: NonZeroUsize::MIN, ..Capacity::default() };
-    let session = stored.session_of(one, Limits { timeout: Period(Duration::from_secs(60)), ..Limits::default() });
+    let session = stored.session_of(one, Limits { timeout: Period(Duration::from_secs(240)), ..Limits::default() });
     for endless in ENDLESS {
         let short = Bounds { timeout: Some(Duration::from_millis(300)), max_rows: None };
         let error = match session.query_within(endless, &short).await {
@@ -159,7 +159,7 @@ async fn a_small_argument_cannot_make_a_huge_value() {
 
 /// Less memory than [`WIDE`] needs.
 const SMALL: Limits =
-    Limits { memory_bytes: NonZeroUsize::new(24 << 20).unwrap(), timeout: Period::seconds(60), max_rows: 1_000_000 };
+    Limits { memory_bytes: NonZeroUsize::new(24 << 20).unwrap(), timeout: Period::seconds(240), max_rows: 1_000_000 };
 
 /// A sort of more than 24 MiB over 60,000 rows.
 const WIDE: &str = "select repeat(cmd_line, 40) as x, pid from process_events order by x desc, pid";
