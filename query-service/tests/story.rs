@@ -9,11 +9,11 @@ use kerntrail_query_service::stories::tree::{self, tree};
 use kerntrail_schemas::Table;
 use kerntrail_schemas::cell::Micros;
 use kerntrail_schemas::identity::FindingId;
-use kerntrail_schemas::tables::{FindingColumns, ProcessColumns};
+use kerntrail_schemas::tables::{FindingColumns, KernelColumns, NetworkColumns, ProcessColumns};
 
 use crate::golden;
 use crate::rows::Rows;
-use crate::script::{BEGIN, Node, WEB_ID, escape};
+use crate::script::{BEGIN, Node, Process, WEB_ID, escape};
 
 const FORMATS: [(StoryFormat, &str); 3] =
     [(StoryFormat::Text, "txt"), (StoryFormat::Json, "json"), (StoryFormat::Markdown, "md")];
@@ -108,6 +108,116 @@ async fn the_story_of_a_process_has_only_its_descendants() {
         assert_eq!(pids, [4207, 4208, 4209, 4210]);
         assert_eq!(story["summary"]["outbound_after_escape"][0]["destination"], "198.51.100.7:443");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_process_event_is_found_by_every_name() {
+    let mut node = Node::new("worker-1");
+    let contained = |node: &Node, pid: i32, id: &str, pod: &str| {
+        let mut process = node.host_process(pid, 0, None).contain(id, pod, [1, 2, 3, 4], false);
+        process.runs(&["/bin/quiet", &pid.to_string()]);
+        process
+    };
+    let (kernel_id, flow_id, finding_id) = ("b".repeat(64), "c".repeat(64), "d".repeat(64));
+    let mounts = contained(&node, 51, &kernel_id, "prod/mounts");
+    node.kernel(10, "mount", &mounts, KernelColumns::default());
+    // A child that is known by a connection only.
+    let mut child = Process(mounts.0.clone());
+    (child.0.process_uid, child.0.pid) = (Some(node.uid(52, 11)), Some(52));
+    child.0.parent_process_uid = mounts.0.process_uid;
+    child.0.parent_pid = mounts.0.pid;
+    child.leave_cgroup();
+    child.forget_origin();
+    child.runs(&["/bin/child"]);
+    node.network(11, "connect", &child, NetworkColumns::default());
+    let connects = contained(&node, 61, &flow_id, "prod/connects");
+    node.network(20, "connect", &connects, NetworkColumns::default());
+    let found = contained(&node, 71, &finding_id, "prod/found");
+    let own = FindingColumns {
+        finding_id: Some(FindingId::new("beef")),
+        rule_name: Some("Something was found".into()),
+        ..FindingColumns::default()
+    };
+    node.finding(30, &found, own);
+    let (mounts_uid, connects_uid) = (node.uid(51, 0).to_string(), node.uid(61, 0).to_string());
+    let stored = node.rows.into_lake().await;
+    let session = stored.session();
+    for (names, told, shown) in [
+        (
+            [
+                Entity::pod("mounts"),
+                Entity::pod("prod/mounts"),
+                Entity::container("bbbb"),
+                Entity::process("51"),
+                Entity::process(&mounts_uid),
+            ],
+            &["mount", "connect to"][..],
+            &["/bin/quiet 51", "/bin/child"][..],
+        ),
+        (
+            [
+                Entity::pod("connects"),
+                Entity::pod("prod/connects"),
+                Entity::container("cccc"),
+                Entity::process("61"),
+                Entity::process(&connects_uid),
+            ],
+            &["connect to"],
+            &["/bin/quiet 61"],
+        ),
+        (
+            [
+                Entity::pod("found"),
+                Entity::pod("prod/found"),
+                Entity::container("dddd"),
+                Entity::process("71"),
+                Entity::finding("beef"),
+            ],
+            &["Something was found"],
+            &["/bin/quiet 71"],
+        ),
+    ] {
+        let mut first = None;
+        for entity in names.map(Result::unwrap) {
+            let text = rendered(&session, entity.clone(), StoryFormat::Text).await;
+            assert!(told.iter().all(|told| text.contains(told)), "{entity}: {told:?} in\n{text}");
+            let body = body(&text).to_owned();
+            assert_eq!(first.get_or_insert_with(|| body.clone()), &body, "{entity}");
+            let request = tree::Request { entity: Some(entity.clone()), ..tree::Request::default() };
+            let text = tree(&session, &request).await.unwrap().render(StoryFormat::Text);
+            assert!(shown.iter().all(|shown| text.contains(shown)), "{entity}: {shown:?} in\n{text}");
+        }
+    }
+}
+
+/// Imported events: no kernel clock, and numbers without an order.
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_come_before_children_at_the_same_time() {
+    let mut node = Node::new("worker-1");
+    let mut parent = node.host_process(42, 0, None).contain(WEB_ID, "prod/web-0", [1, 2, 3, 4], false);
+    parent.runs(&["/bin/parent"]);
+    let mut child = Process(parent.0.clone());
+    (child.0.process_uid, child.0.pid) = (Some(node.uid(41, 1)), Some(41));
+    (child.0.parent_process_uid, child.0.parent_pid) = (parent.0.process_uid, parent.0.pid);
+    child.runs(&["/bin/child"]);
+    let mut rows = Rows::default();
+    let mut envelope = node.envelope(5, "exec");
+    envelope.boot_ns = None;
+    let steps = [("exit", &child, 1), ("exec", &child, 2), ("exit", &parent, 3), ("exec", &parent, 4)];
+    for (activity, process, seq) in steps {
+        (envelope.activity, envelope.seq) = (Some(activity.into()), Some(seq));
+        rows.process.append(&envelope, Some(&Arc::new(process.0.clone())), &ProcessColumns::default());
+    }
+    let stored = rows.into_lake().await;
+    let text = rendered(&stored.session(), Entity::pod("prod/web-0").unwrap(), StoryFormat::Json).await;
+    let story: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let order: Vec<_> =
+        story["events"].as_array().unwrap().iter().map(|event| (&event["pid"], &event["activity"])).collect();
+    let expected = [(42, "exec"), (42, "exit"), (41, "exec"), (41, "exit")];
+    assert!(
+        order.iter().zip(expected).all(|((pid, activity), (expected, name))| **pid == expected && **activity == name),
+        "{order:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

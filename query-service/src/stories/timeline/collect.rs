@@ -15,7 +15,7 @@ use kerntrail_schemas::tables::event_loss::NOT_FORWARDED;
 
 use super::events::{ACTOR, ENVELOPE, Event, FINDING, Finding, LOSS, Loss, event, finding, loss, own_columns};
 use super::read::{distinct, rows};
-use super::select::{Selection, scan};
+use super::select::{Selection, actor_tables, scan};
 use super::window::{Window, micros};
 
 /// Most processes that are followed.
@@ -29,7 +29,7 @@ const MARKS: Most = Most { rows: MAX_MARKS, end: End::First };
 /// What was collected.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// In order of time; ties as [`Event::key`].
+    /// In order of time; ties as [`order`] says.
     pub(crate) events: Vec<Event>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) losses: Vec<Loss>,
@@ -73,18 +73,31 @@ pub(crate) struct Most {
     pub(crate) end: End,
 }
 
-/// Collects what `selection` stands for from `tables`; `None` selects everything in `window`.
+/// Which rows a story is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content<'a> {
+    /// All rows of these tables.
+    Events(&'a [Table]),
+    /// Process events, and of each process that has none, the first row of another table that names it.
+    Processes,
+}
+
+/// Collects what `selection` stands for; `None` selects everything in `window`.
 pub(crate) async fn collect(
     snapshot: &Snapshot,
     selection: Option<&Selection>,
     window: &Window,
-    tables: &[Table],
+    content: Content<'_>,
     most: Most,
 ) -> Result<Collected, QueryError> {
     let mut collected = Collected::default();
     let belongs = match selection {
         Some(selection) => Some(belongs(snapshot, selection, window, &mut collected.cuts).await?),
         None => None,
+    };
+    let tables = match content {
+        Content::Events(tables) => tables,
+        Content::Processes => &[Table::ProcessEvents],
     };
     for table in tables {
         let (events, more) = events_of(snapshot, *table, belongs.as_ref(), window, most).await?;
@@ -94,7 +107,14 @@ pub(crate) async fn collect(
             collected.cuts.push(format!("{table}: only the {end} {rows} rows are shown; narrow the time"));
         }
     }
-    collected.events.sort_by(|one, other| one.key().cmp(&other.key()));
+    // Where process events are cut, a process that is not among them may have some.
+    if matches!(content, Content::Processes) && collected.cuts.is_empty() {
+        for table in actor_tables().filter(|table| *table != Table::ProcessEvents) {
+            let known = collected.events.iter().map(|event| event.actor.process.clone()).collect();
+            collected.events.extend(first_of_each(snapshot, table, belongs.as_ref(), window, &known, most).await?);
+        }
+    }
+    order(&mut collected.events);
     collected.findings = findings(snapshot, belongs.as_ref(), window, &mut collected.cuts).await?;
     if let (Some(first), Some(last)) = (collected.events.first(), collected.events.last()) {
         let span = (first.time, last.time);
@@ -103,6 +123,19 @@ pub(crate) async fn collect(
         collected.hosts = hosts(snapshot, &nodes).await?;
     }
     Ok(collected)
+}
+
+/// Sorts `events` by time; ties by node, kernel clock, processor and number. Imported events have no kernel clock, and
+/// numbers without an order: at one moment, a parent comes before its children, and a process forks, runs programs, acts
+/// and ends in this order.
+fn order(events: &mut [Event]) {
+    events.sort_by(|one, other| one.key().cmp(&other.key()));
+    let moment = |event: &Event| (event.time, event.node.clone(), event.boot_ns);
+    for tied in events.chunk_by_mut(|one, other| moment(one) == moment(other)).filter(|tied| tied.len() > 1) {
+        let acting: BTreeSet<String> = tied.iter().map(|event| event.actor.process.clone()).collect();
+        let depth = |event: &Event| event.actor.ancestors.iter().filter(|process| acting.contains(*process)).count();
+        tied.sort_by_key(|event| (depth(event), event.stage_of_life()));
+    }
 }
 
 /// The condition for a row of any table with an actor.
@@ -120,8 +153,10 @@ async fn belongs(
 ) -> Result<Belongs, QueryError> {
     let mut known: BTreeSet<String> = selection.processes.iter().cloned().collect();
     if let Some(actor) = &selection.actor {
-        let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(actor.clone())?;
-        known.extend(distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?);
+        for table in actor_tables() {
+            let frame = scan(snapshot, table, window).await?.filter(actor.clone())?;
+            known.extend(distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?);
+        }
     }
     follow(snapshot, window, &mut known).await?;
     if known.len() > MAX_FOLLOWED {
@@ -138,19 +173,41 @@ fn literals<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Expr> {
     texts.map(|text| lit(text.as_str())).collect()
 }
 
-/// Adds the descendants of `known`, a generation at a time.
+/// Adds the descendants of `known`, a generation at a time. Almost all of them have process events, so the other tables are
+/// read once no process event leads on.
 async fn follow(snapshot: &Snapshot, window: &Window, known: &mut BTreeSet<String>) -> Result<(), QueryError> {
     let mut parents = known.clone();
     for _ in 0..MAX_GENERATIONS {
-        if parents.is_empty() || known.len() > MAX_FOLLOWED {
+        if known.len() > MAX_FOLLOWED {
             break;
         }
-        let born_of_them = ident("parent_process_uid").in_list(literals(parents.iter()), false);
-        let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(born_of_them)?;
-        let children = distinct(frame, "process_uid", MAX_FOLLOWED + 1).await?;
+        let mut children = children_in(snapshot, Table::ProcessEvents, window, &parents).await?;
+        children.retain(|child| !known.contains(child));
+        if children.is_empty() {
+            for table in actor_tables().filter(|table| *table != Table::ProcessEvents) {
+                children.extend(children_in(snapshot, table, window, known).await?);
+            }
+        }
         parents = children.into_iter().filter(|child| known.insert(child.clone())).collect();
+        if parents.is_empty() {
+            break;
+        }
     }
     Ok(())
+}
+
+/// The processes in `table` that `parents` forked.
+async fn children_in(
+    snapshot: &Snapshot,
+    table: Table,
+    window: &Window,
+    parents: &BTreeSet<String>,
+) -> Result<Vec<String>, QueryError> {
+    if parents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let born_of_them = ident("parent_process_uid").in_list(literals(parents.iter()), false);
+    distinct(scan(snapshot, table, window).await?.filter(born_of_them)?, "process_uid", MAX_FOLLOWED + 1).await
 }
 
 /// The rows of one end of `frame` in order of time, in that order from the end on, and whether there are more.
@@ -187,6 +244,29 @@ async fn events_of(
     }
     let columns = [ENVELOPE, ACTOR, &own].concat();
     rows_of_end(frame, &columns, most, |values, row| event(table, values, row)).await
+}
+
+/// The first row in `table` of each process that is none of `known`.
+async fn first_of_each(
+    snapshot: &Snapshot,
+    table: Table,
+    belongs: Option<&Belongs>,
+    window: &Window,
+    known: &BTreeSet<String>,
+    most: Most,
+) -> Result<Vec<Event>, QueryError> {
+    let mut frame = scan(snapshot, table, window).await?.filter(ident("process_uid").is_not_null())?;
+    if let Some(belongs) = belongs {
+        frame = frame.filter(belongs.actor.clone())?;
+    }
+    if !known.is_empty() {
+        frame = frame.filter(ident("process_uid").in_list(literals(known.iter()), true))?;
+    }
+    let columns = [ENVELOPE, ACTOR].concat();
+    let order = ["process_uid", "time", "boot_ns", "cpu", "seq"].map(|name| ident(name).sort(true, true)).to_vec();
+    let selected = columns.iter().map(|name| ident(*name)).collect();
+    let frame = frame.distinct_on(vec![ident("process_uid")], selected, Some(order))?.limit(0, Some(most.rows))?;
+    rows(frame, &columns, |values, row| event(table, values, row)).await
 }
 
 async fn findings(

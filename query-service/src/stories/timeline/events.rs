@@ -2,7 +2,7 @@
 
 use kerntrail_schemas::activity::BoundaryEvidence;
 use kerntrail_schemas::tables::imported_from;
-use kerntrail_schemas::tables::process_events::{EXEC, EXISTING};
+use kerntrail_schemas::tables::process_events::{EXEC, EXISTING, EXIT, FORK};
 use kerntrail_schemas::{Activity, Table};
 use serde::Serialize;
 
@@ -116,7 +116,7 @@ pub(crate) struct Event {
 /// Who acted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Actor {
-    /// `process_uid`; where that is unknown, `pid:` and the number.
+    /// `process_uid`; where that is unknown, `pid:`, the number, and the node.
     pub(crate) process: String,
     pub(crate) exec_seq: Option<i64>,
     pub(crate) pid: Option<i64>,
@@ -223,6 +223,19 @@ impl Event {
         self.is(&EXEC) || self.is(&EXISTING)
     }
 
+    /// 0 for what begins a process, up to 3 for its end.
+    pub(crate) fn stage_of_life(&self) -> u8 {
+        if self.is(&FORK) || self.is(&EXISTING) {
+            0
+        } else if self.is(&EXEC) {
+            1
+        } else if self.is(&EXIT) {
+            3
+        } else {
+            2
+        }
+    }
+
     /// Whether the actor is a runtime's process on its way into a container.
     ///
     /// The name alone says nothing, since a process gives itself any; but a container's own process has entered it.
@@ -268,7 +281,10 @@ fn actor(values: &Values, row: usize) -> Actor {
     let number = |name: &str| values.number(name, row);
     let pid = number("pid");
     let parent = text("parent_process_uid");
-    let unknown = || format!("pid:{}", pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string()));
+    let unknown = || {
+        let number = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        format!("pid:{number} on {}", text("node").unwrap_or_default())
+    };
     Actor {
         process: text("process_uid").unwrap_or_else(unknown),
         exec_seq: number("exec_seq"),
@@ -367,6 +383,7 @@ pub(crate) const FINDING: &[&str] = &[
     "event_refs",
     "message",
     "suppressed_count",
+    "node",
     "process_uid",
     "pid",
 ];
@@ -376,6 +393,8 @@ pub(crate) const FINDING: &[&str] = &[
 pub(crate) struct Finding {
     #[serde(skip)]
     pub(crate) last_time: i64,
+    #[serde(skip)]
+    pub(crate) node: String,
     pub(crate) finding_id: String,
     pub(crate) rule_id: Option<String>,
     pub(crate) rule_name: Option<String>,
@@ -396,6 +415,7 @@ pub(crate) fn finding(values: &Values, row: usize) -> Finding {
     let time = values.number("last_time", row).or(values.number("time", row)).unwrap_or_default();
     Finding {
         last_time: time,
+        node: text("node").unwrap_or_default(),
         finding_id: text("finding_id").unwrap_or_default(),
         rule_id: text("rule_id"),
         rule_name: text("rule_name"),

@@ -68,6 +68,9 @@ pub(crate) fn lines(collected: &Collected, marks: &[Marks]) -> Vec<Line> {
         lines.extend(findings.get(&index).into_iter().flatten().map(|finding| Line::Finding(*finding)));
     }
     lines.extend(losses.map(Line::Loss));
+    if events.is_empty() {
+        lines.extend((0..collected.findings.len()).map(Line::Finding));
+    }
     lines
 }
 

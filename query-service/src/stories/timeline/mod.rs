@@ -32,7 +32,7 @@ pub use self::entity::Entity;
 pub use self::window::Window;
 
 use self::boundaries::{Marks, mark};
-use self::collect::{Collected, End, Most, collect};
+use self::collect::{Collected, Content, End, Most, collect};
 use self::lines::{Line, lines};
 use self::select::{Selection, select};
 use self::summary::{Summary, summarize};
@@ -138,8 +138,9 @@ pub async fn timeline(session: &Session, request: &Request) -> Result<Timeline, 
             let most = Most { rows: request.max_events.get(), end: End::First };
             let tables: Vec<Table> =
                 Table::ALL.iter().copied().filter(|table| table.declaration().in_timeline).collect();
-            let collected = collect(&snapshot, Some(&selection), &request.window, &tables, most).await?;
-            if collected.events.is_empty() {
+            let collected =
+                collect(&snapshot, Some(&selection), &request.window, Content::Events(&tables), most).await?;
+            if collected.events.is_empty() && collected.findings.is_empty() {
                 let nothing = format!("nothing is known about {} in that time", visible(&selection.title));
                 return Err(QueryError::user(nothing));
             }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions::string::expr_fn::starts_with;
+use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, ident};
 use kerntrail_common::suggest::did_you_mean;
@@ -12,7 +14,7 @@ use kerntrail_schemas::Table;
 use kerntrail_schemas::identity::parse_event_id;
 
 use super::entity::Entity;
-use super::read::{distinct, rows};
+use super::read::{Values, distinct, rows};
 use super::window::{Window, rfc3339};
 
 /// Names searched for a suggestion.
@@ -81,33 +83,53 @@ async fn pod(
 
 /// The one namespace that has a pod of this name.
 async fn namespace_of(snapshot: &Snapshot, name: &str, window: &Window) -> Result<String, QueryError> {
-    let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(is("pod_name", name))?;
-    let mut namespaces = distinct(frame, "namespace", NAMED).await?;
-    match namespaces.len() {
-        1 => Ok(namespaces.remove(0)),
-        0 => {
-            let frame = scan(snapshot, Table::ProcessEvents, window).await?;
-            let names = distinct(frame, "pod_name", NAMES).await?;
-            let hint = did_you_mean(name, names.iter().map(String::as_str));
-            Err(QueryError::user(format!("there is no pod `{}` in that time{hint}", visible(name))))
-        }
-        _ => {
-            let pods: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/{name}")).collect();
-            Err(QueryError::user(
-                visible(&format!("there are several pods of that name: {}", pods.join(", "))).into_owned(),
-            ))
-        }
+    let mut namespaces = values(snapshot, window, &is("pod_name", name), "namespace", NAMED).await?;
+    namespaces.extend(values(snapshot, window, &is("origin_pod_name", name), "origin_namespace", NAMED).await?);
+    if namespaces.is_empty() {
+        let names = values(snapshot, window, &lit(true), "pod_name", NAMES).await?;
+        let hint = did_you_mean(name, names.iter().map(String::as_str));
+        return Err(QueryError::user(format!("there is no pod `{}` in that time{hint}", visible(name))));
     }
+    if namespaces.len() > 1 {
+        let pods: Vec<String> = namespaces.iter().take(NAMED).map(|namespace| format!("{namespace}/{name}")).collect();
+        let message = format!("there are several pods of that name: {}", pods.join(", "));
+        return Err(QueryError::user(visible(&message).into_owned()));
+    }
+    Ok(namespaces.pop_first().unwrap_or_default())
 }
 
 async fn container(snapshot: &Snapshot, prefix: &str, window: &Window) -> Result<Selection, QueryError> {
-    let frame = scan(snapshot, Table::ProcessEvents, window).await?;
-    let found = distinct(frame.filter(starts_with(ident("container_id"), lit(prefix)))?, "container_id", NAMED).await?;
+    let mut found = BTreeSet::new();
+    for column in ["container_id", "origin_container_id"] {
+        found.extend(values(snapshot, window, &starts_with(ident(column), lit(prefix)), column, NAMED).await?);
+    }
+    let found: Vec<String> = found.into_iter().take(NAMED).collect();
     match found.as_slice() {
         [id] => Ok(whole_container(id, format!("container {id}"), Vec::new())),
         [] => Err(QueryError::user(format!("there is no container \"{}\" in that time", visible(prefix)))),
         several => Err(QueryError::user(format!("several container ids start with that: {}", several.join(", ")))),
     }
+}
+
+/// The tables whose rows have an actor.
+pub(crate) fn actor_tables() -> impl Iterator<Item = Table> {
+    Table::ALL.iter().copied().filter(|table| table.has_actor())
+}
+
+/// The distinct values of `column`, at most `most` of each table, in all rows with an actor that `condition` selects.
+async fn values(
+    snapshot: &Snapshot,
+    window: &Window,
+    condition: &Expr,
+    column: &str,
+    most: usize,
+) -> Result<BTreeSet<String>, QueryError> {
+    let mut found = BTreeSet::new();
+    for table in actor_tables() {
+        let frame = scan(snapshot, table, window).await?.filter(condition.clone())?;
+        found.extend(distinct(frame, column, most).await?);
+    }
+    Ok(found)
 }
 
 fn whole_container(id: &str, title: String, notes: Vec<String>) -> Selection {
@@ -117,24 +139,30 @@ fn whole_container(id: &str, title: String, notes: Vec<String>) -> Selection {
 
 /// The last process with the number `pid`; a note names the others.
 async fn last_with(snapshot: &Snapshot, pid: i32, window: &Window) -> Result<Selection, QueryError> {
-    let frame = scan(snapshot, Table::ProcessEvents, window).await?.filter(ident("pid").eq(lit(pid)))?;
-    let columns = ["process_uid", "process_start_time", "time"];
-    let mut found = rows(frame, &columns, |values, row| {
-        let started = values.number("process_start_time", row).or(values.number("time", row));
-        (started, values.text("process_uid", row))
-    })
-    .await?;
+    let mut found: BTreeMap<String, Option<i64>> = BTreeMap::new();
+    for table in actor_tables() {
+        let frame = scan(snapshot, table, window).await?.filter(ident("pid").eq(lit(pid)))?;
+        let started = coalesce(vec![ident("process_start_time"), ident("time")]);
+        let frame = frame.filter(ident("process_uid").is_not_null())?;
+        let frame = frame.aggregate(vec![ident("process_uid")], vec![min(started).alias("started")])?;
+        let read = |values: &Values, row: usize| (values.text("process_uid", row), values.number("started", row));
+        for (uid, started) in rows(frame, &["process_uid", "started"], read).await? {
+            let known = found.entry(uid.unwrap_or_default()).or_insert(started);
+            // Where a table does not say when it started, its first event there is later.
+            *known = started.into_iter().chain(*known).min();
+        }
+    }
+    let mut found: Vec<(Option<i64>, String)> = found.into_iter().map(|(uid, started)| (started, uid)).collect();
     found.sort();
-    found.dedup_by(|one, other| one.1 == other.1);
-    let Some((_, Some(uid))) = found.pop() else {
+    let Some((_, uid)) = found.pop() else {
         return Err(QueryError::user(format!("there is no process {pid} in that time")));
     };
-    found.retain(|(_, other)| other.as_ref() != Some(&uid));
     let mut notes = Vec::new();
     if !found.is_empty() {
-        let earlier = found.iter().rev().take(NAMED).filter_map(|(started, uid)| {
-            Some(format!("{} (started {})", uid.as_ref()?, started.map_or_else(|| "unknown".to_owned(), rfc3339)))
-        });
+        let earlier =
+            found.iter().rev().take(NAMED).map(|(started, uid)| {
+                format!("{uid} (started {})", started.map_or_else(|| "unknown".to_owned(), rfc3339))
+            });
         let earlier: Vec<String> = earlier.collect();
         let others = if found.len() == 1 { "another process".to_owned() } else { format!("{} others", found.len()) };
         notes.push(format!("pid {pid} was used before by {others}: {}", earlier.join(", ")));

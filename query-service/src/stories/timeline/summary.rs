@@ -60,15 +60,19 @@ pub(crate) fn attempt(event: &Event) -> String {
 /// Summarizes a story.
 pub(crate) fn summarize(collected: &Collected, marks: &[Marks], lines: &[Line]) -> Summary {
     let events = &collected.events;
+    // Without events, those of the findings.
+    let findings = if events.is_empty() { collected.findings.as_slice() } else { &[] };
+    let times = || events.iter().map(|event| event.time).chain(findings.iter().map(|finding| finding.last_time));
     let mut summary = Summary {
-        first: events.first().map_or(0, |event| event.time),
-        last: events.last().map_or(0, |event| event.time),
+        first: times().min().unwrap_or_default(),
+        last: times().max().unwrap_or_default(),
         lost: collected.losses.iter().filter_map(|loss| loss.lost).sum(),
         escape: marks.iter().position(|marks| marks.crossings.iter().any(|crossing| crossing.escape)),
         after: after(events, marks),
         ..Summary::default()
     };
-    let (mut nodes, mut processes, mut containers) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+    let mut nodes: BTreeSet<String> = findings.iter().map(|finding| finding.node.clone()).collect();
+    let (mut processes, mut containers) = (BTreeSet::new(), BTreeMap::new());
     for (index, event) in events.iter().enumerate() {
         nodes.insert(event.node.clone());
         processes.insert(event.actor.process.as_str());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kerntrail_schemas::Table;
 use kerntrail_schemas::tables::process_events::{EXISTING, EXIT};
 
 use crate::stories::timeline::collect::{Collected, End};
@@ -29,7 +30,8 @@ pub(crate) struct Process {
     /// When it was forked; where that is unknown, its first event. Microseconds since the epoch.
     pub(crate) started: i64,
     pub(crate) programs: Vec<Program>,
-    /// The kernel's name, for a process that executed nothing itself.
+    /// What it runs, for a process that executed nothing itself: the kernel's name, or the command line where no process
+    /// event is known.
     pub(crate) name: Option<String>,
     pub(crate) ended: Option<(i64, Ending)>,
     pub(crate) container: Option<Container>,
@@ -111,7 +113,10 @@ fn process(event: &Event) -> Process {
         parent_pid: actor.parent_pid,
         started: actor.started.unwrap_or(event.time),
         programs: Vec::new(),
-        name: actor.name.clone(),
+        name: match event.table {
+            Table::ProcessEvents => actor.name.clone(),
+            _ => actor.cmd_line.clone().or_else(|| actor.path.clone()).or_else(|| actor.name.clone()),
+        },
         ended: None,
         container: None,
         origin: None,

@@ -7,10 +7,9 @@ use std::num::NonZeroUsize;
 
 use kerntrail_query_engine::output::escape::visible;
 use kerntrail_query_engine::{QueryError, Session};
-use kerntrail_schemas::Table;
 
 use self::build::{Forest, build};
-use crate::stories::timeline::collect::{End, Most, collect};
+use crate::stories::timeline::collect::{Content, End, Most, collect};
 use crate::stories::timeline::select::select;
 use crate::stories::timeline::{Entity, StoryFormat, Window};
 
@@ -69,10 +68,9 @@ pub async fn tree(session: &Session, request: &Request) -> Result<Tree, QueryErr
                 None => None,
             };
             let most = request.max_processes.get();
-            let tables = [Table::ProcessEvents];
             let end = if selection.is_some() { End::First } else { End::Last };
             let rows = Most { rows: most * ROWS_PER_PROCESS, end };
-            let collected = collect(&snapshot, selection.as_ref(), &request.window, &tables, rows).await?;
+            let collected = collect(&snapshot, selection.as_ref(), &request.window, Content::Processes, rows).await?;
             let (title, notes) = selection.map_or_else(
                 || ("all processes".to_owned(), Vec::new()),
                 |selection| (selection.title, selection.notes),
