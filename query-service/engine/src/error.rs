@@ -158,14 +158,29 @@ fn out_of_disk() -> (ErrorKind, String) {
 fn wrong_regex(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let text = error.downcast_ref::<regex::Error>().map(ToString::to_string);
-        let text = text.or_else(|| error.downcast_ref::<regex_syntax::Error>().map(ToString::to_string));
-        if let Some(text) = text {
-            return Some(format!("the regular expression is invalid: {text}"));
+        let text = error.downcast_ref::<regex::Error>().map(regex_words);
+        let syntax = || error.downcast_ref::<regex_syntax::Error>().map(invalid_regex);
+        if let Some(text) = text.or_else(syntax) {
+            return Some(text);
         }
         cause = error.source();
     }
     None
+}
+
+/// What is wrong with a regular expression.
+pub(crate) fn regex_words(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(limit) => {
+            let most = limit >> 20;
+            format!("the regular expression is too large: compiled, it takes more than {most} MiB; repeat less in it")
+        }
+        error => invalid_regex(error),
+    }
+}
+
+fn invalid_regex(error: &impl std::fmt::Display) -> String {
+    format!("the regular expression is invalid: {error}")
 }
 
 /// The text without a backtrace.

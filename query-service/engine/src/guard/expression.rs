@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     Value, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
+use super::pattern::{check_argument, check_match};
 use super::query::{Checked, Walk, absent, plain_name, unsupported};
 use super::size::check_items;
 use super::types::{check_type, check_type_names};
@@ -72,6 +73,7 @@ impl Walk<'_> {
             }
             Expr::BinaryOp { left, op, right } => {
                 check_operator(op)?;
+                check_match(op, right)?;
                 check_bits(op, left)?;
                 check_bits(op, right)?;
                 check_rows([left.as_ref(), right.as_ref()])?;
@@ -209,6 +211,7 @@ impl Walk<'_> {
         }
         check_type_names(&name, args)?;
         check_position(&name, args)?;
+        check_argument(&name, args)?;
         if MAKE_STRUCTURES.contains(&name.as_str())
             && let FunctionArguments::List(list) = args
         {

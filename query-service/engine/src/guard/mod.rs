@@ -5,6 +5,7 @@
 
 mod columns;
 mod expression;
+mod pattern;
 mod query;
 mod size;
 mod types;

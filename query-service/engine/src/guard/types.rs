@@ -13,6 +13,9 @@ pub(super) fn check_type(data_type: &DataType) -> Checked {
     // FLOAT(53) would have 24 bits.
     let has_precision = matches!(data_type, DataType::Float(info) if *info != ExactNumberInfo::None);
     absent(has_precision, "FLOAT with a precision; write REAL or DOUBLE")?;
+    // '90' would be 90 months.
+    let is_interval = matches!(data_type, DataType::Interval { .. });
+    absent(is_interval, "CAST to INTERVAL; write INTERVAL '90 seconds'")?;
     // The result would have none.
     let has_zone = matches!(data_type, DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz));
     absent(has_zone, "a time type with a zone; write arrow_cast(time, 'Timestamp(us, \"UTC\")')")?;
