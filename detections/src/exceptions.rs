@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::evaluate::{Events, Match};
 use crate::line;
 use crate::rules::{Rule, RuleError, Rules};
+use crate::sources::read_list;
 use crate::state::now_us;
 
 /// An entry of the file.
@@ -124,7 +125,7 @@ impl Exceptions {
     ///
     /// Errors: the file cannot be read, or is no such list.
     pub fn read(path: &Path) -> Result<Self, RuleError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })?;
+        let text = read_list(path)?;
         Self::parse(path, &text)
     }
 

@@ -10,6 +10,7 @@ use rsigma_parser::{Detection, DetectionItem, Modifier, SigmaRule, SigmaString, 
 
 use crate::compile::CompileError;
 use crate::rules::RuleError;
+use crate::sources::read_list;
 
 /// Most values that one item of a rule becomes.
 const MOST_VALUES: usize = 10_000;
@@ -28,7 +29,7 @@ impl Placeholders {
     ///
     /// Errors: it cannot be read, or contains something else.
     pub fn read(path: &Path) -> Result<Self, RuleError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })?;
+        let text = read_list(path)?;
         serde_yaml_ng::from_str(&text).map(Self).map_err(|error| RuleError::Parse {
             path: path.to_owned(),
             line: error.location().map_or(1, |at| at.line()),

@@ -185,8 +185,23 @@ impl Walk {
     }
 }
 
-/// The text of a rule file.
+/// The text of a rule file; of one that is larger than [`MOST_BYTES`], one byte more than that.
 pub fn read(path: &Path) -> Result<String, RuleError> {
+    read_at_most(path, MOST_BYTES)
+}
+
+/// The text of a file that rules refer to.
+pub(crate) fn read_list(path: &Path) -> Result<String, RuleError> {
+    let text = read_at_most(path, MOST_READ)?;
+    if text.len() > MOST_READ {
+        let source = std::io::Error::other(format!("it is larger than {} MiB", MOST_READ >> 20));
+        return Err(RuleError::Read { path: path.to_owned(), source });
+    }
+    Ok(text)
+}
+
+/// The first `most` bytes of a file, and one more where there is one.
+fn read_at_most(path: &Path, most: usize) -> Result<String, RuleError> {
     let failed = |source| RuleError::Read { path: path.to_owned(), source };
     // A pipe or a device may have no end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
@@ -196,7 +211,7 @@ pub fn read(path: &Path) -> Result<String, RuleError> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let mut text = String::new();
-    file.take(MOST_BYTES as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+    file.take(most as u64 + 1).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 

@@ -5,6 +5,7 @@
 
 mod delivery;
 mod error;
+pub(crate) mod file;
 pub(crate) mod keys;
 
 use std::fmt;
@@ -95,7 +96,7 @@ impl SinkConfig {
 
     /// What a sink made from it now would be made of.
     pub fn fingerprint(&self) -> Fingerprint {
-        let files = self.kind.settings().read_at_start().into_iter().map(|path| std::fs::read(path).ok()).collect();
+        let files = self.kind.settings().read_at_start().into_iter().map(|path| file::read(path).ok()).collect();
         Fingerprint { config: self.clone(), files }
     }
 

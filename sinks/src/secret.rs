@@ -13,7 +13,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::{KeyError, Problem};
+use crate::config::{KeyError, Problem, file};
 
 /// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`.
 // Neither `Debug` nor `Serialize` shows its text. The doc comment is part of the schema for editors.
@@ -141,7 +141,7 @@ impl Secret {
             Self::Env(FromEnv { env }) => {
                 std::env::var(env).map_err(|source| SecretError::Env { name: env.clone(), source })?
             }
-            Self::File(FromFile { file }) => std::fs::read_to_string(file)
+            Self::File(FromFile { file }) => file::read_text(file)
                 .map_err(|source| SecretError::File { path: file.clone(), source })?
                 .trim_end()
                 .to_owned(),

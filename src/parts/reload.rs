@@ -1,5 +1,6 @@
 //! SIGHUP: the configuration is read again, for the parts that follow it while they run.
 
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +19,10 @@ pub fn follow(config: &Config, inputs: Inputs) -> anyhow::Result<Followed> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!("SIGHUP: reading the sinks, the rules and what they refer to again");
-            sender.send_modify(|config| match inputs.load() {
+            let inputs = inputs.clone();
+            // A file system may not respond; nothing else waits for it.
+            let read = tokio::task::spawn_blocking(move || read_again(&inputs)).await;
+            sender.send_modify(|config| match read.map_err(anyhow::Error::from).flatten() {
                 Ok(read) => {
                     let (next, later) = config.followed_by(read);
                     if !later.is_empty() {
@@ -31,6 +35,15 @@ pub fn follow(config: &Config, inputs: Inputs) -> anyhow::Result<Followed> {
         }
     });
     Ok(receiver)
+}
+
+/// What `inputs` contain now. A file can be read once more, a pipe cannot.
+fn read_again(inputs: &Inputs) -> anyhow::Result<Config> {
+    if let Some(path) = &inputs.file {
+        let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        anyhow::ensure!(!is_pipe, "{} is a pipe", path.display());
+    }
+    Ok(inputs.load()?)
 }
 
 /// The configuration at its next change; never ends when none can come.

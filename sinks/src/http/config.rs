@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::config::keys;
-use crate::config::{KeyError, Problem, Settings};
+use crate::config::{KeyError, Problem, Settings, file, keys};
 use crate::destination::Destination;
 use crate::encode::Profile;
 use crate::http::{Client, Resolver};
@@ -112,7 +111,7 @@ impl HttpClientConfig {
             .user_agent(concat!("kerntrail/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &self.ca_file {
             let wrong = |problem| KeyError::new("ca_file", problem);
-            let pem = std::fs::read(path).map_err(|source| wrong(Problem::File { path: path.clone(), source }))?;
+            let pem = file::read(path).map_err(|source| wrong(Problem::File { path: path.clone(), source }))?;
             let certificates =
                 reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(Problem::Http(error)))?;
             if certificates.is_empty() {
