@@ -78,3 +78,31 @@ fn sinks_follow_the_configuration() {
     assert_eq!(running.log().matches("the sink has started").count(), 6, "{}", running.log());
     assert_eq!(running.terminate(), 0);
 }
+
+#[test]
+fn files_without_an_end_change_nothing() {
+    let program = Program::new();
+    std::fs::create_dir_all(program.data_dir()).unwrap();
+    let config = write(&program.data_dir(), "c.toml", b"");
+    let pipe = program.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let running = program.start(&["--collector-enabled=false", "--config", config.to_str().unwrap()]);
+    let hec = "[[sinks]]\nname = \"s\"\nkind = \"splunk_hec\"\nurl = \"http://127.0.0.1:1\"\ntoken = { file = \"/dev/zero\" }\n";
+    for (text, expected) in [
+        ("[rules]\nplaceholders = \"/dev/zero\"\n".to_owned(), "cannot read /dev/zero: not a file"),
+        (format!("[rules]\nexceptions = \"{}\"\n", pipe.display()), "pipe: not a file"),
+        (hec.to_owned(), "cannot read /dev/zero: it is not a regular file"),
+    ] {
+        write(&program.data_dir(), "c.toml", text.as_bytes());
+        running.signal(libc::SIGHUP);
+        wait_for(expected, || if running.log().contains(expected) { Ok(()) } else { Err(running.log()) });
+    }
+    // What a start read from a file is a pipe now.
+    std::fs::remove_file(&config).unwrap();
+    std::fs::rename(&pipe, &config).unwrap();
+    running.signal(libc::SIGHUP);
+    wait_for("the pipe is refused", || {
+        if running.log().contains("c.toml is a pipe") { Ok(()) } else { Err(running.log()) }
+    });
+    assert_eq!(running.terminate(), 0);
+}
