@@ -220,11 +220,21 @@ async fn long_lists() {
 }
 
 #[tokio::test]
-async fn a_list_of_texts_may_be_much_longer() {
+async fn lists_of_texts_keywords_and_numbers_may_be_much_longer() {
     let words: Vec<String> = (0..20_000).map(|number| format!("word-{number}-x")).collect();
-    let detection = format!("  s: {{cmd_line|contains: [{}]}}\n  condition: s", words.join(", "));
-    let text = document(&detection, "cmd_line: a WORD-19999-x b", 1);
-    assert!(run(&text).await.unwrap()[0].passed());
+    let numbers: Vec<String> = (0..30_000).map(|number| number.to_string()).collect();
+    let (keywords, words, numbers) = (words[..5_000].join(", "), words.join(", "), numbers.join(", "));
+    for (selection, event, finds) in [
+        (format!("{{cmd_line|contains: [{words}]}}"), "cmd_line: a WORD-19999-x b", 1),
+        (format!("[{keywords}]"), "process_path: /bin/word-4999-x", 1),
+        (format!("[{keywords}]"), "process_path: /bin/word-5000-x", 0),
+        (format!("{{pid: [{numbers}]}}"), "pid: 29999", 1),
+        (format!("{{pid: [{numbers}]}}"), "pid: 30000", 0),
+        (format!("{{pid: [{numbers}]}}"), "uid: 1", 0),
+    ] {
+        let text = document(&format!("  s: {selection}\n  condition: s"), event, finds);
+        assert!(run(&text).await.unwrap()[0].passed(), "{event}");
+    }
 }
 
 #[test]

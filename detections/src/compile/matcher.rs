@@ -24,6 +24,13 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
         IrMatcher::AnyOf(matchers) if is_list_of_patterns(name, field, matchers) => {
             matches_regex(name, field, one_of(name, matchers)?)?
         }
+        IrMatcher::AnyOf(matchers) if is_list_of_numbers(field, matchers) => {
+            let numbers = matchers.iter().filter_map(|matcher| match matcher {
+                IrMatcher::NumericEq(number) => Some(literal(name, number).map(lit)),
+                _ => None,
+            });
+            numeric(name, field)?.in_list(numbers.collect::<Result<_, _>>()?, false)
+        }
         IrMatcher::AnyOf(matchers) => return Ok(any(several(matchers)?)),
         IrMatcher::AllOf(matchers) => return Ok(all(several(matchers)?)),
         IrMatcher::Not(matcher) => return Ok(Expr::Not(Box::new(inner(matcher)?))),
@@ -211,10 +218,17 @@ const MOST_REGEX_BYTES: usize = 64 << 20;
 /// Whether `matchers` are several patterns of a text.
 fn is_list_of_patterns(name: &str, field: &Field, matchers: &[IrMatcher]) -> bool {
     // The values of `activity` are checked one by one.
+    let is_exact = |matcher: &IrMatcher| matches!(matcher, IrMatcher::Str { op: IrStrOp::Exact, .. });
     matchers.len() >= SEVERAL
-        && name != "activity"
+        && !(name == "activity" && matchers.iter().any(is_exact))
         && matches!(field.data_type, DataType::Utf8 | DataType::List(_))
         && matchers.iter().all(|matcher| matches!(matcher, IrMatcher::Str { .. }))
+}
+
+fn is_list_of_numbers(field: &Field, matchers: &[IrMatcher]) -> bool {
+    matchers.len() >= SEVERAL
+        && matches!(field.data_type, DataType::Int32 | DataType::Int64)
+        && matchers.iter().all(|matcher| matches!(matcher, IrMatcher::NumericEq(_)))
 }
 
 /// A regular expression for all of `matchers`, which are patterns.

@@ -139,19 +139,23 @@ pub fn rule(rule: &IrRule) -> Result<Compiled, CompileError> {
     Ok(Compiled { table, predicate, activities, required: required::of_rule(table, rule) })
 }
 
-/// Most parts of a predicate: planning takes time for each at every start. A list of texts is one.
+/// Most parts of a predicate: planning takes time for each at every start. A list of texts or numbers is one.
 const MOST_PARTS: usize = 20_000;
 
 fn check_size(predicate: &Expr) -> Result<(), CompileError> {
     let mut parts = 0;
-    let counted = predicate.apply(|_| {
+    let counted = predicate.apply(|part| {
         parts += 1;
-        Ok(if parts > MOST_PARTS { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(match part {
+            _ if parts > MOST_PARTS => TreeNodeRecursion::Stop,
+            Expr::InList(_) => TreeNodeRecursion::Jump,
+            _ => TreeNodeRecursion::Continue,
+        })
     });
     match counted {
         Ok(_) if parts <= MOST_PARTS => Ok(()),
         _ => Err(CompileError::unsupported(format!(
-            "a rule of more than {MOST_PARTS} parts (a list of texts is one, any other value several)"
+            "a rule of more than {MOST_PARTS} parts (a list of texts or numbers is one, any other value several)"
         ))),
     }
 }
@@ -330,7 +334,10 @@ impl Scope<'_> {
             IrDetection::AllOf(items) => {
                 Ok(all(items.iter().map(|item| self.item(item)).collect::<Result<Vec<_>, _>>()?))
             }
-            IrDetection::AnyOf(parts) => Ok(any(self.detections(parts)?)),
+            IrDetection::AnyOf(parts) => match keyword_list(parts) {
+                Some(keywords) => self.keywords(&keywords),
+                None => Ok(any(self.detections(parts)?)),
+            },
             IrDetection::And(parts) => Ok(all(self.detections(parts)?)),
             IrDetection::Keywords(matcher) => self.keywords(matcher),
             IrDetection::ArrayMatch { field, .. } => {
@@ -370,6 +377,15 @@ impl Scope<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(any(parts))
     }
+}
+
+/// One matcher for `parts` that are all single keywords.
+fn keyword_list(parts: &[IrDetection]) -> Option<IrMatcher> {
+    let keyword = |part: &IrDetection| match part {
+        IrDetection::Keywords(matcher @ (IrMatcher::Str { .. } | IrMatcher::NumericEq(_))) => Some(matcher.clone()),
+        _ => None,
+    };
+    parts.iter().map(keyword).collect::<Option<_>>().map(IrMatcher::AnyOf)
 }
 
 fn at_least(least: i64, parts: Vec<Expr>) -> Expr {
