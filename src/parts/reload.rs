@@ -11,8 +11,8 @@ use crate::config::{Config, Inputs};
 /// The configuration that the rules and the sinks follow.
 pub type Followed = watch::Receiver<Arc<Config>>;
 
-/// `config`, and at each SIGHUP what [`Config::followed_by`] makes of `inputs` then. A change is also what they contain by
-/// reference: files of rules, of exceptions and of certificates.
+/// `config`, and at each SIGHUP what [`Config::followed_by`] makes of `inputs` then. A receiver is notified even if it is the
+/// same configuration: the files that it names may have changed.
 pub fn follow(config: &Config, inputs: Inputs) -> anyhow::Result<Followed> {
     let mut hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = watch::channel(Arc::new(config.clone()));

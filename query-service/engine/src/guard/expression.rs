@@ -390,7 +390,7 @@ fn is_null(expr: &Expr) -> bool {
 }
 
 /// `expr` without parentheses around it.
-fn bare(mut expr: &Expr) -> &Expr {
+pub(super) fn bare(mut expr: &Expr) -> &Expr {
     while let Expr::Nested(inner) = expr {
         expr = inner;
     }

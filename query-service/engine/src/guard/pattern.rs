@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use regex::RegexBuilder;
 
+use super::expression::bare;
 use super::query::Checked;
 use crate::error::{QueryError, regex_words};
 
@@ -28,11 +29,8 @@ pub(super) fn check_argument(function: &str, args: &FunctionArguments) -> Checke
     }
 }
 
-fn check(mut pattern: &Expr, ignores_case: bool) -> Checked {
-    while let Expr::Nested(inner) = pattern {
-        pattern = inner;
-    }
-    let Expr::Value(value) = pattern else { return Ok(()) };
+fn check(pattern: &Expr, ignores_case: bool) -> Checked {
+    let Expr::Value(value) = bare(pattern) else { return Ok(()) };
     let Some(text) = value.value.clone().into_string() else { return Ok(()) };
     match RegexBuilder::new(&text).case_insensitive(ignores_case).build() {
         Ok(_) => Ok(()),

@@ -109,9 +109,11 @@ pub(crate) async fn collect(
     }
     // Where process events are cut, a process that is not among them may have some.
     if matches!(content, Content::Processes) && collected.cuts.is_empty() {
-        for table in actor_tables().filter(|table| *table != Table::ProcessEvents) {
-            let known = collected.events.iter().map(|event| event.actor.process.clone()).collect();
-            collected.events.extend(first_of_each(snapshot, table, belongs.as_ref(), window, &known, most).await?);
+        let mut known: BTreeSet<String> = collected.events.iter().map(|event| event.actor.process.clone()).collect();
+        for table in without_process_events() {
+            let first = first_of_each(snapshot, table, belongs.as_ref(), window, &known, most).await?;
+            known.extend(first.iter().map(|event| event.actor.process.clone()));
+            collected.events.extend(first);
         }
     }
     order(&mut collected.events);
@@ -125,13 +127,19 @@ pub(crate) async fn collect(
     Ok(collected)
 }
 
+/// The tables with an actor, other than that of process events.
+fn without_process_events() -> impl Iterator<Item = Table> {
+    actor_tables().filter(|table| *table != Table::ProcessEvents)
+}
+
 /// Sorts `events` by time; ties by node, kernel clock, processor and number. Imported events have no kernel clock, and
 /// numbers without an order: at one moment, a parent comes before its children, and a process forks, runs programs, acts
 /// and ends in this order.
 fn order(events: &mut [Event]) {
     events.sort_by(|one, other| one.key().cmp(&other.key()));
-    let moment = |event: &Event| (event.time, event.node.clone(), event.boot_ns);
-    for tied in events.chunk_by_mut(|one, other| moment(one) == moment(other)).filter(|tied| tied.len() > 1) {
+    let at_one_moment =
+        |one: &Event, other: &Event| one.time == other.time && one.node == other.node && one.boot_ns == other.boot_ns;
+    for tied in events.chunk_by_mut(at_one_moment).filter(|tied| tied.len() > 1) {
         let acting: BTreeSet<String> = tied.iter().map(|event| event.actor.process.clone()).collect();
         let depth = |event: &Event| event.actor.ancestors.iter().filter(|process| acting.contains(*process)).count();
         tied.sort_by_key(|event| (depth(event), event.stage_of_life()));
@@ -184,7 +192,7 @@ async fn follow(snapshot: &Snapshot, window: &Window, known: &mut BTreeSet<Strin
         let mut children = children_in(snapshot, Table::ProcessEvents, window, &parents).await?;
         children.retain(|child| !known.contains(child));
         if children.is_empty() {
-            for table in actor_tables().filter(|table| *table != Table::ProcessEvents) {
+            for table in without_process_events() {
                 children.extend(children_in(snapshot, table, window, known).await?);
             }
         }
