@@ -89,8 +89,8 @@ fn files_without_an_end_change_nothing() {
     let running = program.start(&["--collector-enabled=false", "--config", config.to_str().unwrap()]);
     let hec = "[[sinks]]\nname = \"s\"\nkind = \"splunk_hec\"\nurl = \"http://127.0.0.1:1\"\ntoken = { file = \"/dev/zero\" }\n";
     for (text, expected) in [
-        ("[rules]\nplaceholders = \"/dev/zero\"\n".to_owned(), "cannot read /dev/zero: not a file"),
-        (format!("[rules]\nexceptions = \"{}\"\n", pipe.display()), "pipe: not a file"),
+        ("[rules]\nplaceholders = \"/dev/zero\"\n".to_owned(), "cannot read /dev/zero: it is not a regular file"),
+        (format!("[rules]\nexceptions = \"{}\"\n", pipe.display()), "pipe: it is not a regular file"),
         (hec.to_owned(), "cannot read /dev/zero: it is not a regular file"),
     ] {
         write(&program.data_dir(), "c.toml", text.as_bytes());

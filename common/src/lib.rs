@@ -11,6 +11,7 @@ pub mod lock;
 pub mod mask;
 pub mod metric_names;
 pub mod period;
+pub mod regular_file;
 pub mod settings;
 pub mod shell;
 pub mod size;

@@ -1,13 +1,13 @@
 //! Where rules come from: the program itself, files and folders.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
+use kerntrail_common::regular_file;
+use kerntrail_common::size::Size;
 
 use crate::collection;
 use crate::document::{Documents, MOST_BYTES};
@@ -185,34 +185,18 @@ impl Walk {
     }
 }
 
-/// The text of a rule file; of one that is larger than [`MOST_BYTES`], one byte more than that.
+/// The text of a rule file.
 pub fn read(path: &Path) -> Result<String, RuleError> {
     read_at_most(path, MOST_BYTES)
 }
 
 /// The text of a file that rules refer to.
 pub(crate) fn read_list(path: &Path) -> Result<String, RuleError> {
-    let text = read_at_most(path, MOST_READ)?;
-    if text.len() > MOST_READ {
-        let source = std::io::Error::other(format!("it is larger than {} MiB", MOST_READ >> 20));
-        return Err(RuleError::Read { path: path.to_owned(), source });
-    }
-    Ok(text)
+    read_at_most(path, MOST_READ)
 }
 
-/// The first `most` bytes of a file, and one more where there is one.
 fn read_at_most(path: &Path, most: usize) -> Result<String, RuleError> {
-    let failed = |source| RuleError::Read { path: path.to_owned(), source };
-    // A pipe or a device may have no end.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("not a file")));
-    }
-    // Nor may a file of the kernel's, which may also wait for something to happen.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(most as u64 + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+    regular_file::read_text(path, Size(most as u64)).map_err(|source| RuleError::Read { path: path.to_owned(), source })
 }
 
 fn is_yaml(path: &Path) -> bool {

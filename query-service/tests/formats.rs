@@ -51,6 +51,10 @@ async fn json_preserves_values() {
     assert_eq!(rows[0]["labels"], serde_json::json!({"k\n": "v"}));
     assert_eq!(rows[0]["big"], i64::MAX);
     assert!(rows[1].as_object().unwrap().values().all(serde_json::Value::is_null));
+    let no_numbers =
+        "select cast('inf' as double) as infinite, cast('-inf' as double) as negative, cast('nan' as double) as nan";
+    let (out, _) = written(&stored.session(), no_numbers, Format::Ndjson).await;
+    assert_eq!(String::from_utf8(out).unwrap(), "{\"infinite\":null,\"negative\":null,\"nan\":null}\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

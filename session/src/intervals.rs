@@ -1,9 +1,8 @@
 //! Durations and intervals, as their writers mean them.
 //!
 //! The difference of two times is a duration. DataFusion 55 compares it with an interval month by month, then day by
-//! day, then by the rest, so `time - process_start_time > interval '1 day'` is never true (apache/datafusion#8468); and
-//! `extract` drops the fractions of a duration, and takes totals for fields. Here an interval of days and less becomes
-//! a duration before types are compared, `extract(epoch from …)` of a duration is exact, and the rest is an error.
+//! day, then by the rest, so `time - process_start_time > interval '1 day'` is never true (apache/datafusion#8468).
+//! Here an interval of days and less becomes a duration before types are compared, and other intervals are an error.
 //!
 //! A day and an interval make a time: DataFusion 55 makes a day of them, and drops the hours.
 
@@ -12,7 +11,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, cast};
 use datafusion::optimizer::AnalyzerRule;
 
 const DAY_NANOS: i64 = 86_400_000_000_000;
@@ -73,17 +72,12 @@ fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let list = Expr::InList(InList { expr, list: exact, negated });
             Ok(if changed { Transformed::yes(list) } else { Transformed::no(list) })
         }
-        Expr::ScalarFunction(function) if function.func.name() == "date_part" => match function.args.as_slice() {
-            [part, value] if let DataType::Duration(unit) = value.get_type(schema)? => {
-                extracted(part, value, unit).map(Transformed::yes)
-            }
-            _ => Ok(Transformed::no(Expr::ScalarFunction(function))),
-        },
         other => Ok(Transformed::no(other)),
     }
 }
 
-fn compares(op: Operator) -> bool {
+/// Whether `op` compares its operands by order or equality.
+pub(crate) fn compares(op: Operator) -> bool {
     matches!(
         op,
         Operator::Eq
@@ -109,15 +103,7 @@ fn comparable<const N: usize>(operands: [&Expr; N], schema: &DFSchema) -> Result
         DataType::Duration(unit) => Some(*unit),
         _ => None,
     });
-    let Some(unit) = unit else {
-        let intervals = types.iter().filter(|data_type| matches!(data_type, DataType::Interval(_))).count();
-        return match intervals {
-            0 | 1 => Ok(None),
-            _ => plan_err!(
-                "intervals cannot be compared, since months differ in length; compare extract(epoch from ...)"
-            ),
-        };
-    };
+    let Some(unit) = unit else { return Ok(None) };
     let mut exact = operands.map(Expr::clone);
     for (operand, data_type) in exact.iter_mut().zip(&types) {
         if matches!(data_type, DataType::Interval(_)) {
@@ -161,24 +147,4 @@ fn duration(interval: &Expr, unit: TimeUnit) -> Result<ScalarValue> {
         TimeUnit::Microsecond => ScalarValue::DurationMicrosecond(Some(nanos / 1_000)),
         TimeUnit::Nanosecond => ScalarValue::DurationNanosecond(Some(nanos)),
     })
-}
-
-/// `extract(part from value)` of a duration.
-fn extracted(part: &Expr, value: &Expr, unit: TimeUnit) -> Result<Expr> {
-    let is_epoch = part
-        .as_literal()
-        .and_then(|part| part.try_as_str().flatten())
-        .is_some_and(|part| part.eq_ignore_ascii_case("epoch"));
-    if !is_epoch {
-        return plan_err!(
-            "only extract(epoch from ...) is possible for the difference of two times, in seconds; divide it"
-        );
-    }
-    let in_second = match unit {
-        TimeUnit::Second => 1.0,
-        TimeUnit::Millisecond => 1e3,
-        TimeUnit::Microsecond => 1e6,
-        TimeUnit::Nanosecond => 1e9,
-    };
-    Ok(cast(cast(value.clone(), DataType::Int64), DataType::Float64) / lit(in_second))
 }

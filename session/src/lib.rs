@@ -6,6 +6,8 @@
 
 mod arithmetic;
 pub mod condition;
+mod epoch;
+mod incomparable;
 mod indexes;
 mod intervals;
 mod membership;
@@ -43,6 +45,8 @@ pub fn build(
         Arc::new(refused::WrongAnswers),
         Arc::new(membership::ExactMembership),
         Arc::new(intervals::ExactIntervals),
+        Arc::new(epoch::ExactEpoch),
+        Arc::new(incomparable::NoOrderOfIntervals),
     ];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(arithmetic::ExactArithmetic));

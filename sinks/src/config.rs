@@ -5,12 +5,13 @@
 
 mod delivery;
 mod error;
-pub(crate) mod file;
 pub(crate) mod keys;
 
 use std::fmt;
 
 use kerntrail_common::error::chain;
+use kerntrail_common::regular_file;
+use kerntrail_common::size::Size;
 use kerntrail_schemas::Table;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -23,6 +24,9 @@ use crate::destination::Destination;
 use crate::encode::Profile;
 use crate::filter::RowFilter;
 use crate::kinds::Kind;
+
+/// Largest file that a key of a sink may name: a bundle of all public certificate authorities has 0.3 MiB.
+pub(crate) const LARGEST_FILE: Size = Size(16 << 20);
 
 /// A `[[sinks]]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -96,7 +100,13 @@ impl SinkConfig {
 
     /// What a sink made from it now would be made of.
     pub fn fingerprint(&self) -> Fingerprint {
-        let files = self.kind.settings().read_at_start().into_iter().map(|path| file::read(path).ok()).collect();
+        let files = self
+            .kind
+            .settings()
+            .read_at_start()
+            .into_iter()
+            .map(|path| regular_file::read(path, LARGEST_FILE).ok())
+            .collect();
         Fingerprint { config: self.clone(), files }
     }
 

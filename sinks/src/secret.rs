@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use kerntrail_common::error::chain;
+use kerntrail_common::regular_file;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::{KeyError, Problem, file};
+use crate::config::{KeyError, LARGEST_FILE, Problem};
 
 /// A secret as configured: `"text"`, `{ env = "NAME" }` or `{ file = "/path" }`.
 // Neither `Debug` nor `Serialize` shows its text. The doc comment is part of the schema for editors.
@@ -141,7 +142,7 @@ impl Secret {
             Self::Env(FromEnv { env }) => {
                 std::env::var(env).map_err(|source| SecretError::Env { name: env.clone(), source })?
             }
-            Self::File(FromFile { file }) => file::read_text(file)
+            Self::File(FromFile { file }) => regular_file::read_text(file, LARGEST_FILE)
                 .map_err(|source| SecretError::File { path: file.clone(), source })?
                 .trim_end()
                 .to_owned(),

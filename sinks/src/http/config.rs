@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kerntrail_common::regular_file;
 use kerntrail_common::settings::positive;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::config::{KeyError, Problem, Settings, file, keys};
+use crate::config::{KeyError, LARGEST_FILE, Problem, Settings, keys};
 use crate::destination::Destination;
 use crate::encode::Profile;
 use crate::http::{Client, Resolver};
@@ -111,7 +112,8 @@ impl HttpClientConfig {
             .user_agent(concat!("kerntrail/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &self.ca_file {
             let wrong = |problem| KeyError::new("ca_file", problem);
-            let pem = file::read(path).map_err(|source| wrong(Problem::File { path: path.clone(), source }))?;
+            let pem = regular_file::read(path, LARGEST_FILE)
+                .map_err(|source| wrong(Problem::File { path: path.clone(), source }))?;
             let certificates =
                 reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(Problem::Http(error)))?;
             if certificates.is_empty() {
