@@ -42,6 +42,7 @@ fn identity(actor: &mut Actor, process: &Process, node: &Node) {
     actor.tty = filled(&task.tty);
     let state = &task.state;
     actor.euid = Some(signed(state.euid));
+    actor.egid = Some(signed(state.egid));
     // The same id has other names in containers, but for root's.
     let has_nodes_users = state.euid == 0 || is_host(state.mnt_ns, node.mnt_ns) == Some(true);
     actor.user_name = has_nodes_users.then(|| node.users.name(state.euid)).flatten();
@@ -66,6 +67,7 @@ fn ancestry(actor: &mut Actor, process: &Process, node: &Node) {
     actor.parent_process_uid = Some(parent.uid);
     actor.parent_pid = Some(signed(parent.pid));
     actor.parent_euid = parent.euid.map(signed);
+    actor.parent_interactive = parent.program.interactive;
     actor.parent_path = parent.program.path.clone();
     actor.parent_args = parent.program.args.clone();
     let above = || parent.parent.as_deref().into_iter().flat_map(Ancestor::up);

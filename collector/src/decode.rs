@@ -184,8 +184,8 @@ fn process_of(process: &records::Ref) -> ProcessRef {
 }
 
 fn state_of(state: &records::State) -> PrivilegeState {
-    let records::State { cap_effective, cgroup_id, euid, mnt_ns, pid_ns, net_ns, user_ns, reserved: _ } = *state;
-    PrivilegeState { euid, cap_effective, mnt_ns, pid_ns, net_ns, user_ns, cgroup_id }
+    let records::State { cap_effective, cgroup_id, euid, mnt_ns, pid_ns, net_ns, user_ns, egid } = *state;
+    PrivilegeState { euid, egid, cap_effective, mnt_ns, pid_ns, net_ns, user_ns, cgroup_id }
 }
 
 fn task_of(task: &records::Task) -> Task {

@@ -70,6 +70,8 @@ pub struct ProcessRef {
 pub struct PrivilegeState {
     /// Effective user id.
     pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
     /// Effective capabilities, one bit each.
     pub cap_effective: u64,
     /// Inode numbers of the namespaces.

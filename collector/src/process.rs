@@ -8,7 +8,7 @@ use kerntrail_schemas::identity::ProcessUid;
 use kerntrail_schemas::tables::Actor;
 
 use crate::entry::Entry;
-use crate::event::{ProcessRef, Program, Task};
+use crate::event::{FdKind, ProcessRef, Program, Task};
 use crate::identity::Container;
 use crate::mask::Mask;
 
@@ -26,6 +26,8 @@ pub struct Shown {
     pub args_truncated: bool,
     /// Working directory at exec.
     pub cwd: Option<String>,
+    /// Whether it started with a terminal as descriptor 0.
+    pub interactive: Option<bool>,
 }
 
 impl Shown {
@@ -38,6 +40,7 @@ impl Shown {
             args: (!unread).then(|| mask.args(&program.args)),
             args_truncated: program.args_truncated,
             cwd: filled(&program.cwd),
+            interactive: (program.stdin != FdKind::Unknown).then_some(program.stdin == FdKind::Tty),
         }
     }
 

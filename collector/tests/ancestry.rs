@@ -1,10 +1,10 @@
 //! Who did it: ancestry, programs, leaders and uids.
 
-use kerntrail_collector::event::{EventKind, ProcessRef, Task};
+use kerntrail_collector::event::{EventKind, FdKind, ProcessRef, Program, Task};
 use kerntrail_schemas::Table;
 use serde_json::{Value, json};
 
-use crate::script::{Script, Setup, uid};
+use crate::script::{Script, Setup, program, uid};
 
 #[tokio::test]
 async fn parent_and_ancestors_up_to_the_root() {
@@ -23,6 +23,24 @@ async fn parent_and_ancestors_up_to_the_root() {
     assert_eq!(row["ancestor_uids"], json!([uid(&shell), uid(&init)]));
     assert_eq!(row["ancestor_paths"], json!(["/bin/sh", "/sbin/init"]));
     assert_eq!(rows.one("existing", 1)["parent_process_uid"], Value::Null);
+}
+
+#[tokio::test]
+async fn whether_the_parent_is_interactive() {
+    let cases = [
+        (FdKind::Tty, json!(true)),
+        (FdKind::Pipe, json!(false)),
+        (FdKind::Closed, json!(false)),
+        (FdKind::Unknown, Value::Null),
+    ];
+    for (stdin, interactive) in cases {
+        let (mut script, init) = Script::new();
+        let shell = script.fork(&init, 10);
+        script.push(&shell, EventKind::Exec(Box::new(Program { stdin, ..program(&["/bin/sh"], "") })));
+        script.spawn(&shell, 20, &["/usr/bin/id"]);
+        let rows = script.run().await;
+        assert_eq!(rows.one("exec", 20)["parent_interactive"], interactive, "{stdin:?}");
+    }
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ fn header(kind: u32) -> Header {
 }
 
 fn state(state: &PrivilegeState) -> State {
-    let PrivilegeState { euid, cap_effective, mnt_ns, pid_ns, net_ns, user_ns, cgroup_id } = *state;
-    State { cap_effective, cgroup_id, euid, mnt_ns, pid_ns, net_ns, user_ns, reserved: 0 }
+    let PrivilegeState { euid, egid, cap_effective, mnt_ns, pid_ns, net_ns, user_ns, cgroup_id } = *state;
+    State { cap_effective, cgroup_id, euid, mnt_ns, pid_ns, net_ns, user_ns, egid }
 }
 
 fn task(after: &PrivilegeState) -> records::Task {

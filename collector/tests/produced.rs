@@ -54,7 +54,8 @@ fn script(pods: impl FnOnce() -> Arc<Pods> + Send + 'static) -> Script {
         pods().apply(Event::Apply(web_pod()));
     });
     let shim = script.spawn(&init, 100, &["/usr/bin/containerd-shim-runc-v2"]);
-    let parent = script.spawn_in(&inside(&shim), 200, &["/bin/entry"], &cgroup(ID));
+    let parent = script.fork(&inside(&shim), 200);
+    script.push(&parent, EventKind::Exec(Box::new(shell())));
     let mut process = script.fork(&parent, 300);
     process.tty = "pts0".into();
     process.login_uid = 1000;

@@ -28,6 +28,7 @@ pub const BOOT: &str = "59a5a6c4-8f13-4d0b-9a3f-4be4a4a1b9a7";
 /// Namespaces of the node itself.
 pub const HOST: PrivilegeState = PrivilegeState {
     euid: 0,
+    egid: 0,
     cap_effective: 0x1ff_ffff_ffff,
     mnt_ns: 10,
     pid_ns: 20,

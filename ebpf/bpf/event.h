@@ -76,7 +76,7 @@ struct kt_state {
 	u32 pid_ns;
 	u32 net_ns;
 	u32 user_ns;
-	u32 reserved;
+	u32 egid;
 };
 
 #define KT_COMM_LEN 16

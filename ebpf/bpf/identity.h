@@ -83,6 +83,7 @@ static __always_inline void fill_state(struct kt_state *state, struct task_struc
 		struct user_namespace *user_ns = cred->user_ns;
 
 		state->euid = cred->euid.val;
+		state->egid = cred->egid.val;
 		bpf_core_read(&state->cap_effective, sizeof(state->cap_effective), &cred->cap_effective);
 		if (user_ns)
 			state->user_ns = user_ns->ns.inum;

@@ -207,6 +207,7 @@ struct cred {
 	kuid_t uid;
 	kgid_t gid;
 	kuid_t euid;
+	kgid_t egid;
 	kernel_cap_t cap_effective;
 	struct user_namespace *user_ns;
 };

@@ -54,8 +54,8 @@ layouts! {
         net_ns: u32,
         /// User namespace.
         user_ns: u32,
-        /// 0.
-        reserved: u32,
+        /// Effective group id.
+        egid: u32,
     }
 
     /// The process that acts.

@@ -44,13 +44,16 @@ fn unshare_has_the_states_before_and_after() {
 fn a_new_user_namespace_gives_capabilities() {
     let Some(mut live) = Live::start() else { return };
     let story = live.run_in_child(|| {
+        // SAFETY: changes the effective group of the child.
+        unsafe { checked(libc::syscall(libc::SYS_setresgid, -1, 65533, -1))? };
         become_nobody()?;
         // SAFETY: changes the namespaces of the child.
         unsafe { checked(libc::unshare(libc::CLONE_NEWUSER))? };
         Ok(())
     });
     let call = story.call(op::UNSHARE).record;
-    assert_eq!((call.before.euid, call.before.cap_effective), (65534, 0));
+    assert_eq!((call.before.euid, call.before.egid, call.before.cap_effective), (65534, 65533, 0));
+    assert_eq!(call.task.gid, 0);
     assert!(call.task.state.cap_effective & 1 << 21 != 0);
     assert_ne!(call.task.state.user_ns, call.before.user_ns);
 }

@@ -48,7 +48,7 @@ fn all_fields_of_a_program_are_recorded() {
 
     let task = program.task;
     assert_is_self(task.parent);
-    assert_eq!((task.uid, task.gid, task.state.euid), (0, 0, 0));
+    assert_eq!((task.uid, task.gid, task.state.euid, task.state.egid), (0, 0, 0, 0));
     assert!(task.comm.starts_with(b"true\0"), "{:?}", task.comm);
     let namespaces = ["mnt", "pid_for_children", "net", "user"].map(own_ns);
     let state = task.state;

@@ -60,7 +60,7 @@ const PROCESS: records::Ref = records::Ref { start_boottime: 123, tgid: 7, reser
 const NOBODY: records::Ref = records::Ref { start_boottime: 0, tgid: 0, reserved: 0 };
 
 fn state(mnt_ns: u32) -> State {
-    State { cap_effective: 1 << 21, cgroup_id: 5, euid: 1, mnt_ns, pid_ns: 3, net_ns: 4, user_ns: 6, reserved: 0 }
+    State { cap_effective: 1 << 21, cgroup_id: 5, euid: 1, mnt_ns, pid_ns: 3, net_ns: 4, user_ns: 6, egid: 8 }
 }
 
 fn task() -> records::Task {
@@ -178,8 +178,16 @@ fn actor_and_time_are_decoded() {
     assert_eq!((event.task.parent.tgid, event.task.group_leader), (1, ProcessRef::default()));
     assert_eq!((event.task.comm.as_str(), event.task.tty.as_str()), ("sh", "pts0"));
     assert_eq!((event.task.uid, event.task.gid, event.task.login_uid), (1000, 100, u32::MAX));
-    let state =
-        PrivilegeState { euid: 1, cap_effective: 1 << 21, mnt_ns: 2, pid_ns: 3, net_ns: 4, user_ns: 6, cgroup_id: 5 };
+    let state = PrivilegeState {
+        euid: 1,
+        egid: 8,
+        cap_effective: 1 << 21,
+        mnt_ns: 2,
+        pid_ns: 3,
+        net_ns: 4,
+        user_ns: 6,
+        cgroup_id: 5,
+    };
     assert_eq!(event.task.state, state);
 }
 

@@ -71,7 +71,7 @@ async fn the_actor_of_tetragon_has_the_columns_of_its_mapping() {
             "pod_labels":{"a":"b"},"workload":"w","workload_kind":"Deployment"},
         "docker":"abc","parent_exec_id":"bjo1OjM=","cap":{"effective":["CAP_CHOWN"]},
         "ns":{"mnt":{"inum":1,"is_host":true},"pid":{"inum":2},"net":{"inum":3},"user":{"inum":4}},
-        "process_credentials":{"uid":1,"gid":2,"euid":0}},
+        "process_credentials":{"uid":1,"gid":2,"euid":0,"egid":3}},
         "parent":{"exec_id":"bjo1OjM=","pid":3,"binary":"/b/runc","arguments":"exec c"},"ancestors":[{"exec_id":"bjoxOjE=","pid":1}],
         "policy_name":"x"},"node_name":"n","time":"2026-11-24T12:00:00Z","cluster_name":"k"}"#;
     let importing = Importing::new();

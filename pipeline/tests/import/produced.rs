@@ -64,7 +64,7 @@ const HOOKS: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_activities_and_columns_of_tetragon_is_current() {
-    let process = r#""process":{"pid":7,"binary":"/x","uid":1000,"cap":{"effective":["DAC_OVERRIDE"]},"process_credentials":{"uid":5,"gid":6,"euid":1000},"auid":1000,"binary_properties":{"file":{"inode":{"number":"1"},"path":"/x"}}}"#;
+    let process = r#""process":{"pid":7,"binary":"/x","uid":1000,"cap":{"effective":["DAC_OVERRIDE"]},"process_credentials":{"uid":5,"gid":6,"euid":1000,"egid":8},"auid":1000,"binary_properties":{"file":{"inode":{"number":"1"},"path":"/x"}}}"#;
     let at = r#""node_name":"n","time":"2026-11-24T12:00:00.123456789Z""#;
     let mut input = ESCAPE.to_owned();
     input.push_str(&format!("{{\"process_exec\":{{{process}}},{at}}}\n"));

@@ -121,7 +121,7 @@ async fn processes() {
         ),
         (r#""binary":"/x","uid":0,"auid":4294967295,"cap":{}"#, SHADOW, "/x | [x] | x | 0 | - | - | - | 0"),
         (
-            r#""uid":1000,"auid":1000,"process_credentials":{"uid":5,"gid":6,"euid":1000},"cap":{"effective":["CAP_SYS_ADMIN","DAC_OVERRIDE"]}"#,
+            r#""uid":1000,"auid":1000,"process_credentials":{"uid":5,"gid":6,"euid":1000,"egid":8},"cap":{"effective":["CAP_SYS_ADMIN","DAC_OVERRIDE"]}"#,
             SHADOW,
             "- | - | - | 1000 | 5 | 6 | 1000 | 2097154",
         ),

@@ -28,7 +28,7 @@ fn between(op: u32, before: State, after: State) -> Privilege {
 }
 
 const BLANK: State =
-    State { cap_effective: 0, cgroup_id: 0, euid: 0, mnt_ns: 0, pid_ns: 0, net_ns: 0, user_ns: 0, reserved: 0 };
+    State { cap_effective: 0, cgroup_id: 0, euid: 0, mnt_ns: 0, pid_ns: 0, net_ns: 0, user_ns: 0, egid: 0 };
 
 #[test]
 fn paths_of_calls_become_absolute() {

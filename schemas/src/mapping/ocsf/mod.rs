@@ -72,6 +72,7 @@ const ACTOR: &[Placement] = &[
     ("uid", "user.uid", text),
     ("gid", "group.uid", text),
     ("euid", "euid", same),
+    ("egid", "egid", same),
     ("login_uid", "auid", same),
     ("tty", "session.terminal", same),
     ("session_leader_uid", "session.uid", same),

@@ -91,11 +91,12 @@ const ACTOR: &[ActorMapping] = &[
     },
     ActorMapping {
         from: "`process.process_credentials`, where they are exported; `process.uid` is not the real one",
-        columns: &["uid", "gid"],
+        columns: &["uid", "gid", "egid"],
         fill: |from, actor| {
             if let Some(credentials) = &from.process.process_credentials {
                 actor.uid = id("process_credentials.uid", credentials.uid)?;
                 actor.gid = id("process_credentials.gid", credentials.gid)?;
+                actor.egid = id("process_credentials.egid", credentials.egid)?;
             }
             Ok(())
         },

@@ -95,7 +95,7 @@ records! {
     /// Names of capabilities.
     Capabilities { effective: Vec<Text<'a>>, }
     /// Credentials, of a process or as an argument.
-    Credentials { uid: Number, gid: Number, euid: Number, caps: Capabilities<'a>, }
+    Credentials { uid: Number, gid: Number, euid: Number, egid: Number, caps: Capabilities<'a>, }
     /// About the file of a program that has no name on disk.
     BinaryProperties { file: BinaryFile<'a>, }
     /// The file of a program that has no name on disk.
