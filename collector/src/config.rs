@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kerntrail_common::period::Period;
-use kerntrail_common::settings::{checked, more_than_zero, not_empty};
+use kerntrail_common::settings::{checked, more_than_zero, not_empty, within};
 use kerntrail_common::size::Size;
 use kerntrail_transport::codec::MAX_ROWS;
 use schemars::JsonSchema;
@@ -97,15 +97,11 @@ impl CollectorConfig {
 const MOST_PROCESSES: usize = 4 << 20;
 
 fn max_processes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    checked(deserializer, |count: &usize| within(*count, MOST_PROCESSES))
+    checked(deserializer, |count| within(count, 1..=MOST_PROCESSES))
 }
 
 fn batch_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    checked(deserializer, |rows: &usize| within(*rows, MAX_ROWS))
-}
-
-fn within(number: usize, most: usize) -> Result<(), String> {
-    if (1..=most).contains(&number) { Ok(()) } else { Err(format!("it must be 1 to {most}")) }
+    checked(deserializer, |rows| within(rows, 1..=MAX_ROWS))
 }
 
 fn ring_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {

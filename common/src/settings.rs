@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use schemars::generate::SchemaSettings;
@@ -69,6 +70,16 @@ pub fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     let value = T::deserialize(deserializer)?;
     check(&value).map_err(D::Error::custom)?;
     Ok(value)
+}
+
+/// Whether `number` is in `range`, for [`checked`].
+///
+/// Errors: it is not.
+pub fn within<T: PartialOrd + Display>(number: &T, range: RangeInclusive<T>) -> Result<(), String> {
+    match range.contains(number) {
+        true => Ok(()),
+        false => Err(format!("it must be {} to {}", range.start(), range.end())),
+    }
 }
 
 /// A number of 1 or more.

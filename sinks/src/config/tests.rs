@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use kerntrail_common::error::chain;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 
@@ -77,16 +77,39 @@ fn invalid_values_are_named() {
 
 /// A value that fits each key.
 fn samples() -> Value {
-    json!({
+    // One object for each struct of keys, since `json!` has room for some 40 keys.
+    let of_all = json!({
         "name": "s", "kind": "ndjson", "tables": ["findings"], "where": "true", "profile": "ecs", "batch_events": 1,
         "batch_bytes": 1, "batch_wait_ms": 1, "concurrency": 1, "backoff_initial_ms": 1, "backoff_max_ms": 1,
         "drain_seconds": 1, "dead_letters": 1,
-        "url": "http://x", "timeout_seconds": 1, "ca_file": "/x", "token": "t", "index": "i", "acknowledge": true,
-        "ack_timeout_seconds": 1, "ack_interval_ms": 1, "before_refused": "indexed", "namespace": "n", "user": "u",
-        "password": "p", "api_key": "k", "install_templates": true, "path": "/x", "file_bytes": 1, "files": 1,
-        "proxy": "http://p", "endpoint": "raw", "sourcetype": "t", "source": "s", "host": "h", "by_table": {"findings": {}},
-        "indexed_fields": ["pod_name"], "data_stream": "a-{table}", "alias": "a", "retention": "30d",
-    })
+    });
+    let http = json!({"url": "http://x", "timeout_seconds": 1, "ca_file": "/x", "proxy": "http://p"});
+    let splunk_hec = json!({
+        "token": "t", "index": "i", "acknowledge": true, "ack_timeout_seconds": 1, "ack_interval_ms": 1,
+        "before_refused": "indexed", "endpoint": "raw", "sourcetype": "t", "source": "s", "host": "h",
+        "by_table": {"findings": {}}, "indexed_fields": ["pod_name"],
+    });
+    let elasticsearch = json!({
+        "namespace": "n", "user": "u", "password": "p", "api_key": "k", "install_templates": true,
+        "data_stream": "a-{table}", "alias": "a", "retention": "30d",
+    });
+    let ndjson = json!({"path": "/x", "file_bytes": 1, "files": 1});
+    let all = [of_all, http, splunk_hec, elasticsearch, ndjson];
+    all.into_iter().flat_map(|keys| keys.as_object().cloned().unwrap()).collect::<Map<_, _>>().into()
+}
+
+/// A sink of `kind` with the keys that it requires, among `own`.
+fn least(kind: &str, own: &BTreeSet<String>) -> Value {
+    let schema = kerntrail_common::settings::schema::<SinkConfig>().to_value();
+    let mut variants = schema["oneOf"].as_array().unwrap().iter();
+    let variant = variants.find(|variant| variant["properties"]["kind"]["const"] == kind).unwrap();
+    let required = variant["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut table = json!({"name": "s", "kind": kind});
+    // A password needs its user.
+    for key in required.chain(["user"]).filter(|key| own.contains(*key)) {
+        table[key] = samples()[key].clone();
+    }
+    table
 }
 
 /// The variants of the schema: name of the kind, and its own keys.
@@ -110,8 +133,7 @@ fn the_schema_names_exactly_the_keys_that_are_read() {
     let read: BTreeSet<String> = samples().as_object().unwrap().keys().cloned().collect();
     assert_eq!(named, read);
     for (kind, own) in kinds().into_iter().skip(1) {
-        let mut table = json!({"name": "s", "kind": kind, "url": "http://x", "token": "t", "path": "/x"});
-        table.as_object_mut().unwrap().retain(|key, _| key == "name" || key == "kind" || own.contains(key));
+        let mut table = least(&kind, &own);
         for key in &own {
             table[key] = samples()[key].clone();
         }
@@ -127,9 +149,7 @@ fn secrets_are_not_shown() {
             .iter()
             .filter(|key| ["token", "password", "secret", "_key", "proxy"].iter().any(|part| key.contains(part)))
         {
-            let mut table =
-                json!({"name": "s", "kind": kind, "url": "http://x", "token": "t", "user": "u", "path": "/x"});
-            table.as_object_mut().unwrap().retain(|name, _| name == "name" || name == "kind" || own.contains(name));
+            let mut table = least(&kind, &own);
             table[key] = "hidden".into();
             let config = serde_json::from_value::<SinkConfig>(table).unwrap();
             let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
