@@ -17,7 +17,7 @@ pub fn read(path: &Path, most: Size) -> Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(Error::other("it is not a regular file"));
     }
-    // Files of the kernel count as regular, and may wait for something to happen.
+    // Files below /proc count as regular, and may wait for something to happen.
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     let mut content = Vec::new();
     file.take(most.0.saturating_add(1)).read_to_end(&mut content)?;
@@ -51,7 +51,7 @@ mod tests {
             (large.as_path(), "larger than 4B"),
             (Path::new("/dev/zero"), not_regular),
             (dir.path(), not_regular),
-            // A file of the kernel's that says 0 bytes and has more.
+            // It says 0 bytes and has more.
             (Path::new("/proc/self/maps"), "larger than 4B"),
         ] {
             assert!(read(path, most).unwrap_err().to_string().contains(reason), "{}", path.display());

@@ -125,6 +125,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("select count(*) over (partition by i) from (values (interval '36 hours')) t(i)", "PARTITION BY"),
     ("select i, count(*) from (values (interval '24 hours'), (interval '1 day')) t(i) group by i", "GROUP BY"),
     ("select distinct i from (values (interval '24 hours'), (interval '1 day')) t(i)", "DISTINCT"),
+    (
+        "with recursive t(i) as (select interval '24 hours' union select i + interval '1 day' from t where false) select 1 from t",
+        "does not take them",
+    ),
     ("select distinct on (i) 1 from (values (interval '24 hours')) t(i)", "DISTINCT"),
     ("select interval '24 hours' as i union select interval '1 day'", "DISTINCT"),
     ("select 1 from (values (interval '24 hours')) a(i) join (values (interval '1 day')) b(i) on a.i = b.i", "="),

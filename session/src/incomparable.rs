@@ -80,12 +80,8 @@ fn check_node(plan: &LogicalPlan, columns: &DFSchema) -> Result<()> {
         LogicalPlan::Sort(sort) => check_sort("ORDER BY", &sort.expr, columns),
         LogicalPlan::Aggregate(aggregate) => check("GROUP BY", &aggregate.group_expr, columns),
         LogicalPlan::Distinct(Distinct::On(distinct)) => check("DISTINCT", &distinct.on_expr, columns),
-        LogicalPlan::Distinct(Distinct::All(rows)) => {
-            match rows.schema().fields().iter().any(|field| holds_interval(field.data_type())) {
-                true => refuse("DISTINCT"),
-                false => Ok(()),
-            }
-        }
+        LogicalPlan::Distinct(Distinct::All(rows)) => check_columns("DISTINCT", rows),
+        LogicalPlan::RecursiveQuery(query) if query.is_distinct => check_columns("UNION", &query.static_term),
         LogicalPlan::Join(join) => {
             let sides = join.on.iter().flat_map(|(left, right)| [left, right]);
             check("JOIN", sides, columns)
@@ -127,6 +123,13 @@ fn check_function(name: &str, is_distinct: bool, args: &[Expr], columns: &DFSche
     match COMPARES_NOTHING.contains(&name) && !is_distinct {
         true => Ok(()),
         false => check(&format!("{name}()"), args, columns),
+    }
+}
+
+fn check_columns(part: &str, rows: &LogicalPlan) -> Result<()> {
+    match rows.schema().fields().iter().any(|field| holds_interval(field.data_type())) {
+        true => refuse(part),
+        false => Ok(()),
     }
 }
 
