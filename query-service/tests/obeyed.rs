@@ -124,6 +124,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("select row_number() over (order by i) from (values (interval '36 hours')) t(i)", "ORDER BY"),
     ("select count(*) over (partition by i) from (values (interval '36 hours')) t(i)", "PARTITION BY"),
     ("select i, count(*) from (values (interval '24 hours'), (interval '1 day')) t(i) group by i", "GROUP BY"),
+    ("select count(*) from (values (interval '24 hours'), (interval '1 day')) t(i) group by rollup (i)", "GROUP BY"),
+    ("select count(*) from (values (interval '24 hours')) t(i) group by grouping sets ((i), ())", "GROUP BY"),
+    (
+        "with recursive t(n, i) as (select 1, interval '24 hours' union select n, interval '1 day' from t where n < 2) select * from t",
+        "UNION",
+    ),
     ("select distinct i from (values (interval '24 hours'), (interval '1 day')) t(i)", "DISTINCT"),
     (
         "with recursive t(i) as (select interval '24 hours' union select i + interval '1 day' from t where false) select 1 from t",

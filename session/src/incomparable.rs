@@ -78,7 +78,13 @@ impl AnalyzerRule for NoOrderOfIntervals {
 fn check_node(plan: &LogicalPlan, columns: &DFSchema) -> Result<()> {
     match plan {
         LogicalPlan::Sort(sort) => check_sort("ORDER BY", &sort.expr, columns),
-        LogicalPlan::Aggregate(aggregate) => check("GROUP BY", &aggregate.group_expr, columns),
+        LogicalPlan::Aggregate(aggregate) => {
+            let keys = aggregate.group_expr.iter().flat_map(|key| match key {
+                Expr::GroupingSet(sets) => sets.distinct_expr(),
+                key => vec![key],
+            });
+            check("GROUP BY", keys, columns)
+        }
         LogicalPlan::Distinct(Distinct::On(distinct)) => check("DISTINCT", &distinct.on_expr, columns),
         LogicalPlan::Distinct(Distinct::All(rows)) => check_columns("DISTINCT", rows),
         LogicalPlan::RecursiveQuery(query) if query.is_distinct => check_columns("UNION", &query.static_term),

@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::turns::with_firsts;
+
 /// `[query]`: what one query may use; each principal has its own.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -71,7 +73,7 @@ pub struct Bounds {
 /// What all queries of an engine share.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// Queries that run at a time; one more waits.
+    /// Queries that run at a time; one more waits, unless its principal has none running (four and more: as many again).
     pub max_running: NonZeroUsize,
     /// Longest wait for a slot among them, within the query's timeout; then the query is refused.
     pub patience: Duration,
@@ -97,7 +99,7 @@ pub struct Capacity {
 impl Capacity {
     /// Bytes that the stacks of all threads take, mostly unused.
     pub fn stack_bytes(&self) -> u64 {
-        (self.max_running.get() * self.threads.get() * STACK_BYTES) as u64
+        (with_firsts(self.max_running) * self.threads.get() * STACK_BYTES) as u64
     }
 }
 

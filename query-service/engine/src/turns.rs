@@ -1,7 +1,8 @@
 //! Whose turn it is to run a query: fair between owners, whatever number of queries each of them starts.
 //!
-//! Of four turns and more, one owner leaves one to others, so that long queries of one do not keep another one waiting. Of those
-//! that wait, the owner with the fewest running queries is next; of one owner's, the one that has waited longest.
+//! Of four turns and more, one owner leaves one to others, and there are as many again for owners who have none running: so long
+//! queries of a few owners, or of one who is known by several names, do not keep another one waiting. Of those that wait, the
+//! owner with the fewest running queries is next; of one owner's, the one that has waited longest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -13,11 +14,29 @@ use tokio::sync::oneshot;
 /// Queries that may wait; further ones are refused at once.
 const MAX_WAITING: usize = 64;
 
+/// With fewer turns, each is worth more than fairness.
+const FEW: usize = 4;
+
+/// Turns in all, where `most` are for everybody, and the others for owners who have none.
+pub(crate) fn with_firsts(most: NonZeroUsize) -> usize {
+    if most.get() < FEW { most.get() } else { 2 * most.get() }
+}
+
 /// The turns of all queries that may run at a time.
 pub(crate) struct Turns {
-    /// Of all owners, and of one.
-    most: (usize, usize),
+    most: Most,
     state: Mutex<State>,
+}
+
+/// How many queries may run at a time.
+#[derive(Clone, Copy)]
+struct Most {
+    /// Of all owners.
+    all: usize,
+    /// Of one of them.
+    of_one: usize,
+    /// Of all, where the last one is the only one of its owner.
+    with_firsts: usize,
 }
 
 #[derive(Default)]
@@ -38,12 +57,11 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// `most` at a time.
+    /// `most` at a time, and of owners who have none running as many again.
     pub(crate) fn new(most: NonZeroUsize) -> Arc<Self> {
-        let most = most.get();
-        // With a few only, each is worth more than fairness.
-        let of_one = if most < 4 { most } else { most - 1 };
-        Arc::new(Self { most: (most, of_one), state: Mutex::default() })
+        let all = most.get();
+        let of_one = if all < FEW { all } else { all - 1 };
+        Arc::new(Self { most: Most { all, of_one, with_firsts: with_firsts(most) }, state: Mutex::default() })
     }
 
     /// A turn of `owner`; `None` when that takes longer than `patience`, or too many wait already.
@@ -69,7 +87,7 @@ impl Turns {
     /// Whether somebody waits who could have a turn of `owner`.
     pub(crate) fn others_wait(&self, owner: &str) -> bool {
         let state = self.lock();
-        let could_run = |waiting: &Waiting| waiting.owner == owner || state.of(&waiting.owner) < self.most.1;
+        let could_run = |waiting: &Waiting| waiting.owner == owner || state.of(&waiting.owner) < self.most.of_one;
         state.waiting.iter().any(|waiting| !waiting.turn.is_closed() && could_run(waiting))
     }
 
@@ -100,12 +118,13 @@ impl State {
         self.running.get(owner).copied().unwrap_or_default()
     }
 
-    fn may_run(&self, owner: &str, (most, of_one): (usize, usize)) -> bool {
-        self.running.values().sum::<usize>() < most && self.of(owner) < of_one
+    fn may_run(&self, owner: &str, most: Most) -> bool {
+        let (running, own) = (self.running.values().sum::<usize>(), self.of(owner));
+        (running < most.all && own < most.of_one) || (running < most.with_firsts && own == 0)
     }
 
     /// The place of the one whose turn is next.
-    fn next(&self, most: (usize, usize)) -> Option<usize> {
+    fn next(&self, most: Most) -> Option<usize> {
         let may_run = |(_, waiting): &(usize, &Waiting)| self.may_run(&waiting.owner, most);
         let places = self.waiting.iter().enumerate().filter(may_run);
         places.min_by_key(|(place, waiting)| (self.of(&waiting.owner), *place)).map(|(place, _)| place)
@@ -177,7 +196,11 @@ mod tests {
         assert!(turns.others_wait("a") && !turns.others_wait("b"), "a turn of b is of no use to a");
         waiting.abort();
         held.push(turns.take("b", Duration::ZERO).await.unwrap());
-        assert!(turns.take("c", Duration::ZERO).await.is_none());
+        assert!(turns.take("b", Duration::ZERO).await.is_none(), "all turns are taken");
+        for other in ["c", "d", "e", "f"] {
+            held.push(turns.take(other, Duration::ZERO).await.unwrap());
+        }
+        assert!(turns.take("g", Duration::ZERO).await.is_none(), "also those for owners who have none");
     }
 
     #[tokio::test]
