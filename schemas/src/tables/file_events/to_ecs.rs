@@ -1,5 +1,7 @@
 //! `file_events` as events of the category `file`.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::OPEN;
@@ -8,8 +10,12 @@ use crate::mapping::ecs::TableMapping;
 
 pub(super) const MAPPING: TableMapping = TableMapping { kind: "event", columns: COLUMNS, finish };
 
-const COLUMNS: &[Placement] =
-    &[("path", "file.path", same), ("path", "file.name", file_name), ("mode", "file.mode", octal)];
+const COLUMNS: &[Placement] = &[
+    ("path", "file.path", same),
+    ("path", "file.name", file_name),
+    ("path", "file.extension", extension),
+    ("mode", "file.mode", octal),
+];
 
 /// `O_ACCMODE` (fcntl.h): zero for a file that is opened to be read alone.
 const ACCESS_MODE: i64 = 3;
@@ -20,6 +26,11 @@ fn finish(document: &mut Document<'_>) {
     if is_open && document.see_number("flags").is_some_and(|flags| flags & ACCESS_MODE != 0) {
         document.put("event.type", ["change"].to_vec());
     }
+}
+
+/// What follows the last dot of a name, as in `service` of `/etc/systemd/system/x.service`.
+fn extension(path: &Value) -> Option<Value> {
+    Some(Path::new(path.as_str()?).extension()?.to_str()?.into())
 }
 
 /// Permission bits as `0644`.
