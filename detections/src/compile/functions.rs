@@ -11,12 +11,12 @@ use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::Expr;
 use kerntrail_schemas::cell::Cell;
-use regex::Regex;
 
 use super::commands;
+use super::literals::Pattern;
 
 /// Whether any item of the text list `list` matches `pattern`; NULL lists match nothing.
-pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
+pub(super) fn any_item_matches(list: Expr, pattern: Pattern) -> Expr {
     let function = move |args: &[ColumnarValue]| {
         let lists = single_array(args)?;
         let lists = lists.as_list_opt::<i32>().ok_or_else(|| not_a("list"))?;
@@ -31,7 +31,7 @@ pub(super) fn any_item_matches(list: Expr, pattern: Regex) -> Expr {
 }
 
 /// Whether `text` matches `pattern`; NULL matches nothing.
-pub(super) fn text_matches(text: Expr, pattern: Regex) -> Expr {
+pub(super) fn text_matches(text: Expr, pattern: Pattern) -> Expr {
     let function = move |args: &[ColumnarValue]| {
         let texts = single_array(args)?;
         let found: BooleanArray =

@@ -11,6 +11,7 @@ use rsigma_ir::{IrMatcher, IrNumber, IrPattern, IrPatternPart, IrStrOp};
 use super::encodings;
 use super::fields::Field;
 use super::functions::{Network, any_item_matches, in_network, text_matches};
+use super::literals::{Literals, Pattern};
 use super::{CompileError, all, any, known_field};
 
 /// The predicate that `field`, named `name` in the rule, matches; never NULL.
@@ -22,7 +23,11 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
     let several = |matchers: &[IrMatcher]| matchers.iter().map(inner).collect::<Result<Vec<_>, _>>();
     let expr = match matcher {
         IrMatcher::AnyOf(matchers) if is_list_of_patterns(name, field, matchers) => {
-            matches_regex(name, field, one_of(name, matchers)?)?
+            let pattern = match Literals::of(matchers) {
+                Some(literals) => Pattern::Literals(literals),
+                None => Pattern::Regex(one_of(name, matchers)?),
+            };
+            matches(name, field, pattern)?
         }
         IrMatcher::AnyOf(matchers) if is_list_of_numbers(field, matchers) => {
             let numbers = matchers.iter().filter_map(|matcher| match matcher {
@@ -48,7 +53,7 @@ pub(super) fn compile(table: Table, name: &str, field: &Field, matcher: &IrMatch
                 .build();
             let regex =
                 regex.map_err(|error| wrong(name, format!("`{pattern}` is not a regular expression: {error}")))?;
-            matches_regex(name, field, regex)?
+            matches(name, field, Pattern::Regex(regex))?
         }
         IrMatcher::Cidr { network } => {
             let network =
@@ -151,7 +156,7 @@ fn string(
     case_insensitive: bool,
 ) -> Result<Expr, CompileError> {
     if is_list(field) {
-        return matches_regex(name, field, pattern_regex(name, op, pattern, case_insensitive)?);
+        return matches(name, field, Pattern::Regex(pattern_regex(name, op, pattern, case_insensitive)?));
     }
     if let (DataType::Boolean, Some(word)) = (&field.data_type, pattern.as_plain()) {
         let value = word.parse::<bool>().map_err(|_| wrong(name, format!("holds true or false, not `{word}`")))?;
@@ -174,7 +179,7 @@ fn string(
     }
     // LIKE without case would compile a regular expression for every batch, unless it looks at one end only.
     if case_insensitive && (op == IrStrOp::Contains || pattern.as_plain().is_none()) {
-        return matches_regex(name, field, pattern_regex(name, op, pattern, case_insensitive)?);
+        return matches(name, field, Pattern::Regex(pattern_regex(name, op, pattern, case_insensitive)?));
     }
     Ok(Expr::Like(Like::new(
         false,
@@ -274,12 +279,12 @@ fn is_list(field: &Field) -> bool {
     matches!(field.data_type, DataType::List(_))
 }
 
-fn matches_regex(name: &str, field: &Field, regex: Regex) -> Result<Expr, CompileError> {
+fn matches(name: &str, field: &Field, pattern: Pattern) -> Result<Expr, CompileError> {
     if is_list(field) {
-        return Ok(any_item_matches(field.expr.clone(), regex));
+        return Ok(any_item_matches(field.expr.clone(), pattern));
     }
     // SQL's own operators would compile it again, without its flags.
-    Ok(text_matches(text(name, field)?, regex))
+    Ok(text_matches(text(name, field)?, pattern))
 }
 
 /// The field as text.
@@ -307,7 +312,8 @@ fn number_equals(name: &str, field: &Field, number: f64) -> Result<Expr, Compile
         DataType::Utf8 => field.expr.clone().eq(lit(number.to_string())),
         DataType::List(_) => {
             let source = format!("^{}$", regex::escape(&number.to_string()));
-            any_item_matches(field.expr.clone(), Regex::new(&source).map_err(|error| wrong(name, error.to_string()))?)
+            let regex = Regex::new(&source).map_err(|error| wrong(name, error.to_string()))?;
+            any_item_matches(field.expr.clone(), Pattern::Regex(regex))
         }
         _ => return Err(wrong(name, "cannot be compared to a number".into())),
     };

@@ -9,6 +9,7 @@ mod commands;
 mod encodings;
 mod fields;
 mod functions;
+mod literals;
 mod matcher;
 mod required;
 mod weight;

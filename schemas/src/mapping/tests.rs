@@ -234,7 +234,7 @@ fn each_table_has_a_golden_document() {
 /// Rows worth a golden document: name, table, row.
 fn cases() -> Vec<(&'static str, Table, Row)> {
     let file = FileColumns {
-        path: Some("/etc/new".into()),
+        path: Some("/etc/new.conf".into()),
         old_path: Some("/etc/old".into()),
         mode: Some(0o644),
         flags: Some(2),
